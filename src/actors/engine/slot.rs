@@ -1,0 +1,470 @@
+//! A slot: lease, run, put downstream, ack, for ever.
+//!
+//! Promises (*conservation*): whatever `run` does (answer, fail, panic, hang), the item is resolved exactly once: acked
+//! after its outputs were accepted, given back, or kept as a dead letter. (*culprit-only*) A panic charges the item that
+//! was in hand; the members of a batch whose culprit is unknown are tried again one by one, free of charge.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tracing::Instrument;
+
+use super::board::SlotBoard;
+use super::core::Core;
+use super::dead_letter::DeadLetter;
+use super::fault::{Fault, suffer};
+use super::incarnation::{Retirement, panic_text};
+use super::journal::JournalError;
+use super::ledger::JobEntry;
+use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
+use super::meter::{Outcome, RestartReason};
+use super::policy::backoff;
+use super::stage::{BatchStage, Output, Seal, SharedClockCell, Stage, StageCx, StageError};
+use super::stage_host::{StageHost, delivery_key};
+use crate::messages::{Envelope, Item, ItemId};
+
+/// What a slot works with besides its stage.
+pub(super) struct SlotEnv<W: Work> {
+    pub host: Arc<StageHost<W>>,
+    pub core: Arc<Core>,
+    pub board: Arc<SlotBoard>,
+    pub number: u64,
+    pub retirement: Arc<Retirement>,
+}
+
+/// Either kind of stage, as the host sees it.
+pub(super) trait Work: Sized + 'static {
+    type In: Item;
+    type Out: Item;
+    const NAME: &'static str;
+
+    /// The loop of one slot; returns when its incarnation is retired or the mailbox closed.
+    fn slot(work: Rc<Self>, env: SlotEnv<Self>) -> impl Future<Output = ()>;
+}
+
+/// A [`Stage`] as work.
+pub(super) struct Single<S>(pub S);
+
+/// A [`BatchStage`] as work.
+pub(super) struct Batched<S> {
+    pub stage: S,
+    pub seal: Seal,
+}
+
+/// How a handler ended.
+enum Ended<T> {
+    Answered(Result<Output<T>, StageError>),
+    Panicked(String),
+}
+
+impl<S: Stage> Work for Single<S> {
+    type In = S::In;
+    type Out = S::Out;
+    const NAME: &'static str = S::NAME;
+
+    async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
+        while let Some(lease) = env.next().await {
+            if let Some(lease) = env.admissible(lease).await {
+                let item = Arc::clone(&lease.envelope().item);
+                let cx = env.begin(&lease);
+                let ended = env.guarded(&lease, work.0.run(item, &cx)).await;
+                env.board.end();
+                env.settle_one(lease, ended).await;
+            }
+            // A line whose stages never wait would otherwise keep its thread to one of them.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl<S: BatchStage> Work for Batched<S> {
+    type In = S::In;
+    type Out = S::Out;
+    const NAME: &'static str = S::NAME;
+
+    async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
+        while let Some(first) = env.next().await {
+            let Some(first) = env.admissible(first).await else { continue };
+            let leases = env.seal(first, work.seal).await;
+            let Some(head) = leases.first() else { continue };
+            let members = leases.iter().map(|lease| Arc::clone(&lease.envelope().item)).collect();
+            let cx = env.begin(head);
+            let ended = env.guarded(head, work.stage.run(members, &cx)).await;
+            env.board.end();
+            env.settle_batch(leases, ended).await;
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl<W: Work> SlotEnv<W> {
+    /// The next lease; `None` when this slot has ended.
+    async fn next(&self) -> Option<Lease<W::In>> {
+        if self.retirement.is_retired() {
+            return None;
+        }
+        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk::ANY) {
+            TryLease::Leased(lease) => lease,
+            TryLease::Unfit | TryLease::Empty => tokio::select! {
+                biased;
+                () = self.retirement.wait() => return None,
+                lease = self.host.inbox.lease(self.number) => lease.ok()?,
+            },
+        };
+        self.host.meter.mailbox_wait_seconds.observe(lease.waited().as_secs_f64());
+        Some(lease)
+    }
+
+    /// Turns away an item whose job was cancelled, or whose attempts a hung handler has spent.
+    async fn admissible(&self, lease: Lease<W::In>) -> Option<Lease<W::In>> {
+        let header = &lease.envelope().header;
+        if lease.envelope().job.is_cancelled() {
+            let job = Arc::clone(&lease.envelope().job);
+            if lease.ack() {
+                job.dropped();
+                self.host.meter.count(Outcome::Cancelled);
+            }
+            return None;
+        }
+        if header.attempt >= self.core.policy.attempts_per_item {
+            let why = format!("gave up: its handler hung or lost its thread {} times", header.attempt);
+            self.bury(lease, why).await;
+            return None;
+        }
+        Some(lease)
+    }
+
+    /// Adds members to a batch until it is full, too old, or the next one does not fit.
+    async fn seal(&self, first: Lease<W::In>, seal: Seal) -> Vec<Lease<W::In>> {
+        let opened = self.core.clock.elapsed();
+        let mut bytes = u64::from(first.envelope().header.bytes);
+        let mut leases = vec![first];
+        while leases.len() < seal.items && bytes < seal.bytes && !leases[0].envelope().header.alone {
+            let joining = Some(leases[0].envelope().job.serial());
+            let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining };
+            match self.host.inbox.try_lease(self.number, ask) {
+                TryLease::Leased(lease) => {
+                    if let Some(lease) = self.admissible(lease).await {
+                        bytes += u64::from(lease.envelope().header.bytes);
+                        leases.push(lease);
+                    }
+                }
+                TryLease::Unfit => break,
+                TryLease::Empty => {
+                    let close_at = opened + seal.age;
+                    if self.retirement.is_retired() || self.core.clock.elapsed() >= close_at {
+                        break;
+                    }
+                    tokio::select! {
+                        () = self.host.inbox.arrival() => {}
+                        () = self.core.clock.sleep_until(close_at) => {}
+                        () = self.retirement.wait() => {}
+                    }
+                }
+            }
+        }
+        leases
+    }
+
+    fn begin(&self, lease: &Lease<W::In>) -> StageCx {
+        self.host.meter.in_flight.inc();
+        self.board.begin(lease.id(), self.core.clock.elapsed());
+        StageCx {
+            header: lease.envelope().header.clone(),
+            slot: Arc::clone(&self.board),
+            runtime: self.core.runtime.clone(),
+            clock: SharedClockCell(self.core.clock.clone()),
+        }
+    }
+
+    /// Runs a handler so that its panic is ours to see, within the item's span.
+    async fn guarded(
+        &self,
+        lease: &Lease<W::In>,
+        run: impl Future<Output = Result<Output<W::Out>, StageError>>,
+    ) -> Ended<W::Out> {
+        let _in_flight = InFlight(&self.host.meter.in_flight);
+        let started = self.core.clock.elapsed();
+        let envelope = lease.envelope();
+        let hop = tracing::debug_span!(
+            parent: &envelope.span,
+            "hop",
+            actor = W::NAME,
+            attempt = envelope.header.attempt,
+            incarnation = self.number
+        );
+        let run = async {
+            match self.core.faults.strike(W::NAME) {
+                Fault::None => {}
+                fault => suffer(fault).await,
+            }
+            run.await
+        };
+        let ended = match AssertUnwindSafe(run.instrument(hop)).catch_unwind().await {
+            Ok(answer) => Ended::Answered(answer),
+            Err(panic) => Ended::Panicked(panic_text(&*panic)),
+        };
+        let took = self.core.clock.elapsed().saturating_sub(started);
+        self.host.meter.handle_seconds.observe(took.as_secs_f64());
+        ended
+    }
+
+    async fn settle_one(&self, lease: Lease<W::In>, ended: Ended<W::Out>) {
+        match ended {
+            Ended::Answered(Ok(output)) => self.deliver(vec![lease], output).await,
+            Ended::Answered(Err(error)) => self.fail(lease, error).await,
+            Ended::Panicked(text) => {
+                let why = format!("panicked: {text}");
+                self.retire_over(&lease, &why);
+                self.fail(lease, StageError::Retry { after: Some(Duration::ZERO), why }).await;
+            }
+        }
+    }
+
+    async fn settle_batch(&self, leases: Vec<Lease<W::In>>, ended: Ended<W::Out>) {
+        let (error, names_culprit) = match ended {
+            Ended::Answered(Ok(output)) => return self.deliver(leases, output).await,
+            Ended::Answered(Err(error @ StageError::Fatal { .. })) => (error, false),
+            Ended::Answered(Err(error)) => (error, true),
+            Ended::Panicked(text) => {
+                let why = format!("panicked: {text}");
+                if let Some(head) = leases.first() {
+                    self.retire_over(head, &why);
+                }
+                (StageError::Retry { after: Some(Duration::ZERO), why }, false)
+            }
+        };
+        let split = leases.len() > 1 && !names_culprit;
+        for lease in leases {
+            if split {
+                self.give_back(lease, Nack { alone: true, ..Nack::FREE });
+            } else {
+                self.fail(lease, error.clone()).await;
+            }
+        }
+    }
+
+    fn retire_over(&self, lease: &Lease<W::In>, why: &str) {
+        let header = &lease.envelope().header;
+        tracing::warn!(actor = W::NAME, job = %header.job, item = %header.item, why, "handler panicked, the actor is rebuilt");
+        self.host.retire(&self.core, self.number, RestartReason::Panic, why.to_owned());
+    }
+
+    async fn fail(&self, lease: Lease<W::In>, error: StageError) {
+        let failures = lease.envelope().header.attempt + 1;
+        match error {
+            StageError::Throttled { after, .. } => {
+                self.give_back(lease, Nack { after, charge: false, alone: false });
+            }
+            StageError::Retry { after, why } if failures < self.core.policy.attempts_per_item => {
+                let after = after.unwrap_or_else(|| {
+                    backoff(&self.core.policy, failures as usize, self.core.chance.next())
+                });
+                let header = &lease.envelope().header;
+                tracing::debug!(actor = W::NAME, item = %header.item, failures, ?after, why, "item failed, to be tried again");
+                self.give_back(lease, Nack { after, charge: true, alone: false });
+            }
+            StageError::Retry { why, .. } | StageError::Fatal { why } => self.bury(lease, why).await,
+        }
+    }
+
+    fn give_back(&self, lease: Lease<W::In>, nack: Nack) {
+        if lease.nack(nack) {
+            self.host.meter.redeliveries.inc();
+            self.host.meter.count(Outcome::Retried);
+        } else {
+            self.host.meter.count(Outcome::Fenced);
+        }
+    }
+
+    /// Keeps the item as a dead letter; if the journal cannot, the item goes back and nothing is lost.
+    async fn bury(&self, lease: Lease<W::In>, why: String) {
+        const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(1);
+        if !lease.begin_delivery() {
+            return self.host.meter.count(Outcome::Fenced);
+        }
+        let envelope = lease.envelope();
+        let header = envelope.header.clone();
+        let job = Arc::clone(&envelope.job);
+        let kept = match serde_json::to_value(&*envelope.item) {
+            Err(error) => Err(JournalError::Failed(error.to_string())),
+            Ok(item) => {
+                let letter = DeadLetter {
+                    number: 0,
+                    actor: W::NAME.to_owned(),
+                    header: header.clone(),
+                    attempts: header.attempt + 1,
+                    error: why.clone(),
+                    at: self.core.clock.wall(),
+                    item,
+                };
+                self.core.dead_letters.keep(letter).await
+            }
+        };
+        match kept {
+            Ok(number) => {
+                tracing::error!(actor = W::NAME, job = %header.job, item = %header.item, number, why, "item given up, kept as a dead letter");
+                if lease.dead() {
+                    self.host.meter.count(Outcome::Dead);
+                    job.died();
+                }
+            }
+            Err(error) => {
+                tracing::error!(actor = W::NAME, item = %header.item, %error, "dead letter cannot be kept, the item waits");
+                self.give_back(lease, Nack { after: WHILE_DISK_IS_FULL, ..Nack::FREE });
+            }
+        }
+    }
+
+    /// Puts the outputs downstream, then acks. Children are counted before the parents are uncounted.
+    async fn deliver(&self, leases: Vec<Lease<W::In>>, output: Output<W::Out>) {
+        let mut held = Vec::with_capacity(leases.len());
+        for lease in leases {
+            if lease.begin_delivery() {
+                held.push(lease);
+            } else {
+                self.host.meter.count(Outcome::Fenced);
+            }
+        }
+        let Some(head) = held.first() else { return };
+        let (header, job, span) = {
+            let envelope = head.envelope();
+            (&envelope.header, Arc::clone(&envelope.job), &envelope.span)
+        };
+        let mut children: VecDeque<Envelope<W::Out>> = VecDeque::new();
+        match output {
+            Output::None => {}
+            Output::One(content) => {
+                children.push_back(Envelope::<W::In>::follow(header, &job, span, header.item.clone(), content));
+            }
+            Output::Many(contents) => {
+                for (index, content) in contents.into_iter().enumerate() {
+                    let id: ItemId = header.item.child(index);
+                    children.push_back(Envelope::<W::In>::follow(header, &job, span, id, content));
+                }
+            }
+        }
+        let leaf = children.is_empty();
+        job.expect(children.len());
+        while let Some(child) = children.pop_front() {
+            match self.host.outlet.try_put(child) {
+                TryPut::Taken => {}
+                TryPut::Closed(_) => return self.undeliverable(held, &job, children.len() + 1),
+                TryPut::Full(child) => {
+                    children.push_front(child);
+                    return self.deliver_slowly(held, children, job).await;
+                }
+            }
+        }
+        self.finish(held, leaf);
+    }
+
+    /// The mailbox downstream closed: the engine is leaving, and the journal will replay.
+    fn undeliverable(&self, held: Vec<Lease<W::In>>, job: &JobEntry, unsent: usize) {
+        job.end(unsent);
+        drop(held);
+    }
+
+    async fn deliver_slowly(&self, held: Vec<Lease<W::In>>, children: VecDeque<Envelope<W::Out>>, job: Arc<JobEntry>) {
+        let started = self.core.clock.elapsed();
+        let Some(key) = held.first().map(|lease| delivery_key(lease.id())) else { return };
+        let host = Arc::clone(&self.host);
+        let rest = Arc::new(Rest {
+            children: Mutex::new(children),
+            finish: Mutex::new(Some(Box::new(move || finish_leases(&host, held, false)))),
+        });
+        self.deliveries().insert(key, Arc::clone(&rest));
+        let _hand_over = HandOver { env: self, key };
+        while let Some(child) = rest.next() {
+            if self.host.outlet.put(child).await.is_err() {
+                return rest.give_up(&job);
+            }
+        }
+        rest.finish();
+        let blocked = self.core.clock.elapsed().saturating_sub(started);
+        self.host.meter.blocked_seconds.inc_by(blocked.as_secs_f64());
+    }
+
+    fn deliveries(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<Rest<W::Out>>>> {
+        self.host.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn finish(&self, held: Vec<Lease<W::In>>, leaf: bool) {
+        finish_leases(&self.host, held, leaf);
+    }
+}
+
+fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
+    for lease in held {
+        let job = Arc::clone(&lease.envelope().job);
+        if lease.ack() {
+            host.meter.done.inc();
+            job.acked(leaf);
+        } else {
+            host.meter.count(Outcome::Fenced);
+        }
+    }
+}
+
+/// The outputs of one delivery that have not been put yet, and what to do after the last one. Whoever takes the last
+/// one finishes; nobody finishes twice.
+pub(super) struct Rest<T> {
+    children: Mutex<VecDeque<Envelope<T>>>,
+    finish: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl<T> Rest<T> {
+    /// The mailbox downstream closed over one child: the engine is leaving, and the journal will replay.
+    fn give_up(&self, job: &JobEntry) {
+        let unsent: Vec<_> = self.children.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
+        job.end(unsent.len() + 1);
+        drop(self.finish.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub fn next(&self) -> Option<Envelope<T>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.finish.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    pub fn finish(&self) {
+        let finish = self.finish.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(finish) = finish {
+            finish();
+        }
+    }
+}
+
+/// Ends a slow delivery: done, it is only struck off; dropped half-way with its slot, the rest is put by the process's
+/// own threads.
+struct HandOver<'a, W: Work> {
+    env: &'a SlotEnv<W>,
+    key: u64,
+}
+
+impl<W: Work> Drop for HandOver<'_, W> {
+    fn drop(&mut self) {
+        let rest = self.env.deliveries().remove(&self.key);
+        if let Some(rest) = rest.filter(|rest| !rest.is_finished()) {
+            let outlet = Arc::clone(&self.env.host.outlet);
+            self.env.core.runtime.spawn(rest.take_over(outlet));
+        }
+    }
+}
+
+/// Counts down when a handler ends, also by being dropped.
+struct InFlight<'a>(&'a prometheus::IntGauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
