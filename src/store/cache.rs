@@ -1,0 +1,354 @@
+//! What the org has answered, kept so that it is not asked again: sled with zstd, in a folder of its own.
+//!
+//! Promises: an entry that was acknowledged is flushed and survives kill -9. A key holds the org and the API version, so
+//! two orgs never share an entry. Losing or clearing the cache costs calls, never work: the journal lies elsewhere.
+
+use std::path::{Path, PathBuf};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::disk::{SharedDisk, is_full};
+use super::journal::quarantine;
+use super::writer::{Asked, StoreThread};
+use crate::clock::SharedClock;
+use crate::model::{ApiVersion, OrgName};
+
+const VERSION: u8 = 1;
+const HEADER: usize = 1 + 8 + 4 + 4;
+const QUEUE: usize = 256;
+const TOGETHER: usize = 64;
+const PAGE_CACHE_BYTES: u64 = 8 << 20;
+
+/// Names one cached answer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheKey {
+    text: String,
+}
+
+impl CacheKey {
+    /// The key of `name` among the answers of one kind (`describe`, `family`, `objects`).
+    pub fn new(org: &OrgName, version: &ApiVersion, kind: &str, name: &str) -> Self {
+        Self { text: format!("{org}/{version}/{kind}/{name}") }
+    }
+
+    /// The key as text: `org/version/kind/name`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// How a cache behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheOptions {
+    /// Entries older than this are misses.
+    pub ttl: Duration,
+    /// Past this size on disk the cache is emptied.
+    pub bytes_max: u64,
+    /// zstd level, 1 (fast) to 19 (small).
+    pub zstd_level: i32,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The answer.
+    Hit(Vec<u8>),
+    /// Nothing.
+    Miss,
+    /// Something, but too old.
+    Expired,
+}
+
+/// What is in the cache.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CacheStats {
+    /// Entries, old ones included.
+    pub entries: u64,
+    /// Bytes of the entries, compressed.
+    pub entry_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+}
+
+/// Why the cache would not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CacheError {
+    /// No room on the disk.
+    #[error("the state folder's disk is full")]
+    DiskFull,
+    /// The cache's thread is gone.
+    #[error("the cache is closed")]
+    Closed,
+    /// Anything else.
+    #[error("the cache failed: {0}")]
+    Failed(String),
+}
+
+enum Request {
+    Lookup(Vec<CacheKey>),
+    Store(Vec<(CacheKey, Vec<u8>)>),
+    Keys(String),
+    Stats,
+    Clear(String),
+}
+
+enum Answer {
+    Found(Vec<Found>),
+    Stored,
+    Keys(Vec<String>),
+    Stats(CacheStats),
+    Cleared(u64),
+    Failed(CacheError),
+}
+
+/// A handle to the cache's thread.
+#[derive(Debug, Clone)]
+pub struct CacheStore {
+    thread: StoreThread<Request, Answer>,
+}
+
+impl CacheStore {
+    /// Opens the cache in `folder`; a damaged one is moved aside (its new place and the reason are returned) and an empty
+    /// one made.
+    ///
+    /// # Errors
+    /// When even an empty one cannot be made.
+    pub fn open(
+        folder: &Path,
+        options: CacheOptions,
+        disk: SharedDisk,
+        clock: SharedClock,
+    ) -> std::io::Result<(Self, Option<(PathBuf, String)>)> {
+        let mut quarantined = None;
+        let db = match open_db(folder) {
+            Ok(db) => db,
+            Err(why) => {
+                quarantined = Some((quarantine(folder, &clock)?, why));
+                open_db(folder).map_err(std::io::Error::other)?
+            }
+        };
+        let mut keeper = Keeper { db, folder: folder.to_owned(), options, disk, clock };
+        let thread = StoreThread::start("cache", QUEUE, TOGETHER, move |batch| keeper.serve(batch))?;
+        Ok((Self { thread }, quarantined))
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, CacheError> {
+        match self.thread.ask(request).await {
+            Ok(Answer::Failed(error)) => Err(error),
+            Ok(answer) => Ok(answer),
+            Err(_closed) => Err(CacheError::Closed),
+        }
+    }
+
+    /// Looks several keys up, in order.
+    ///
+    /// # Errors
+    /// Those of the store; a damaged entry is a miss.
+    pub async fn lookup(&self, keys: Vec<CacheKey>) -> Result<Vec<Found>, CacheError> {
+        match self.ask(Request::Lookup(keys)).await? {
+            Answer::Found(found) => Ok(found),
+            _ => Err(CacheError::Closed),
+        }
+    }
+
+    /// Stores several entries; when this returns they are flushed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn store(&self, entries: Vec<(CacheKey, Vec<u8>)>) -> Result<(), CacheError> {
+        self.ask(Request::Store(entries)).await.map(drop)
+    }
+
+    /// Keys that start with `prefix`, sorted.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, CacheError> {
+        match self.ask(Request::Keys(prefix.to_owned())).await? {
+            Answer::Keys(keys) => Ok(keys),
+            _ => Err(CacheError::Closed),
+        }
+    }
+
+    /// What is in it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn stats(&self) -> Result<CacheStats, CacheError> {
+        match self.ask(Request::Stats).await? {
+            Answer::Stats(stats) => Ok(stats),
+            _ => Err(CacheError::Closed),
+        }
+    }
+
+    /// Removes the entries whose key starts with `prefix`; returns how many.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn clear(&self, prefix: &str) -> Result<u64, CacheError> {
+        match self.ask(Request::Clear(prefix.to_owned())).await? {
+            Answer::Cleared(count) => Ok(count),
+            _ => Err(CacheError::Closed),
+        }
+    }
+}
+
+fn open_db(folder: &Path) -> Result<sled::Db, String> {
+    let open = AssertUnwindSafe(|| sled::Config::new().path(folder).cache_capacity(PAGE_CACHE_BYTES).open());
+    match catch_unwind(open) {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_panic) => Err("sled panicked over the folder".to_owned()),
+    }
+}
+
+struct Keeper {
+    db: sled::Db,
+    folder: PathBuf,
+    options: CacheOptions,
+    disk: SharedDisk,
+    clock: SharedClock,
+}
+
+impl Keeper {
+    fn serve(&mut self, batch: Vec<Asked<Request, Answer>>) {
+        let mut unflushed = Vec::new();
+        for asked in batch {
+            match &asked.request {
+                Request::Store(entries) => match self.insert(entries) {
+                    Ok(()) => unflushed.push(asked),
+                    Err(error) => asked.answer(Answer::Failed(error)),
+                },
+                Request::Lookup(keys) => {
+                    let found = keys.iter().map(|key| self.find(key)).collect();
+                    asked.answer(Answer::Found(found));
+                }
+                Request::Keys(prefix) => {
+                    let keys = self.db.scan_prefix(prefix.as_bytes()).keys().filter_map(Result::ok);
+                    let keys = keys.map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
+                    asked.answer(Answer::Keys(keys));
+                }
+                Request::Stats => {
+                    let answer = self.stats().map_or_else(Answer::Failed, Answer::Stats);
+                    asked.answer(answer);
+                }
+                Request::Clear(prefix) => {
+                    let answer = self.clear(prefix).map_or_else(Answer::Failed, Answer::Cleared);
+                    asked.answer(answer);
+                }
+            }
+        }
+        if unflushed.is_empty() {
+            return;
+        }
+        // One flush acknowledges every store of the batch.
+        let flushed = self.db.flush().map_err(|error| CacheError::Failed(error.to_string()));
+        for asked in unflushed {
+            asked.answer(flushed.clone().map_or_else(Answer::Failed, |_bytes| Answer::Stored));
+        }
+        if self.db.size_on_disk().is_ok_and(|bytes| bytes > self.options.bytes_max) {
+            tracing::warn!(bytes_max = self.options.bytes_max, "the cache is past its size and is emptied");
+            if let Err(error) = self.clear("") {
+                tracing::warn!(%error, "the cache cannot be emptied");
+            }
+        }
+    }
+
+    fn insert(&self, entries: &[(CacheKey, Vec<u8>)]) -> Result<(), CacheError> {
+        if is_full(&*self.disk, &self.folder) {
+            return Err(CacheError::DiskFull);
+        }
+        let now = self.clock.wall().as_second();
+        for (key, value) in entries {
+            let packed = zstd::bulk::compress(value, self.options.zstd_level)
+                .map_err(|error| CacheError::Failed(error.to_string()))?;
+            let mut framed = Vec::with_capacity(HEADER + packed.len());
+            framed.push(VERSION);
+            framed.extend_from_slice(&now.to_le_bytes());
+            framed.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
+            framed.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
+            framed.extend_from_slice(&packed);
+            self.db.insert(key.as_str(), framed).map_err(|error| CacheError::Failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// An entry that cannot be read is a miss: the org has the truth.
+    fn find(&self, key: &CacheKey) -> Found {
+        let Ok(Some(framed)) = self.db.get(key.as_str()) else { return Found::Miss };
+        let Some((stored, value)) = unframe(&framed) else { return Found::Miss };
+        let age = self.clock.wall().as_second().saturating_sub(stored);
+        if age >= 0 && age.unsigned_abs() < self.options.ttl.as_secs() { Found::Hit(value) } else { Found::Expired }
+    }
+
+    fn stats(&self) -> Result<CacheStats, CacheError> {
+        let mut stats = CacheStats { entries: 0, entry_bytes: 0, disk_bytes: 0 };
+        for row in self.db.iter() {
+            let (key, value) = row.map_err(|error| CacheError::Failed(error.to_string()))?;
+            stats.entries += 1;
+            stats.entry_bytes += (key.len() + value.len()) as u64;
+        }
+        stats.disk_bytes = self.db.size_on_disk().map_err(|error| CacheError::Failed(error.to_string()))?;
+        Ok(stats)
+    }
+
+    fn clear(&self, prefix: &str) -> Result<u64, CacheError> {
+        let failed = |error: sled::Error| CacheError::Failed(error.to_string());
+        let mut removed = 0;
+        for key in self.db.scan_prefix(prefix.as_bytes()).keys() {
+            self.db.remove(key.map_err(failed)?).map_err(failed)?;
+            removed += 1;
+        }
+        self.db.flush().map_err(failed)?;
+        Ok(removed)
+    }
+}
+
+fn unframe(framed: &[u8]) -> Option<(i64, Vec<u8>)> {
+    let (header, packed) = framed.split_at_checked(HEADER)?;
+    let stored = i64::from_le_bytes(header[1..9].try_into().ok()?);
+    let crc = u32::from_le_bytes(header[9..13].try_into().ok()?);
+    let length = u32::from_le_bytes(header[13..17].try_into().ok()?);
+    if header[0] != VERSION || crc != crc32fast::hash(packed) {
+        return None;
+    }
+    let value = zstd::bulk::decompress(packed, length as usize).ok()?;
+    Some((stored, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::store::disk::RealDisk;
+
+    fn key(org: &str, name: &str) -> CacheKey {
+        CacheKey::new(&org.parse().unwrap(), &"62.0".parse().unwrap(), "describe", name)
+    }
+
+    const OPTIONS: CacheOptions = CacheOptions { ttl: Duration::from_secs(60), bytes_max: 1 << 30, zstd_level: 1 };
+
+    #[tokio::test]
+    async fn an_entry_is_a_hit_until_its_time_is_over_and_never_another_orgs() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new();
+        let (cache, _) = CacheStore::open(folder.path(), OPTIONS, Arc::new(RealDisk), clock.clone()).unwrap();
+        cache.store(vec![(key("one", "Account"), b"described".to_vec())]).await.unwrap();
+        let look = || cache.lookup(vec![key("one", "Account"), key("two", "Account"), key("one", "Lead")]);
+        assert_eq!(look().await.unwrap(), [Found::Hit(b"described".to_vec()), Found::Miss, Found::Miss]);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(look().await.unwrap()[0], Found::Expired);
+    }
+
+    #[tokio::test]
+    async fn clearing_by_prefix_leaves_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, _) = CacheStore::open(folder.path(), OPTIONS, Arc::new(RealDisk), ManualClock::new()).unwrap();
+        let entries = ["one", "two"].iter().flat_map(|org| (0..3).map(|n| (key(org, &format!("O{n}")), vec![7; 100])));
+        cache.store(entries.collect()).await.unwrap();
+        assert_eq!(cache.stats().await.unwrap().entries, 6);
+        assert_eq!(cache.clear("one/").await.unwrap(), 3);
+        assert_eq!(cache.keys("").await.unwrap().len(), 3);
+    }
+}
