@@ -124,7 +124,7 @@ impl LimitProfile {
             demand(rate >= floor, key, format!("{rate} is below `rate_min_per_min` ({floor})"));
         }
         let burst = self.rate_burst_secs;
-        demand(burst >= 0.0 && burst <= 3_600.0, "rate_burst_secs", format!("{burst} is not within 0-3600"));
+        demand((0.0..=3_600.0).contains(&burst), "rate_burst_secs", format!("{burst} is not within 0-3600"));
         let counts = [
             ("quota_probe_secs", self.quota_probe_secs),
             ("quota_window_secs", self.quota_window_secs),
