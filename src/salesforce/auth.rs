@@ -154,6 +154,7 @@ impl Authenticator {
                 Ok(session)
             }
             Err(error) => {
+                let error = if error.is_transient() { OrgError::Login(Arc::new(error)) } else { error };
                 if matches!(error, OrgError::Refused { .. }) {
                     state.refused = Some(error.clone());
                 }

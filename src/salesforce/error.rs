@@ -4,6 +4,7 @@
 //! it) or with nothing at all. [`classify`] reads all four. Whoever decides on an error asks it
 //! ([`OrgError::is_transient`], [`OrgError::throttle_kind`], [`OrgError::hint`]) instead of reading text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,6 +27,9 @@ pub enum OrgError {
         /// The org's own words; may be empty.
         description: String,
     },
+    /// The login failed, but not for good. It has been retried already.
+    #[error("the login did not succeed")]
+    Login(#[source] Arc<OrgError>),
     /// The session is valid but not for this interface; a new one would not be either.
     #[error("the session cannot be used: {message}")]
     SessionUnusable {
@@ -106,6 +110,7 @@ impl OrgError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled { .. } | Self::Busy { .. } => true,
+            Self::Login(error) => error.is_transient(),
             Self::Network(error) => !matches!(error.kind, HttpErrorKind::Setup | HttpErrorKind::TooLarge),
             Self::Unreadable { cut_off, .. } => *cut_off,
             Self::Gate(GateError::QuotaSpent { .. }) => true,
@@ -124,6 +129,7 @@ impl OrgError {
         match self {
             Self::Throttled { kind, .. } => Some(*kind),
             Self::Gate(GateError::QuotaSpent { .. }) => Some(ThrottleKind::Daily),
+            Self::Login(error) => error.throttle_kind(),
             _ => None,
         }
     }
@@ -138,6 +144,7 @@ impl OrgError {
         match self {
             Self::Throttled { retry_after, .. } | Self::Busy { retry_after, .. } => *retry_after,
             Self::Gate(GateError::QuotaSpent { retry_after, .. }) => Some(*retry_after),
+            Self::Login(error) => error.retry_after(),
             _ => None,
         }
     }
@@ -173,6 +180,7 @@ impl OrgError {
             Self::Network(error) if error.kind == HttpErrorKind::Connect => {
                 Some("check the login address, the network and, for TLS, the certificates")
             }
+            Self::Login(error) => error.hint(),
             _ => None,
         }
     }

@@ -19,6 +19,8 @@ pub mod transport;
 #[cfg(test)]
 mod decision_tests;
 #[cfg(test)]
+mod test_support;
+#[cfg(test)]
 mod wire_tests;
 
 pub use auth::Credentials;
