@@ -162,7 +162,8 @@ pub enum Verdict {
     Grant,
     /// Not now.
     Wait {
-        /// When to ask again; `None` means when a call has finished.
+        /// When to ask again; `None` means when a call has finished. A finished call may make room sooner
+        /// than said here, so ask then as well.
         until: Option<Duration>,
         /// What holds it up.
         gate: GateKind,

@@ -55,8 +55,10 @@ fn own_calls_count_until_the_next_header_says_so() {
         assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), Verdict::Grant);
         limiter.finished(&ask(Priority::Bulk));
     }
-    assert!(matches!(limiter.ask(secs(1), &ask(Priority::Bulk)), Verdict::Refuse { .. } | Verdict::Grant));
     assert_eq!(limiter.headroom(Priority::Bulk), Some(0));
+    assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), Verdict::Grant, "the probe");
+    let closed = Verdict::Refuse { retry_at: secs(301), gate: GateKind::Quota };
+    assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), closed);
     let quota = Some(QuotaSeen { used: 100, limit: 1_000 });
     limiter.observe(secs(2), &CallSeen { quota, ..seen(secs(1), CallOutcome::Ok) });
     assert_eq!(limiter.headroom(Priority::Bulk), Some(600));

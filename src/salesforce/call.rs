@@ -36,7 +36,8 @@ impl Caller {
         let answer = self.http.send(request).await;
         let elapsed = self.clock.elapsed().saturating_sub(started_at);
         let quota = answer.as_ref().ok().and_then(quota_seen);
-        let wait = answer.as_ref().ok().and_then(retry_after);
+        let refusal = answer.as_ref().ok().filter(|response| response.status >= 300);
+        let wait = refusal.and_then(retry_after);
         let result = match answer {
             Ok(response) if (200..300).contains(&response.status) => Ok(response),
             Ok(response) if api == Api::Auth => Err(classify_login(&response)),

@@ -215,30 +215,24 @@ impl OrgClient {
 
     /// Calls with retries and reads the answer.
     pub(super) async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, OrgError> {
-        let attempts_max = self.shared.caller.retry.attempts_max;
-        let mut attempt = 1;
-        loop {
-            let error = match self.call_once(&call).await {
-                Ok(response) => match serde_json::from_slice(&response.body) {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => OrgError::unreadable(call.what.as_str(), &error),
-                },
-                Err(error) => error,
-            };
-            if !self.shared.caller.may_retry(&error, attempt, attempts_max).await {
-                return Err(error);
-            }
-            attempt += 1;
-        }
+        self.read_by(&call, |body| {
+            serde_json::from_slice(body).map_err(|error| OrgError::unreadable(call.what.as_str(), &error))
+        })
+        .await
     }
 
-    /// Calls with retries and gives the answer unread.
-    pub(super) async fn call(&self, call: &Call) -> Result<HttpResponse, OrgError> {
+    /// Calls with retries and reads the answer by `reader`; an answer that was cut off is asked for again.
+    pub(super) async fn read_by<T>(
+        &self,
+        call: &Call,
+        reader: impl Fn(&[u8]) -> Result<T, OrgError>,
+    ) -> Result<T, OrgError> {
         let attempts_max = self.shared.caller.retry.attempts_max;
         let mut attempt = 1;
         loop {
-            let error = match self.call_once(call).await {
-                Ok(response) => return Ok(response),
+            let answer = self.call_once(call).await.and_then(|response| reader(&response.body));
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if !self.shared.caller.may_retry(&error, attempt, attempts_max).await {

@@ -1,5 +1,6 @@
 //! What the client decides, with the network scripted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -64,6 +65,67 @@ async fn a_closed_gate_means_no_call() {
     assert_eq!(error.throttle_kind(), Some(ThrottleKind::Daily));
     assert_eq!(error.retry_after(), Some(retry_after));
     assert_eq!(bench.count("/limits"), 1, "{:?}", bench.log());
+}
+
+/// A network that never answers.
+struct SilentHttp;
+
+impl Http for SilentHttp {
+    fn send(&self, _: HttpRequest) -> crate::clock::BoxFuture<'_, Result<HttpResponse, HttpError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_call_gives_its_place_back_and_reports_nothing() {
+    let gate = Arc::new(CountingGate::default());
+    let clock = Arc::new(JumpingClock::default());
+    let credentials = Credentials::FixedToken { token: "00D".into(), instance_url: LOGIN_URL.to_owned() };
+    let settings = settings(LOGIN_URL, credentials);
+    let gate_of_client = Arc::<CountingGate>::clone(&gate);
+    let jitter = Arc::new(SeededJitter::new(1));
+    let client = OrgClient::new(settings, Arc::new(SilentHttp), gate_of_client, clock, jitter).unwrap();
+    let mut call = Box::pin(client.limits());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(call.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(gate.permits_open(), 1);
+    drop(call);
+    assert_eq!(gate.permits_open(), 0);
+    assert_eq!(gate.outcomes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_lists_of_an_org_are_read() {
+    let bench = Bench::new(|request| match request.url.strip_prefix(LOGIN_URL).unwrap() {
+        "/services/data" => {
+            json(200, r#"[{"label":"Summer '26","url":"/services/data/v67.0","version":"67.0"}]"#)
+        }
+        "/services/data/v62.0/sobjects" => json(
+            200,
+            r#"{"encoding":"UTF-8","sobjects":[{"name":"Lead","label":"Lead","keyPrefix":"00Q","queryable":true}]}"#,
+        ),
+        path => {
+            assert!(path.len() < 9_000, "{} bytes", path.len());
+            assert!(path.starts_with("/services/data/v62.0/limits/recordCount?sObjects=Thing_"));
+            json(200, r#"{"sObjects":[{"count":3,"name":"Thing_0__c"},{"count":-1,"name":"Thing_1__c"}]}"#)
+        }
+    });
+    assert_eq!(bench.client.versions().await.unwrap()[0].version, "67.0");
+    assert_eq!(bench.client.global_describe().await.unwrap()[0].key_prefix.as_deref(), Some("00Q"));
+    let counts = bench.client.record_counts(Some(&names(1_462))).await.unwrap();
+    assert_eq!(counts.iter().map(|row| row.count).take(2).collect::<Vec<_>>(), [3, 0]);
+    assert_eq!(bench.count("recordCount"), 4);
+}
+
+#[tokio::test]
+async fn a_page_that_was_cut_off_is_asked_for_again() {
+    let calls = AtomicUsize::new(0);
+    let bench = Bench::new(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => json(200, r#"{"totalSize":5,"done":true,"records":[{"Name":"Re"#),
+        _ => page(&count_row(5), None),
+    });
+    assert_eq!(families::read_workflow_rules(&bench.client).await.unwrap().len(), 5);
+    assert_eq!(bench.count("query"), 2);
 }
 
 #[tokio::test]
@@ -447,11 +509,11 @@ async fn a_jwt_login_is_signed_by_the_key_and_soon_expires() {
 #[test]
 fn settings_that_cannot_work_are_refused_before_any_call() {
     let build = |login_url: &str, credentials| {
-        let http = std::sync::Arc::new(HttpClient::new(&HttpSettings::default()).unwrap());
-        let clock = std::sync::Arc::new(JumpingClock::default());
-        let jitter = std::sync::Arc::new(SeededJitter::new(1));
+        let http = Arc::new(HttpClient::new(&HttpSettings::default()).unwrap());
+        let clock = Arc::new(JumpingClock::default());
+        let jitter = Arc::new(SeededJitter::new(1));
         let settings = settings(login_url, credentials);
-        OrgClient::new(settings, http, std::sync::Arc::new(OpenGate), clock, jitter)
+        OrgClient::new(settings, http, Arc::new(OpenGate), clock, jitter)
     };
     for bad in ["", "acme.my.salesforce.com", "ftp://acme", "https://acme/path", "https://user:pw@acme"] {
         assert!(matches!(build(bad, client_credentials()), Err(OrgError::Settings(_))), "{bad}");

@@ -1,7 +1,7 @@
 //! What went wrong at the org, told apart by the body of the answer and not by its status alone.
 //!
 //! The org answers errors as an array (REST), as an object (OAuth, Bulk), as HTML (a gateway in front of
-//! it) or with nothing at all. [`classify`] reads all four. Whoever decides on an error asks it
+//! it) or with nothing at all. All four are read here. Whoever decides on an error asks it
 //! ([`OrgError::is_transient`], [`OrgError::throttle_kind`], [`OrgError::hint`]) instead of reading text.
 
 use std::sync::Arc;
@@ -190,7 +190,9 @@ impl OrgError {
         match self {
             Self::Throttled { kind, .. } => CallOutcome::Throttled { kind: *kind },
             Self::Busy { overloaded: true, .. } => CallOutcome::ServerBusy,
-            Self::Unauthorized { .. } => CallOutcome::Unauthorized,
+            Self::Unauthorized { .. } | Self::SessionUnusable { .. } | Self::Refused { .. } => {
+                CallOutcome::Unauthorized
+            }
             Self::Network(_) => CallOutcome::Network,
             _ => CallOutcome::Failed,
         }
@@ -356,10 +358,10 @@ fn without_value(complaint: &str) -> String {
     }
 }
 
-/// At most [`MESSAGE_MAX`] characters on one line.
+/// At most [`MESSAGE_MAX`] characters on one line, without anything that could steer a terminal.
 pub(super) fn shorten(text: &str) -> String {
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
         if !line.is_empty() {
             line.push(' ');
         }
@@ -510,7 +512,7 @@ mod tests {
         ) {
             let text = classify_parts(status, &body, None).to_string();
             prop_assert!(text.chars().count() < 800, "{} characters", text.chars().count());
-            prop_assert!(!text.contains('\n'));
+            prop_assert!(!text.contains(char::is_control));
         }
     }
 }

@@ -75,9 +75,17 @@ impl<T: DeserializeOwned> Pages<T> {
         let Some(path) = self.next.clone() else {
             return Ok(None);
         };
-        let response = self.client.call(&Call::get(self.api, path.clone(), self.what.as_str())).await?;
-        let wire: PageOnTheWire = serde_json::from_slice(&response.body)
-            .map_err(|error| OrgError::unreadable(self.what.as_str(), &error))?;
+        let call = Call::get(self.api, path.clone(), self.what.as_str());
+        let (page, next) = self.client.read_by(&call, |body| self.read_page(&path, body)).await?;
+        self.rows_read += page.rows.len() as u64;
+        self.next = next;
+        Ok(Some(page))
+    }
+
+    /// The rows of a page and the path of the next one.
+    fn read_page(&self, path: &str, body: &[u8]) -> Result<(Page<T>, Option<String>), OrgError> {
+        let wire: PageOnTheWire =
+            serde_json::from_slice(body).map_err(|error| OrgError::unreadable(self.what.as_str(), &error))?;
         let mut rows = Vec::with_capacity(wire.records.len());
         for (index, row) in (self.rows_read + 1..).zip(&wire.records) {
             let row = serde_json::from_str(row.get())
@@ -85,13 +93,11 @@ impl<T: DeserializeOwned> Pages<T> {
             rows.push(row);
         }
         let next = match wire.next_records_url {
-            Some(next) if !wire.done => Some(self.checked_cursor(&path, next)?),
+            Some(next) if !wire.done => Some(self.checked_cursor(path, next)?),
             None if !wire.done => return Err(self.bad_cursor("there are more rows, but no cursor to them")),
             _ => None,
         };
-        self.rows_read += rows.len() as u64;
-        self.next = next;
-        Ok(Some(Page { rows, total_size: wire.total_size }))
+        Ok((Page { rows, total_size: wire.total_size }, next))
     }
 
     /// Rows given so far.

@@ -140,6 +140,8 @@ pub trait Http: Send + Sync {
 pub struct HttpSettings {
     /// Certificates in PEM that are trusted beside the built-in roots.
     pub extra_ca_pem: Option<Vec<u8>>,
+    /// Proxy for every request, such as `http://proxy:3128`. The environment is not asked.
+    pub proxy_url: Option<String>,
     /// Time for name, TCP and TLS.
     pub connect_timeout: Duration,
     /// Largest unpacked answer in bytes.
@@ -150,6 +152,7 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             extra_ca_pem: None,
+            proxy_url: None,
             connect_timeout: Duration::from_secs(10),
             body_bytes_max: 64 * 1024 * 1024,
         }
@@ -182,7 +185,12 @@ pub enum HttpSetupError {
 impl HttpClient {
     /// Reads certificates and prepares the connection pool; opens no connection.
     pub fn new(settings: &HttpSettings) -> Result<Self, HttpSetupError> {
-        let client = reqwest::Client::builder()
+        // Without a word from the config no proxy is used: only the config reads the environment.
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(proxy_url) = &settings.proxy_url {
+            builder = builder.proxy(reqwest::Proxy::all(proxy_url).map_err(HttpSetupError::Client)?);
+        }
+        let client = builder
             .tls_backend_preconfigured(tls_config(settings.extra_ca_pem.as_deref())?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(settings.connect_timeout)

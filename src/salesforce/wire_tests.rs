@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 
 use super::test_support::*;
 use super::*;
@@ -32,13 +33,22 @@ impl Seen {
 
 /// A server that answers each request with the bytes its handler gives, then closes the connection.
 async fn serve(handler: impl Fn(&Seen, &str) -> Vec<u8> + Send + Sync + 'static) -> String {
+    serve_gathered(1, handler).await
+}
+
+/// Like [`serve`], but answers calls with the first token only once `gathered` of them are there.
+async fn serve_gathered(
+    gathered: usize,
+    handler: impl Fn(&Seen, &str) -> Vec<u8> + Send + Sync + 'static,
+) -> String {
+    let barrier = Arc::new(Barrier::new(gathered));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let handler = Arc::new(handler);
     let own_url = url.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, Arc::clone(&handler), own_url.clone()));
+            tokio::spawn(answer(stream, Arc::clone(&handler), own_url.clone(), Arc::clone(&barrier)));
         }
     });
     url
@@ -48,6 +58,7 @@ async fn answer(
     mut stream: TcpStream,
     handler: Arc<impl Fn(&Seen, &str) -> Vec<u8> + Send + Sync + 'static>,
     own_url: String,
+    barrier: Arc<Barrier>,
 ) {
     let mut request = Vec::new();
     let mut chunk = [0; 4_096];
@@ -58,7 +69,11 @@ async fn answer(
                 .lines()
                 .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
-                let bytes = handler(&Seen { head: head.to_owned() }, &own_url);
+                let seen = Seen { head: head.to_owned() };
+                if seen.has_token("token-1") {
+                    barrier.wait().await;
+                }
+                let bytes = handler(&seen, &own_url);
                 // The client may have hung up already; that is its right.
                 let _ = stream.write_all(&bytes).await;
                 let _ = stream.shutdown().await;
@@ -132,7 +147,7 @@ async fn twenty_calls_that_find_the_session_expired_log_in_once() {
     let logins = Arc::new(AtomicUsize::new(0));
     let expired = Arc::new(AtomicUsize::new(0));
     let (counted_logins, counted_expired) = (Arc::clone(&logins), Arc::clone(&expired));
-    let url = serve(move |seen, url| {
+    let url = serve_gathered(20, move |seen, url| {
         if seen.is_login() {
             return token(counted_logins.fetch_add(1, Ordering::SeqCst) + 1, url);
         }
@@ -156,7 +171,7 @@ async fn twenty_calls_that_find_the_session_expired_log_in_once() {
         call.await.unwrap().unwrap();
     }
     assert_eq!(logins.load(Ordering::SeqCst), 2, "the first login and one renewal");
-    assert!(expired.load(Ordering::SeqCst) > 1, "several calls met the expired session");
+    assert_eq!(expired.load(Ordering::SeqCst), 20, "all of them met the expired session");
 }
 
 #[tokio::test]
