@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::call::Caller;
-use super::error::OrgError;
+use super::error::{FIXED_TOKEN_ENDED, OrgError};
 use super::gate::Api;
 use super::soql::percent_encode;
 use super::transport::{Body, HttpRequest, HttpResponse, Method};
@@ -122,8 +122,9 @@ impl Authenticator {
             return if stale.is_none() {
                 Ok(Arc::clone(session))
             } else {
-                Err(OrgError::Unauthorized {
-                    message: "the fixed token has expired or was revoked".to_owned(),
+                Err(OrgError::Refused {
+                    error: FIXED_TOKEN_ENDED.to_owned(),
+                    description: "the fixed token has expired or was revoked".to_owned(),
                 })
             };
         }

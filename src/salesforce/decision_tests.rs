@@ -172,10 +172,11 @@ async fn an_expired_session_costs_one_login_and_one_replay() {
 }
 
 #[tokio::test]
-async fn a_second_401_in_a_row_is_final() {
+async fn a_second_401_in_a_row_is_left_to_the_caller() {
     let bench = Bench::new(|_| json(401, EXPIRED));
     let error = bench.client.limits().await.unwrap_err();
     assert!(matches!(error, OrgError::Unauthorized { .. }), "{error}");
+    assert!(error.is_transient() && !error.is_refused_login());
     assert_eq!((bench.count("/limits"), bench.count("/token")), (2, 2));
 }
 
@@ -185,6 +186,7 @@ async fn a_401_that_no_login_cures_is_final_at_once() {
     let bench = Bench::new(move |_| json(401, body));
     let error = bench.client.limits().await.unwrap_err();
     assert!(matches!(error, OrgError::SessionUnusable { .. }), "{error}");
+    assert!(error.is_refused_login());
     assert_eq!((bench.count("/limits"), bench.count("/token")), (1, 1));
 }
 
@@ -194,7 +196,7 @@ async fn a_fixed_token_is_never_renewed() {
         Credentials::FixedToken { token: "00Dfixed".into(), instance_url: format!("{LOGIN_URL}/") };
     let bench = Bench::with(credentials, 0, |_| json(401, EXPIRED));
     let error = bench.client.limits().await.unwrap_err();
-    assert!(matches!(error, OrgError::Unauthorized { .. }), "{error}");
+    assert!(matches!(error, OrgError::Refused { .. }), "{error}");
     assert_eq!(bench.log().len(), 1);
 }
 

@@ -24,7 +24,8 @@ type Described = (ObjectName, Result<ObjectDescribe, OrgError>);
 
 impl OrgClient {
     /// Describes objects, [`DESCRIBES_PER_CALL`] by one call. A name that stands twice is asked for once
-    /// and answered twice.
+    /// and answered twice. An error of a whole call that cannot be halved away is given to each of its
+    /// objects: ask it whether it is transient before calling an object bad.
     pub async fn describe_group(&self, objects: &[ObjectName]) -> Vec<Described> {
         let mut distinct: Vec<ObjectName> = objects.to_vec();
         distinct.sort_unstable();

@@ -16,6 +16,9 @@ use crate::limiter::{CallOutcome, QuotaSeen, RetryCause, ThrottleKind};
 /// Longest text taken over from an answer, in characters.
 const MESSAGE_MAX: usize = 300;
 
+/// The code under which the end of a token that cannot be renewed is reported.
+pub(super) const FIXED_TOKEN_ENDED: &str = "token_ended";
+
 /// A call to the org that did not give what was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum OrgError {
@@ -36,7 +39,8 @@ pub enum OrgError {
         /// The org's own words.
         message: String,
     },
-    /// The session was not accepted, nor the one after it.
+    /// The session was not accepted, nor the one that replaced it. Not tried further at once; later it may
+    /// work, because sessions also end by timing out or by somebody's hand.
     #[error("the session is not accepted: {message}")]
     Unauthorized {
         /// The org's own words.
@@ -109,14 +113,13 @@ impl OrgError {
     /// The same call may well succeed later without anybody's help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::Busy { .. } => true,
+            Self::Throttled { .. } | Self::Busy { .. } | Self::Unauthorized { .. } => true,
             Self::Login(error) => error.is_transient(),
             Self::Network(error) => !matches!(error.kind, HttpErrorKind::Setup | HttpErrorKind::TooLarge),
             Self::Unreadable { cut_off, .. } => *cut_off,
             Self::Gate(GateError::QuotaSpent { .. }) => true,
             Self::Refused { .. }
             | Self::SessionUnusable { .. }
-            | Self::Unauthorized { .. }
             | Self::Rejected { .. }
             | Self::Gate(GateError::Stopped)
             | Self::Settings(_)
@@ -136,7 +139,7 @@ impl OrgError {
 
     /// Nobody can log in with these credentials; one-shot commands end with exit code 77.
     pub fn is_refused_login(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::SessionUnusable { .. } | Self::Unauthorized { .. })
+        matches!(self, Self::Refused { .. } | Self::SessionUnusable { .. })
     }
 
     /// The wait that the org or the limiter asked for.
@@ -162,6 +165,9 @@ impl OrgError {
         match self {
             Self::Refused { error, .. } if error == "invalid_client" || error == "invalid_client_id" => {
                 Some("check client id and secret of the connected app")
+            }
+            Self::Refused { error, .. } if error == FIXED_TOKEN_ENDED => {
+                Some("put a new token into the config")
             }
             Self::Refused { .. } => Some(
                 "check that the app is approved for this user and that the login address is the org's own",
@@ -429,7 +435,7 @@ mod tests {
         401,
         r#"[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]"#,
         "unauthorized",
-        false
+        true
     )]
     #[case(401, r#"[{"message":"This session is not valid for use with the REST API","errorCode":"INVALID_SESSION_ID"}]"#, "session_unusable", false)]
     #[case(
@@ -438,8 +444,8 @@ mod tests {
         "session_unusable",
         false
     )]
-    #[case(400, r#"{"exceptionCode":"InvalidSessionId","exceptionMessage":"gone"}"#, "unauthorized", false)]
-    #[case(401, "", "unauthorized", false)]
+    #[case(400, r#"{"exceptionCode":"InvalidSessionId","exceptionMessage":"gone"}"#, "unauthorized", true)]
+    #[case(401, "", "unauthorized", true)]
     #[case(400, r#"[{"message":"bad","errorCode":"MALFORMED_QUERY"}]"#, "rejected", false)]
     #[case(400, r#"[{"message":"slow","errorCode":"QUERY_TIMEOUT"}]"#, "rejected", false)]
     #[case(404, r#"[{"message":"gone","errorCode":"NOT_FOUND"}]"#, "rejected", false)]

@@ -68,8 +68,9 @@ impl RetryPolicy {
     /// `attempt` counts from 1; `fraction` comes from a [`Jitter`].
     pub fn wait_after(&self, error: &OrgError, attempt: u32, fraction: f64) -> Option<Duration> {
         let quota_is_spent = error.throttle_kind() == Some(ThrottleKind::Daily);
-        // A login has been retried where it was made; retrying whoever needed it would multiply the calls.
-        let is_retried_already = matches!(error, OrgError::Login(_));
+        // A login has been retried where it was made, a session that was not accepted has been replaced and
+        // the call replayed: doing it all again at once would multiply the calls.
+        let is_retried_already = matches!(error, OrgError::Login(_) | OrgError::Unauthorized { .. });
         if attempt >= self.attempts_max || !error.is_transient() || quota_is_spent || is_retried_already {
             return None;
         }
