@@ -1,1 +1,38 @@
-//! `salesforce`.
+//! The org's edge: everything that is said to Salesforce and heard from it.
+//!
+//! Promises: no actors, no clock of its own, no randomness of its own, no call without a permit from the
+//! [`Gate`], no secret in an address, an error or a print. Network, time, jitter and permits come in
+//! through traits, so that every path is testable without an org.
+
+pub mod auth;
+mod call;
+pub mod client;
+pub mod describe;
+pub mod error;
+pub mod families;
+pub mod gate;
+pub mod query;
+pub mod retry;
+pub mod soql;
+pub mod transport;
+
+#[cfg(test)]
+mod decision_tests;
+#[cfg(test)]
+mod test_support;
+#[cfg(test)]
+mod wire_tests;
+
+pub use auth::Credentials;
+pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
+pub use describe::DESCRIBES_PER_CALL;
+pub use error::OrgError;
+pub use families::{
+    FamilyError, FamilyRows, field_permission_partitions, read_family, read_field_permissions,
+};
+pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
+pub use query::{Page, Pages, Surface};
+pub use retry::{Jitter, RetryPolicy, SeededJitter};
+pub use transport::{
+    Http, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpSettings, Method,
+};

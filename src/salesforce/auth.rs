@@ -1,0 +1,294 @@
+//! Logging in, and staying logged in.
+//!
+//! Promises: one login at a time an org, however many calls need it; a login that the org refused for
+//! good is never tried again by itself; secrets stand in request bodies only, never in an address, an
+//! error or a debug print.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::call::Caller;
+use super::error::{FIXED_TOKEN_ENDED, OrgError};
+use super::gate::Api;
+use super::soql::percent_encode;
+use super::transport::{Body, HttpRequest, HttpResponse, Method};
+use crate::limiter::Priority;
+
+/// Time for one token request.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How far ahead an assertion expires; the org takes 3 to 5 minutes at most.
+const ASSERTION_LIFE_SECS: i64 = 180;
+
+/// Who we are to the org.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// The app's own user; `login_url` must be the org's own address.
+    ClientCredentials {
+        /// Consumer key.
+        client_id: String,
+        /// Consumer secret.
+        client_secret: SecretString,
+    },
+    /// A signed assertion in a user's name.
+    JwtBearer {
+        /// Consumer key.
+        client_id: String,
+        /// The user's login name.
+        username: String,
+        /// `aud` of the assertion; `None` takes `https://login.salesforce.com`, or `https://test.salesforce.com`
+        /// when the login address is a sandbox's.
+        audience: Option<String>,
+        /// RSA private key in PEM.
+        private_key_pem: SecretString,
+    },
+    /// A token that somebody else got; it cannot be renewed.
+    FixedToken {
+        /// Access token.
+        token: SecretString,
+        /// The org's address.
+        instance_url: String,
+    },
+}
+
+/// A valid login, as far as we know.
+pub(super) struct Session {
+    pub(super) token: SecretString,
+    /// Without a slash at its end.
+    pub(super) instance_url: String,
+    pub(super) generation: u64,
+}
+
+enum Grant {
+    ClientCredentials { client_id: String, client_secret: SecretString },
+    JwtBearer { client_id: String, username: String, audience: String, key: jsonwebtoken::EncodingKey },
+    Fixed(Arc<Session>),
+}
+
+#[derive(Default)]
+struct LoginState {
+    session: Option<Arc<Session>>,
+    /// Set once the org has refused the login for good.
+    refused: Option<OrgError>,
+    /// How the last round ended, for those who waited for it.
+    failed: Option<OrgError>,
+}
+
+/// Holds the session of one org.
+pub(super) struct Authenticator {
+    grant: Grant,
+    login_url: String,
+    state: Mutex<LoginState>,
+    /// Rounds of login that have ended, well or not.
+    rounds: AtomicU64,
+}
+
+impl Authenticator {
+    pub(super) fn new(credentials: Credentials, login_url: &str) -> Result<Self, OrgError> {
+        let login_url = checked_base_url("login_url", login_url)?;
+        let grant = match credentials {
+            Credentials::ClientCredentials { client_id, client_secret } => {
+                Grant::ClientCredentials { client_id, client_secret }
+            }
+            Credentials::JwtBearer { client_id, username, audience, private_key_pem } => {
+                let pem = private_key_pem.expose_secret().as_bytes();
+                // The library's reason may quote the key: it is not passed on.
+                let key = jsonwebtoken::EncodingKey::from_rsa_pem(pem)
+                    .map_err(|_| OrgError::Settings("the private key is not an RSA key in PEM".to_owned()))?;
+                let audience = audience.unwrap_or_else(|| default_audience(&login_url).to_owned());
+                Grant::JwtBearer { client_id, username, audience, key }
+            }
+            Credentials::FixedToken { token, instance_url } => {
+                let instance_url = checked_base_url("instance_url", &instance_url)?;
+                Grant::Fixed(Arc::new(Session { token, instance_url, generation: 0 }))
+            }
+        };
+        Ok(Self { grant, login_url, state: Mutex::default(), rounds: AtomicU64::new(0) })
+    }
+
+    /// A session of another generation than `stale`; logs in when there is none.
+    pub(super) async fn session(
+        &self,
+        caller: &Caller,
+        priority: Priority,
+        stale: Option<u64>,
+    ) -> Result<Arc<Session>, OrgError> {
+        if let Grant::Fixed(session) = &self.grant {
+            return if stale.is_none() {
+                Ok(Arc::clone(session))
+            } else {
+                Err(OrgError::Refused {
+                    error: FIXED_TOKEN_ENDED.to_owned(),
+                    description: "the fixed token has expired or was revoked".to_owned(),
+                })
+            };
+        }
+        let rounds_before = self.rounds.load(Ordering::Acquire);
+        // Held over the login: whoever comes meanwhile waits here and finds the new session.
+        let mut state = self.state.lock().await;
+        if let Some(refused) = &state.refused {
+            return Err(refused.clone());
+        }
+        if let Some(session) = &state.session
+            && Some(session.generation) != stale
+        {
+            return Ok(Arc::clone(session));
+        }
+        // A round that ended while we waited has failed for us too; trying in turn would multiply the calls.
+        if self.rounds.load(Ordering::Acquire) != rounds_before
+            && let Some(failed) = &state.failed
+        {
+            return Err(failed.clone());
+        }
+        let result = self.log_in(caller, priority, stale.map_or(1, |stale| stale + 1)).await;
+        self.rounds.fetch_add(1, Ordering::AcqRel);
+        match result {
+            Ok(session) => {
+                let session = Arc::new(session);
+                state.session = Some(Arc::clone(&session));
+                state.failed = None;
+                Ok(session)
+            }
+            Err(error) => {
+                let error = if error.is_transient() { OrgError::Login(Arc::new(error)) } else { error };
+                if matches!(error, OrgError::Refused { .. }) {
+                    state.refused = Some(error.clone());
+                }
+                state.failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets a refused login be tried once more, for instance after somebody repaired the app in the org.
+    pub(super) async fn forget_refusal(&self) {
+        self.state.lock().await.refused = None;
+    }
+
+    async fn log_in(
+        &self,
+        caller: &Caller,
+        priority: Priority,
+        generation: u64,
+    ) -> Result<Session, OrgError> {
+        let mut attempt = 1;
+        loop {
+            let request = HttpRequest {
+                method: Method::Post,
+                url: format!("{}/services/oauth2/token", self.login_url),
+                bearer: None,
+                body: Some(Body {
+                    content_type: "application/x-www-form-urlencoded",
+                    bytes: self.form(caller)?.into_bytes(),
+                }),
+                timeout: LOGIN_TIMEOUT,
+            };
+            let error = match caller.once(Api::Auth, priority, false, request).await {
+                Ok(response) => return self.read_token(&response, generation),
+                Err(error) => error,
+            };
+            if !caller.may_retry(&error, attempt, caller.retry.attempts_max).await {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    fn form(&self, caller: &Caller) -> Result<String, OrgError> {
+        match &self.grant {
+            Grant::ClientCredentials { client_id, client_secret } => Ok(form(&[
+                ("grant_type", "client_credentials"),
+                ("client_id", client_id),
+                ("client_secret", client_secret.expose_secret()),
+            ])),
+            Grant::JwtBearer { client_id, username, audience, key } => {
+                let claims = Claims {
+                    iss: client_id,
+                    sub: username,
+                    aud: audience,
+                    exp: caller.clock.wall().as_second() + ASSERTION_LIFE_SECS,
+                };
+                let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::RS256);
+                let assertion = jsonwebtoken::encode(&header, &claims, key)
+                    .map_err(|_| OrgError::Settings("the private key cannot sign".to_owned()))?;
+                Ok(form(&[
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"),
+                    ("assertion", &assertion),
+                ]))
+            }
+            Grant::Fixed(_) => Err(OrgError::Settings("a fixed token is not renewed".to_owned())),
+        }
+    }
+
+    fn read_token(&self, response: &HttpResponse, generation: u64) -> Result<Session, OrgError> {
+        let unreadable = |reason: &str, cut_off| OrgError::Unreadable {
+            what: "login".to_owned(),
+            reason: reason.to_owned(),
+            cut_off,
+        };
+        // The reader's complaint may quote the token: only its kind is passed on.
+        let answer: TokenAnswer = serde_json::from_slice(&response.body)
+            .map_err(|error| unreadable("not a token answer", error.is_eof()))?;
+        let instance_url = checked_base_url("instance_url", &answer.instance_url)
+            .map_err(|_| unreadable("its `instance_url` is no address", false))?;
+        if self.login_url.starts_with("https://") && !instance_url.starts_with("https://") {
+            return Err(unreadable("its `instance_url` would send the token unencrypted", false));
+        }
+        Ok(Session { token: answer.access_token, instance_url, generation })
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("login_url", &self.login_url).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    aud: &'a str,
+    exp: i64,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: SecretString,
+    instance_url: String,
+}
+
+fn form(fields: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> =
+        fields.iter().map(|(key, value)| format!("{key}={}", percent_encode(value))).collect();
+    pairs.join("&")
+}
+
+fn default_audience(login_url: &str) -> &'static str {
+    if login_url.contains("://test.salesforce.com") || login_url.contains(".sandbox.my.salesforce.com") {
+        "https://test.salesforce.com"
+    } else {
+        "https://login.salesforce.com"
+    }
+}
+
+/// Scheme, host and port, without a slash at the end.
+fn checked_base_url(key: &str, text: &str) -> Result<String, OrgError> {
+    let url = text.trim().trim_end_matches('/');
+    let bad =
+        || OrgError::Settings(format!("`{key}` is not an address such as `https://acme.my.salesforce.com`"));
+    let parsed = reqwest::Url::parse(url).map_err(|_| bad())?;
+    let is_plain = matches!(parsed.scheme(), "http" | "https")
+        && parsed.host_str().is_some()
+        && parsed.path() == "/"
+        && parsed.query().is_none()
+        && parsed.fragment().is_none()
+        && parsed.username().is_empty()
+        && parsed.password().is_none();
+    if is_plain { Ok(url.to_owned()) } else { Err(bad()) }
+}

@@ -1,0 +1,73 @@
+//! One call: permit, request, verdict, settlement. Everything that reaches the org goes through here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::{OrgError, classify, classify_login, quota_seen, retry_after};
+use super::gate::{Api, CallAsk, CallReport, Gate};
+use super::retry::{Jitter, RetryPolicy};
+use super::transport::{Http, HttpRequest, HttpResponse};
+use crate::clock::SharedClock;
+use crate::limiter::{CallOutcome, Priority, RetryBudget};
+use crate::model::OrgName;
+
+/// What calls of one org share.
+pub(super) struct Caller {
+    pub(super) org: OrgName,
+    pub(super) http: Arc<dyn Http>,
+    pub(super) gate: Arc<dyn Gate>,
+    pub(super) clock: SharedClock,
+    pub(super) jitter: Arc<dyn Jitter>,
+    pub(super) retry: RetryPolicy,
+    pub(super) budget: Mutex<RetryBudget>,
+}
+
+impl Caller {
+    /// Makes one call once; an answer with a status outside 200-299 is an error.
+    pub(super) async fn once(
+        &self,
+        api: Api,
+        priority: Priority,
+        expected_long: bool,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, OrgError> {
+        let ask = CallAsk { org: self.org.clone(), api, priority, expected_long };
+        let permit = self.gate.permit(ask).await.map_err(OrgError::Gate)?;
+        let started_at = self.clock.elapsed();
+        let answer = self.http.send(request).await;
+        let elapsed = self.clock.elapsed().saturating_sub(started_at);
+        let quota = answer.as_ref().ok().and_then(quota_seen);
+        let refusal = answer.as_ref().ok().filter(|response| response.status >= 300);
+        let wait = refusal.and_then(retry_after);
+        let result = match answer {
+            Ok(response) if (200..300).contains(&response.status) => Ok(response),
+            Ok(response) if api == Api::Auth => Err(classify_login(&response)),
+            Ok(response) => Err(classify(&response)),
+            Err(error) => Err(OrgError::Network(error)),
+        };
+        let outcome = result.as_ref().map_or_else(OrgError::outcome, |_| CallOutcome::Ok);
+        permit.settle(CallReport { outcome, quota, retry_after: wait, elapsed });
+        if result.is_ok() {
+            self.budget().refill();
+        }
+        result
+    }
+
+    /// Waits as the policy says; `false` when the error should go to the caller instead.
+    /// `attempt` counts the calls made so far, of at most `attempts_max`.
+    pub(super) async fn may_retry(&self, error: &OrgError, attempt: u32, attempts_max: u32) -> bool {
+        let policy = RetryPolicy { attempts_max, ..self.retry.clone() };
+        let Some(wait) = policy.wait_after(error, attempt, self.jitter.fraction()) else {
+            return false;
+        };
+        if !self.budget().draw(error.retry_cause()) {
+            return false;
+        }
+        self.clock.sleep(wait).await;
+        true
+    }
+
+    fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
+        // The budget is a counter: a panic elsewhere cannot leave it half changed.
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,293 @@
+//! The org client: typed asks in, typed answers out.
+//!
+//! Promises: no call without a permit; one login for all who need it; a 401 costs one login and one
+//! replay; transient faults are retried within bounds, permanent ones never; an answer that does not fit
+//! is an error that names what was asked for. Clones share session, budget and connections.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::auth::{Authenticator, Credentials};
+use super::call::Caller;
+use super::error::OrgError;
+use super::gate::{Api, Gate};
+use super::retry::{Jitter, RetryPolicy};
+use super::soql::{self, URI_BYTES_MAX, URI_BYTES_RESERVED};
+use super::transport::{Body, Http, HttpRequest, HttpResponse, Method};
+use crate::clock::SharedClock;
+use crate::limiter::{Priority, RetryBudget};
+use crate::model::{ApiVersion, GlobalObject, ObjectName, OrgName, RecordCountRow};
+
+/// How to reach one org.
+#[derive(Debug, Clone)]
+pub struct OrgSettings {
+    /// The org's name in the config.
+    pub org: OrgName,
+    /// Where to log in: scheme, host and port.
+    pub login_url: String,
+    /// API version of every path.
+    pub api_version: ApiVersion,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// Longest wait for one answer; the org itself ends a call after 10 minutes.
+    pub call_timeout: Duration,
+    /// How often and how patiently a failed call is made again.
+    pub retry: RetryPolicy,
+}
+
+impl OrgSettings {
+    /// Settings with the usual patience.
+    pub fn new(
+        org: OrgName,
+        login_url: impl Into<String>,
+        api_version: ApiVersion,
+        credentials: Credentials,
+    ) -> Self {
+        Self {
+            org,
+            login_url: login_url.into(),
+            api_version,
+            credentials,
+            call_timeout: Duration::from_secs(180),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// One line of the org's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct OrgLimit {
+    /// Allowed.
+    pub max: i64,
+    /// Left; can be below zero where the org lets some go over.
+    pub remaining: i64,
+}
+
+/// One API version that the org speaks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct VersionEntry {
+    /// Season's name, such as `Summer '26`.
+    pub label: String,
+    /// Path, such as `/services/data/v67.0`.
+    pub url: String,
+    /// Number, such as `67.0`.
+    pub version: String,
+}
+
+/// A client of one org. Cheap to clone.
+#[derive(Clone)]
+pub struct OrgClient {
+    shared: Arc<Shared>,
+    priority: Priority,
+}
+
+struct Shared {
+    caller: Caller,
+    auth: Authenticator,
+    api_version: ApiVersion,
+    call_timeout: Duration,
+}
+
+/// One request in the making.
+pub(super) struct Call {
+    pub(super) api: Api,
+    pub(super) method: Method,
+    /// Path and query, percent-encoded.
+    pub(super) path: String,
+    pub(super) body: Option<Vec<u8>>,
+    /// For messages: what was asked for.
+    pub(super) what: String,
+    pub(super) expected_long: bool,
+}
+
+impl Call {
+    pub(super) fn get(api: Api, path: String, what: impl Into<String>) -> Self {
+        Self { api, method: Method::Get, path, body: None, what: what.into(), expected_long: false }
+    }
+}
+
+impl OrgClient {
+    /// Checks the settings; makes no call. Asks are of [`Priority::Normal`] until said otherwise.
+    pub fn new(
+        settings: OrgSettings,
+        http: Arc<dyn Http>,
+        gate: Arc<dyn Gate>,
+        clock: SharedClock,
+        jitter: Arc<dyn Jitter>,
+    ) -> Result<Self, OrgError> {
+        let auth = Authenticator::new(settings.credentials, &settings.login_url)?;
+        let budget = Mutex::new(RetryBudget::new());
+        let caller = Caller { org: settings.org, http, gate, clock, jitter, retry: settings.retry, budget };
+        let (api_version, call_timeout) = (settings.api_version, settings.call_timeout);
+        let shared = Arc::new(Shared { caller, auth, api_version, call_timeout });
+        Ok(Self { shared, priority: Priority::Normal })
+    }
+
+    /// The same client for asks of another priority.
+    #[must_use]
+    pub fn with_priority(&self, priority: Priority) -> Self {
+        Self { shared: Arc::clone(&self.shared), priority }
+    }
+
+    /// The org's name in the config.
+    pub fn org(&self) -> &OrgName {
+        &self.shared.caller.org
+    }
+
+    /// API version of every path.
+    pub fn api_version(&self) -> &ApiVersion {
+        &self.shared.api_version
+    }
+
+    /// Logs in if there is no session yet: the cheapest way to know whether the credentials work.
+    pub async fn log_in(&self) -> Result<(), OrgError> {
+        self.shared.auth.session(&self.shared.caller, self.priority, None).await.map(drop)
+    }
+
+    /// Lets a login that the org refused be tried once more.
+    pub async fn forget_refused_login(&self) {
+        self.shared.auth.forget_refusal().await;
+    }
+
+    /// API versions that the org speaks, the oldest first. 1 call.
+    pub async fn versions(&self) -> Result<Vec<VersionEntry>, OrgError> {
+        self.read(Call::get(Api::Rest, "/services/data".to_owned(), "the versions")).await
+    }
+
+    /// Every object that the user may see. 1 call.
+    pub async fn global_describe(&self) -> Result<Vec<GlobalObject>, OrgError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            sobjects: Vec<GlobalObject>,
+        }
+        let answer: Answer =
+            self.read(Call::get(Api::Rest, self.data_path("/sobjects"), "the list of objects")).await?;
+        Ok(answer.sobjects)
+    }
+
+    /// The org's limits by name, such as `DailyApiRequests`. 1 call.
+    pub async fn limits(&self) -> Result<BTreeMap<String, OrgLimit>, OrgError> {
+        self.read(Call::get(Api::Limits, self.data_path("/limits"), "the limits")).await
+    }
+
+    /// Cached, approximate record counts: of `objects`, or with `None` of every object in 1 call. The org
+    /// leaves names out that it does not know.
+    pub async fn record_counts(
+        &self,
+        objects: Option<&[ObjectName]>,
+    ) -> Result<Vec<RecordCountRow>, OrgError> {
+        let path = self.data_path("/limits/recordCount");
+        let paths = match objects {
+            None => vec![path],
+            Some(objects) => soql::chunk_names(objects, usize::MAX, 8_000)
+                .iter()
+                .map(|group| {
+                    let names: Vec<&str> = group.iter().map(ObjectName::as_str).collect();
+                    format!("{path}?sObjects={}", names.join(","))
+                })
+                .collect(),
+        };
+        let mut rows = Vec::new();
+        for path in paths {
+            let answer: RecordCounts = self.read(Call::get(Api::Limits, path, "the record counts")).await?;
+            rows.extend(answer.objects.into_iter().map(|row| RecordCountRow {
+                object: row.name,
+                // The org says -1 where it never counted.
+                count: u64::try_from(row.count).unwrap_or(0),
+            }));
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn data_path(&self, rest: &str) -> String {
+        format!("/services/data/v{}{rest}", self.shared.api_version)
+    }
+
+    pub(super) fn caller(&self) -> &Caller {
+        &self.shared.caller
+    }
+
+    /// Calls with retries and reads the answer.
+    pub(super) async fn read<T: DeserializeOwned>(&self, call: Call) -> Result<T, OrgError> {
+        self.read_by(&call, |body| {
+            serde_json::from_slice(body).map_err(|error| OrgError::unreadable(call.what.as_str(), &error))
+        })
+        .await
+    }
+
+    /// Calls with retries and reads the answer by `reader`; an answer that was cut off is asked for again.
+    pub(super) async fn read_by<T>(
+        &self,
+        call: &Call,
+        reader: impl Fn(&[u8]) -> Result<T, OrgError>,
+    ) -> Result<T, OrgError> {
+        let attempts_max = self.shared.caller.retry.attempts_max;
+        let mut attempt = 1;
+        loop {
+            let answer = self.call_once(call).await.and_then(|response| reader(&response.body));
+            let error = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if !self.shared.caller.may_retry(&error, attempt, attempts_max).await {
+                return Err(error);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Calls once; a session that is not accepted is renewed and the call replayed, once.
+    pub(super) async fn call_once(&self, call: &Call) -> Result<HttpResponse, OrgError> {
+        let bytes_max = URI_BYTES_MAX - URI_BYTES_RESERVED;
+        if call.path.len() > bytes_max {
+            return Err(OrgError::TooLong { what: call.what.clone(), bytes: call.path.len(), bytes_max });
+        }
+        let Shared { caller, auth, call_timeout, .. } = &*self.shared;
+        let mut stale = None;
+        loop {
+            let session = auth.session(caller, self.priority, stale).await?;
+            let request = HttpRequest {
+                method: call.method,
+                url: format!("{}{}", session.instance_url, call.path),
+                bearer: Some(session.token.clone()),
+                body: call
+                    .body
+                    .as_ref()
+                    .map(|bytes| Body { content_type: "application/json", bytes: bytes.clone() }),
+                timeout: *call_timeout,
+            };
+            match caller.once(call.api, self.priority, call.expected_long, request).await {
+                Err(OrgError::Unauthorized { .. }) if stale.is_none() => stale = Some(session.generation),
+                result => return result,
+            }
+        }
+    }
+}
+
+impl fmt::Debug for OrgClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OrgClient")
+            .field("org", &self.shared.caller.org)
+            .field("auth", &self.shared.auth)
+            .field("priority", &self.priority)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Deserialize)]
+struct RecordCounts {
+    #[serde(rename = "sObjects")]
+    objects: Vec<RecordCount>,
+}
+
+#[derive(Deserialize)]
+struct RecordCount {
+    name: ObjectName,
+    count: i64,
+}
