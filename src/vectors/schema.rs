@@ -212,9 +212,9 @@ fn create(connection: &Connection, dimensions: usize, model: &str) -> Result<(),
          );
          CREATE INDEX documents_by_object ON documents (org, object COLLATE NOCASE);
          CREATE INDEX documents_by_field ON documents (org, field COLLATE NOCASE) WHERE field IS NOT NULL;
-         -- `names` holds identifiers whole (an underscore is part of a word), `words` holds them split.
+         -- `names` holds identifiers whole (an underscore is part of a word), `plain` holds them split.
          CREATE VIRTUAL TABLE words USING fts5 (
-             names, words, content = '', contentless_delete = 1,
+             names, plain, content = '', contentless_delete = 1,
              tokenize = \"porter unicode61 remove_diacritics 2 tokenchars '_'\"
          );
          CREATE VIRTUAL TABLE vectors USING vec0 (

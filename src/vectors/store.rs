@@ -299,7 +299,7 @@ fn insert(
     let row = transaction.last_insert_rowid();
     let (names, words) = searchable(document);
     transaction
-        .prepare_cached("INSERT INTO words (rowid, names, words) VALUES (?1, ?2, ?3)")?
+        .prepare_cached("INSERT INTO words (rowid, names, plain) VALUES (?1, ?2, ?3)")?
         .execute(params![row, names, words])?;
     // The zero vector has no direction: a cosine index would rank it at random.
     if !is_empty_vector(vector) {
