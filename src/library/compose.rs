@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::draft::Subject;
 use super::families::{FamilyIndex, ObjectFamilies};
-use super::{automation, fields, overview, relationships, security, usage};
+use super::{automation, fields, glossary, overview, relationships, security, usage};
 use crate::model::{Document, FieldDescribe, ObjectDescribe, OrgName};
 
 /// Suffixes of the objects that Salesforce makes beside another one.
@@ -61,6 +61,13 @@ pub fn companion_of(describe: &ObjectDescribe) -> Option<String> {
     (*suffix == "ChangeEvent" || describe.fields.iter().any(refers)).then(|| stem.to_owned())
 }
 
+/// Objects in which people keep what they work on, as against the platform's own bookkeeping: those of
+/// this org and its packages, and the standard objects that people have a word for.
+fn is_business_object(describe: &ObjectDescribe, companion: Option<&str>) -> bool {
+    let made_here = describe.custom && !describe.custom_setting;
+    companion.is_none() && (made_here || glossary::purpose(describe.name.as_str()).is_some())
+}
+
 fn base_metadata(describe: &ObjectDescribe, companion: Option<&str>) -> Map<String, Value> {
     let mut metadata = Map::new();
     metadata.insert("apiName".to_owned(), json!(describe.name));
@@ -72,6 +79,7 @@ fn base_metadata(describe: &ObjectDescribe, companion: Option<&str>) -> Map<Stri
     if let Some(parent) = companion {
         metadata.insert("companionOf".to_owned(), json!(parent));
     }
+    metadata.insert("business".to_owned(), json!(is_business_object(describe, companion)));
     metadata
 }
 

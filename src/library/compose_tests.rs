@@ -72,7 +72,9 @@ fn full_families() -> Families {
             object: object.clone(),
             status: "Active".into(),
             events: vec![TriggerEvent::BeforeInsert, TriggerEvent::AfterUpdate],
-            body: Some("trigger InvoiceTrigger on Invoice__c (before insert) {\n  // check\n  run();\n}".into()),
+            body: Some(
+                "trigger InvoiceTrigger on Invoice__c (before insert) {\n  // check\n  run();\n}".into(),
+            ),
         }]),
         validation_rules: Ok(vec![ValidationRuleRow {
             name: "Amount_Positive".into(),
@@ -95,8 +97,18 @@ fn full_families() -> Families {
         }]),
         layouts: Ok(vec![LayoutRow { name: "Invoice Layout".into(), object: "Invoice__c".into() }]),
         permission_sets: Ok(vec![
-            PermissionSetRow { id: "0PS1".into(), name: "Billing".into(), label: "Billing staff".into(), profile: None },
-            PermissionSetRow { id: "0PS2".into(), name: "X00e".into(), label: "X00e".into(), profile: Some("Sales".into()) },
+            PermissionSetRow {
+                id: "0PS1".into(),
+                name: "Billing".into(),
+                label: "Billing staff".into(),
+                profile: None,
+            },
+            PermissionSetRow {
+                id: "0PS2".into(),
+                name: "X00e".into(),
+                label: "X00e".into(),
+                profile: Some("Sales".into()),
+            },
         ]),
         object_permissions: Ok(vec![ObjectPermissionRow {
             parent_id: "0PS1".into(),
@@ -151,19 +163,33 @@ fn sections_tell_what_was_read() {
     let documents = compose(&org(), &invoice(), &FamilyIndex::new(full_families()));
     let relationships = text(&documents, "Invoice__c:relationships");
     assert!(relationships.contains("Each Invoice points at one `Account` through `Account__c` (master-detail, deleted with its parent, `Account__r` in queries)."));
-    assert!(relationships.contains("Each Invoice points at one record of `Group` or `User` through `Owner__c` (polymorphic lookup)."));
+    assert!(relationships.contains(
+        "Each Invoice points at one record of `Group` or `User` through `Owner__c` (polymorphic lookup)."
+    ));
     assert!(relationships.contains("Many `Invoice_Line__c` records point at one Invoice through `Invoice_Line__c.Invoice__c` (deleted with it, sub-query `Lines__r`)."));
     let automation = text(&documents, "Invoice__c:automation");
     assert!(automation.contains("`Remind_Customer` (Remind customer): AutoLaunchedFlow started by RecordAfterSave on Update, active. Sends a reminder after 14 days"));
-    assert!(automation.contains("`InvoiceTrigger` (Active; before insert, after update; 4 lines: 3 code, 1 comment)"));
-    assert!(automation.contains("`Amount_Positive` (active) says \"The amount must be above zero\" beside `Amount__c`"));
+    assert!(
+        automation
+            .contains("`InvoiceTrigger` (Active; before insert, after update; 4 lines: 3 code, 1 comment)")
+    );
+    assert!(
+        automation
+            .contains("`Amount_Positive` (active) says \"The amount must be above zero\" beside `Amount__c`")
+    );
     assert!(automation.contains("1 workflow rule:") && !automation.contains("Unknown"));
     let security = text(&documents, "Invoice__c:security");
     assert!(security.contains("- permission set `Billing staff`: read, create"));
-    assert!(security.contains("`Status__c`: edited by permission set `Billing staff`; only read by profile `Sales`"));
+    assert!(
+        security
+            .contains("`Status__c`: edited by permission set `Billing staff`; only read by profile `Sales`")
+    );
     assert!(security.contains("`Amount__c`: read by permission set with id `0PS9`"));
     let usage = text(&documents, "Invoice__c:usage");
-    assert!(usage.contains("About 4711 records") && usage.contains("Credit note (`Credit_Note`, inactive): Money back"));
+    assert!(
+        usage.contains("About 4711 records")
+            && usage.contains("Credit note (`Credit_Note`, inactive): Money back")
+    );
     assert!(usage.contains("1 page layout: Invoice Layout"));
     let status = text(&documents, "Invoice__c:field:Status__c");
     assert!(status.contains("picklist: Open, Settled.") && status.contains("Help: Where the invoice stands"));
@@ -193,7 +219,10 @@ fn a_failed_family_says_so_in_its_section_and_empties_no_other() {
     assert!(automation.contains("Flows could not be read: INVALID_TYPE: not supported"));
     assert!(automation.contains("InvoiceTrigger") && automation.contains("Amount_Positive"));
     let security = text(&documents, "Invoice__c:security");
-    assert!(security.contains("could not be read") && security.contains("- permission set with id `0PS1`: read, create"));
+    assert!(
+        security.contains("could not be read")
+            && security.contains("- permission set with id `0PS1`: read, create")
+    );
     let usage = text(&documents, "Invoice__c:usage");
     assert!(usage.contains("Record counts could not be read") && usage.contains("Credit note"));
 }
@@ -245,7 +274,9 @@ fn a_companion_gets_no_field_documents_and_no_empty_sections() {
 #[test]
 fn two_masters_make_a_likely_junction() {
     let master = |name: &str, target: &str, order: u32| json!({"name": name, "type": "reference", "referenceTo": [target], "relationshipOrder": order});
-    let junction = describe(json!({"name": "Seat__c", "fields": [master("A__c", "Course__c", 0), master("B__c", "Contact", 1)]}));
+    let junction = describe(
+        json!({"name": "Seat__c", "fields": [master("A__c", "Course__c", 0), master("B__c", "Contact", 1)]}),
+    );
     let documents = compose(&org(), &junction, &FamilyIndex::default());
     assert!(text(&documents, "Seat__c:overview").contains("Likely a junction"));
     let single = describe(json!({"name": "Line__c", "fields": [master("A__c", "Invoice__c", 0)]}));
@@ -258,7 +289,8 @@ fn a_crowd_of_pointing_objects_is_cut_into_parts_that_name_each_other() {
     let child = |at: usize| json!({"childSObject": format!("Object_{at:04}__c"), "field": "User__c"});
     let audit = |at: usize| json!({"childSObject": format!("Object_{at:04}__c"), "field": "CreatedById"});
     let children: Vec<Value> = (0..900).flat_map(|at| [child(at), audit(at)]).collect();
-    let user = describe(json!({"name": "User", "label": "User", "fields": [], "childRelationships": children}));
+    let user =
+        describe(json!({"name": "User", "label": "User", "fields": [], "childRelationships": children}));
     let documents = compose(&org(), &user, &FamilyIndex::default());
     let parts: Vec<&Document> =
         documents.iter().filter(|document| document.section == Section::Relationships).collect();

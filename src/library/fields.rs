@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, json};
 
 use super::draft::{Part, Subject, brief, one_line};
+use super::glossary;
 use super::overview::label_or_name;
 use super::relationships::is_audit_field;
 use crate::model::{Document, FieldDescribe, PicklistValue, Section};
@@ -118,16 +119,19 @@ fn single(subject: &Subject<'_>, field: &FieldDescribe) -> Document {
         Section::Field,
         &format!(":{}", field.name),
         text,
-        &embedded(object, label, field),
+        &embedded(object, glossary::everyday_words(describe.name.as_str()), label, field),
         metadata,
     )
 }
 
 /// Object, label, name where it differs, help and the picklist's words.
-fn embedded(object: &str, label: &str, field: &FieldDescribe) -> String {
-    let mut text = format!("{object}: {label}");
+fn embedded(object: &str, everyday: Option<&str>, label: &str, field: &FieldDescribe) -> String {
+    let mut text = match everyday {
+        Some(everyday) => format!("{object} ({}): {label}", everyday.split(',').next().unwrap_or_default()),
+        None => format!("{object}: {label}"),
+    };
     let name = crate::ai::split_identifiers(field.name.as_str());
-    if !name.eq_ignore_ascii_case(label) {
+    if !name.eq_ignore_ascii_case(label) && !label.to_lowercase().contains(&name.to_lowercase()) {
         let _ = write!(text, " ({name})");
     }
     if let Some(help) = field.inline_help_text.as_deref().filter(|help| !help.trim().is_empty()) {

@@ -11,6 +11,7 @@ pub mod project;
 mod automation;
 mod draft;
 mod fields;
+mod glossary;
 mod overview;
 mod relationships;
 mod security;

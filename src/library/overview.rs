@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::{Map, json};
 
 use super::draft::{Subject, brief, counted, one_line};
+use super::glossary;
 use super::relationships::{is_likely_junction, outbound};
 use crate::model::{Document, ObjectDescribe, Section};
 
@@ -14,6 +15,10 @@ pub(super) fn document(subject: &Subject<'_>, companion: Option<&str>) -> Docume
     let mut text = String::new();
     let label = label_or_name(describe);
     let _ = writeln!(text, "{} (`{}`) is {}.", one_line(label), describe.name, kind(describe, companion));
+    if let Some(purpose) = glossary::purpose(describe.name.as_str()) {
+        let words = glossary::everyday_words(describe.name.as_str()).unwrap_or_default();
+        let _ = writeln!(text, "It usually holds {purpose} (in other words: {words}).");
+    }
     let _ = writeln!(text);
     if !describe.label_plural.is_empty() {
         let _ = writeln!(text, "- Plural: {}", one_line(&describe.label_plural));
@@ -81,13 +86,12 @@ fn embedded(describe: &ObjectDescribe, companion: Option<&str>) -> String {
         .iter()
         .filter(|field| !super::fields::is_bookkeeping(field) && field.reference_to.is_empty())
         .map(|field| field.label.as_str());
-    format!(
-        "{}, {}, {}. {}",
-        label_or_name(describe),
-        describe.label_plural,
-        describe.name,
-        brief(labels, 200)
-    )
+    let name = describe.name.as_str();
+    let meaning = [glossary::everyday_words(name), glossary::purpose(name)];
+    let meaning = meaning.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let names = format!("{}, {}, {name}", label_or_name(describe), describe.label_plural);
+    let labels = brief(labels, 200);
+    if meaning.is_empty() { format!("{names}. {labels}") } else { format!("{names}, {meaning}. {labels}") }
 }
 
 pub(super) fn label_or_name(describe: &ObjectDescribe) -> &str {

@@ -10,23 +10,37 @@ use crate::ai::split_identifiers;
 /// Words that say how something is asked and not what: they carry no weight in a full-text ranking.
 const STOP_WORDS: [&str; 99] = [
     "a", "about", "all", "an", "and", "any", "anyone", "are", "as", "at", "be", "been", "being", "but", "by",
-    "can", "could", "did", "do", "does", "doing", "each", "every", "find", "for", "from", "get", "give", "had",
-    "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "let", "list", "me", "my", "no", "not",
-    "of", "on", "one", "or", "our", "over", "she", "he", "shall", "should", "show", "so", "some", "somebody",
-    "someone", "tell", "tells", "than", "that", "the", "their", "them", "then", "there", "these", "they", "thing",
-    "this", "those", "to", "up", "us", "was", "we", "were", "what", "when", "where", "whether", "which", "who",
-    "whom", "whose", "why", "will", "with", "would", "you", "your", "please", "us", "say", "says", "look",
+    "can", "could", "did", "do", "does", "doing", "each", "every", "find", "for", "from", "get", "give",
+    "had", "has", "have", "how", "i", "if", "in", "into", "is", "it", "its", "let", "list", "me", "my", "no",
+    "not", "of", "on", "one", "or", "our", "over", "she", "he", "shall", "should", "show", "so", "some",
+    "somebody", "someone", "tell", "tells", "than", "that", "the", "their", "them", "then", "there", "these",
+    "they", "thing", "this", "those", "to", "up", "us", "was", "we", "were", "what", "when", "where",
+    "whether", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your", "please",
+    "us", "say", "says", "look",
 ];
 
 /// Words about the library itself: nearly every document is about some field of some object.
 const LIBRARY_WORDS: [&str; 16] = [
-    "field", "fields", "object", "objects", "column", "columns", "table", "tables", "salesforce", "org", "store",
-    "stored", "stores", "keep", "keeps", "kept",
+    "field",
+    "fields",
+    "object",
+    "objects",
+    "column",
+    "columns",
+    "table",
+    "tables",
+    "salesforce",
+    "org",
+    "store",
+    "stored",
+    "stores",
+    "keep",
+    "keeps",
+    "kept",
 ];
 
 /// Words that ask for what Salesforce keeps beside an object.
-const COMPANION_WORDS: [&str; 8] =
-    ["history", "feed", "share", "shares", "sharing", "changeevent", "tracking", "posts"];
+const COMPANION_WORDS: [&str; 4] = ["history", "feed", "sharing", "changeevent"];
 
 /// A question taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +95,12 @@ impl Question {
         let words: Vec<String> =
             all.iter().filter(counts).filter(|word| seen.insert((*word).clone())).cloned().collect();
         let wants_companions = all.iter().any(|word| COMPANION_WORDS.contains(&word.as_str()));
-        let told: Vec<&str> =
-            all.iter().map(String::as_str).filter(|word| !LIBRARY_WORDS.contains(word)).collect();
+        let told: Vec<&str> = all
+            .iter()
+            .map(String::as_str)
+            .filter(|word| !LIBRARY_WORDS.contains(word))
+            .chain(words.iter().map(String::as_str))
+            .collect();
         // A question of nothing but such words is taken at its word.
         let embedded = if words.is_empty() { split.clone() } else { told.join(" ") };
         let words = if words.is_empty() { all } else { words };
@@ -154,7 +172,10 @@ fn is_stop_word(word: &str) -> bool {
 }
 
 fn plain_words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
 }
 
 #[cfg(test)]

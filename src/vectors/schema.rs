@@ -133,13 +133,15 @@ impl<T> During<T> for Result<T, rusqlite::Error> {
 /// Makes sqlite-vec part of every connection that this process opens from here on.
 fn register_vector_extension() -> Result<(), VectorStoreError> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
-    type Init = unsafe extern "C" fn(*mut ffi::sqlite3, *mut *mut c_char, *const ffi::sqlite3_api_routines) -> c_int;
+    type Init =
+        unsafe extern "C" fn(*mut ffi::sqlite3, *mut *mut c_char, *const ffi::sqlite3_api_routines) -> c_int;
     let code = *REGISTERED.get_or_init(|| {
         // SAFETY: sqlite-vec is linked statically against the very SQLite of rusqlite's `bundled` build. Its
         // crate declares the entry point without parameters; in C it has exactly the type `Init`
         // (https://www.sqlite.org/loadext.html), which is what SQLite calls it with. It opens no connection.
         unsafe {
-            let init: Init = std::mem::transmute::<unsafe extern "C" fn(), Init>(sqlite_vec::sqlite3_vec_init);
+            let init: Init =
+                std::mem::transmute::<unsafe extern "C" fn(), Init>(sqlite_vec::sqlite3_vec_init);
             ffi::sqlite3_auto_extension(Some(init))
         }
     });
@@ -205,6 +207,7 @@ fn create(connection: &Connection, dimensions: usize, model: &str) -> Result<(),
              -- API name of the one field that a `field` document tells of.
              field TEXT,
              companion INTEGER NOT NULL,
+             business INTEGER NOT NULL,
              text TEXT NOT NULL,
              metadata TEXT NOT NULL,
              content_hash TEXT NOT NULL,
@@ -229,7 +232,11 @@ fn create(connection: &Connection, dimensions: usize, model: &str) -> Result<(),
          ) WITHOUT ROWID;"
     );
     connection.execute_batch(&script).during("create the tables")?;
-    let values = [("schema_version", SCHEMA_VERSION.to_owned()), ("dimensions", dimensions.to_string()), ("model", model.to_owned())];
+    let values = [
+        ("schema_version", SCHEMA_VERSION.to_owned()),
+        ("dimensions", dimensions.to_string()),
+        ("model", model.to_owned()),
+    ];
     for (key, value) in values {
         let insert = "INSERT INTO meta (key, value) VALUES (?1, ?2)";
         connection.execute(insert, params![key, value]).during("write the versions")?;
@@ -275,8 +282,7 @@ fn check_meta(
 }
 
 fn check_whole(connection: &Connection, path: &Path) -> Result<(), VectorStoreError> {
-    let finding: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .during("check the file")?;
+    let finding: String =
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).during("check the file")?;
     if finding == "ok" { Ok(()) } else { Err(VectorStoreError::Damaged { path: path.to_owned(), finding }) }
 }

@@ -19,14 +19,14 @@ use crate::model::{ObjectName, OrgName, Section};
 /// What the best full-text match adds to a cosine.
 const BM25_SHARE: f64 = 0.15;
 /// What a name found as it stands adds: more than any cosine and BM25 together.
-const EXACT_NAME: f64 = 2.0;
+const EXACT_NAME: f64 = 3.0;
 /// What a quoted text, or a name found only within a text, adds.
-const EXACT_TEXT: f64 = 1.2;
-/// What a companion (history, feed, share, change event) is worth when nobody asked for one.
-const UNASKED_COMPANION: f64 = 0.75;
+const EXACT_TEXT: f64 = 1.5;
+/// What an object that people work on has over the platform's own bookkeeping.
+const BUSINESS: f64 = 0.12;
 /// What the second and third best documents of an object add, as a share of their score.
 const FOLLOWERS: [f64; 2] = [0.04, 0.02];
-/// Candidates by vector, by words, and among companions.
+/// Candidates by vector, by words, and by vector among companions when they are asked for.
 const NEAREST: usize = 256;
 const BEST_WORDS: usize = 128;
 const NEAREST_COMPANIONS: usize = 48;
@@ -113,7 +113,7 @@ pub struct Search {
 #[derive(Debug, Default, Clone)]
 struct Candidate {
     object: String,
-    companion: bool,
+    business: bool,
     cosine: Option<f64>,
     bm25: f64,
     exact: f64,
@@ -151,10 +151,10 @@ impl Search {
         self.find_exact(&question, filter, &mut candidates).during("look up names")?;
         self.find_words(&question, filter, &mut candidates).during("search words")?;
         if let Some(bytes) = &bytes {
-            self.find_nearest(bytes, filter, &mut candidates).during("search vectors")?;
+            self.find_nearest(bytes, &question, filter, &mut candidates).during("search vectors")?;
             self.fill_cosines(bytes, &mut candidates).during("compare vectors")?;
         }
-        self.into_hits(&question, filter, candidates)
+        self.rank(&question, filter, candidates)
     }
 
     fn find_exact(
@@ -179,10 +179,10 @@ impl Search {
                 Exact::Phrase(_) => {}
             }
             if found == 0 {
-                let rows = self.by_words(&exact.fts_phrase(), filter)?;
-                for (row, _, object, companion) in rows {
+                let rows = self.by_words(&exact.fts_phrase(), true, filter)?;
+                for (row, _, object, business) in rows {
                     let candidate = candidates.entry(row).or_default();
-                    (candidate.object, candidate.companion) = (object, companion);
+                    (candidate.object, candidate.business) = (object, business);
                     candidate.exact = candidate.exact.max(EXACT_TEXT);
                 }
             }
@@ -198,7 +198,7 @@ impl Search {
         candidates: &mut HashMap<i64, Candidate>,
     ) -> rusqlite::Result<usize> {
         let sql = format!(
-            "SELECT row, object, companion FROM documents
+            "SELECT row, object, business FROM documents
              WHERE org = ?1 AND {condition}
                AND (?4 IS NULL OR object = ?4) AND (?5 IS NULL OR section = ?5)
              ORDER BY id LIMIT 200"
@@ -210,9 +210,9 @@ impl Search {
         })?;
         let mut found = 0;
         for row in rows {
-            let (row, object, companion) = row?;
+            let (row, object, business) = row?;
             let candidate = candidates.entry(row).or_default();
-            (candidate.object, candidate.companion) = (object, companion);
+            (candidate.object, candidate.business) = (object, business);
             candidate.exact = EXACT_NAME;
             found += 1;
         }
@@ -226,32 +226,40 @@ impl Search {
         candidates: &mut HashMap<i64, Candidate>,
     ) -> rusqlite::Result<()> {
         let Some(query) = question.fts_any() else { return Ok(()) };
-        for (row, bm25, object, companion) in self.by_words(&query, filter)? {
+        for (row, bm25, object, business) in
+            self.by_words(&query, with_companions(question, filter), filter)?
+        {
             let candidate = candidates.entry(row).or_default();
-            (candidate.object, candidate.companion, candidate.bm25) = (object, companion, bm25);
+            (candidate.object, candidate.business, candidate.bm25) = (object, business, bm25);
         }
         Ok(())
     }
 
     /// Rows whose words match, best first, with BM25 as a positive figure.
-    fn by_words(&self, query: &str, filter: &SearchFilter) -> rusqlite::Result<Vec<(i64, f64, String, bool)>> {
-        let sql = "SELECT d.row, -bm25(words, 1.0, 1.0), d.object, d.companion
+    fn by_words(
+        &self,
+        query: &str,
+        with_companions: bool,
+        filter: &SearchFilter,
+    ) -> rusqlite::Result<Vec<(i64, f64, String, bool)>> {
+        let sql = "SELECT d.row, -bm25(words, 1.0, 1.0), d.object, d.business
                    FROM words JOIN documents d ON d.row = words.rowid
                    WHERE words MATCH ?1 AND d.org = ?2
-                     AND (?3 IS NULL OR d.object = ?3) AND (?4 IS NULL OR d.section = ?4)
+                     AND (?3 IS NULL OR d.object = ?3) AND (?4 IS NULL OR d.section = ?4) AND (?6 OR NOT d.companion)
                    ORDER BY bm25(words, 1.0, 1.0) LIMIT ?5";
         let (object, section) = narrow(filter);
         let mut select = self.connection.prepare_cached(sql)?;
-        let rows = select
-            .query_map(params![query, filter.org.as_str(), object, section, BEST_WORDS as i64], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
+        let rows = select.query_map(
+            params![query, filter.org.as_str(), object, section, BEST_WORDS as i64, with_companions],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
         rows.collect()
     }
 
     fn find_nearest(
         &self,
         vector: &[u8],
+        question: &Question,
         filter: &SearchFilter,
         candidates: &mut HashMap<i64, Candidate>,
     ) -> rusqlite::Result<()> {
@@ -259,9 +267,12 @@ impl Search {
             return self.find_in_object(vector, filter, candidates);
         }
         for (companion, nearest) in [(false, NEAREST), (true, NEAREST_COMPANIONS)] {
+            if companion && !with_companions(question, filter) {
+                continue;
+            }
             let by_section = if filter.section.is_some() { "AND section = ?5" } else { "" };
             let sql = format!(
-                "SELECT n.row, n.distance, d.object, d.companion FROM (
+                "SELECT n.row, n.distance, d.object, d.business FROM (
                      SELECT row, distance FROM vectors
                      WHERE embedding MATCH ?1 AND k = ?2 AND org = ?3 AND companion = ?4 {by_section}
                  ) n JOIN documents d ON d.row = n.row"
@@ -276,7 +287,7 @@ impl Search {
             while let Some(row) = rows.next()? {
                 let candidate = candidates.entry(row.get(0)?).or_default();
                 candidate.cosine = Some(1.0 - row.get::<_, f64>(1)?);
-                (candidate.object, candidate.companion) = (row.get(2)?, row.get(3)?);
+                (candidate.object, candidate.business) = (row.get(2)?, row.get(3)?);
             }
         }
         Ok(())
@@ -289,14 +300,14 @@ impl Search {
         filter: &SearchFilter,
         candidates: &mut HashMap<i64, Candidate>,
     ) -> rusqlite::Result<()> {
-        let sql = "SELECT row, companion, object FROM documents
+        let sql = "SELECT row, business, object FROM documents
                    WHERE org = ?1 AND object = ?2 COLLATE NOCASE AND object = ?2 AND (?3 IS NULL OR section = ?3)";
         let (object, section) = narrow(filter);
         let mut select = self.connection.prepare_cached(sql)?;
         let mut rows = select.query(params![filter.org.as_str(), object, section])?;
         while let Some(row) = rows.next()? {
             let candidate = candidates.entry(row.get(0)?).or_default();
-            (candidate.companion, candidate.object) = (row.get(1)?, row.get(2)?);
+            (candidate.business, candidate.object) = (row.get(1)?, row.get(2)?);
         }
         drop(rows);
         self.fill_cosines(vector, candidates)
@@ -315,7 +326,7 @@ impl Search {
         Ok(())
     }
 
-    fn into_hits(
+    fn rank(
         &self,
         question: &Question,
         filter: &SearchFilter,
@@ -324,16 +335,14 @@ impl Search {
         let best_bm25 = candidates.values().map(|candidate| candidate.bm25).fold(0.0, f64::max);
         let mut objects: BTreeMap<String, Vec<(f64, i64)>> = BTreeMap::new();
         for (row, candidate) in candidates {
-            let score = score(&candidate, best_bm25, question.wants_companions);
+            let score = score(&candidate, best_bm25);
             objects.entry(candidate.object).or_default().push((score, row));
         }
-        let mut ranked: Vec<(f64, String, Vec<(f64, i64)>)> = objects
-            .into_iter()
-            .map(|(object, mut rows)| {
-                rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-                (object_score(&rows), object, rows)
-            })
-            .collect();
+        let rank_object = |(object, mut rows): (String, Vec<(f64, i64)>)| {
+            rows.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            (object_score(&rows), object, rows)
+        };
+        let mut ranked: Vec<_> = objects.into_iter().map(rank_object).collect();
         // Equal scores fall back on the name, so that an answer never depends on a map's order.
         ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
         ranked.truncate(filter.limit);
@@ -368,11 +377,16 @@ fn narrow(filter: &SearchFilter) -> (Option<&str>, Option<&str>) {
     (filter.object.as_ref().map(ObjectName::as_str), filter.section.map(Section::as_str))
 }
 
-fn score(candidate: &Candidate, best_bm25: f64, wants_companions: bool) -> f64 {
+fn score(candidate: &Candidate, best_bm25: f64) -> f64 {
     let words = if best_bm25 > 0.0 { BM25_SHARE * candidate.bm25 / best_bm25 } else { 0.0 };
-    let likeness = candidate.cosine.unwrap_or(0.0) + words;
-    let unasked = candidate.companion && !wants_companions;
-    candidate.exact + if unasked { likeness * UNASKED_COMPANION } else { likeness }
+    let business = if candidate.business { BUSINESS } else { 0.0 };
+    candidate.exact + candidate.cosine.unwrap_or(0.0) + words + business
+}
+
+/// There are several companions to every object, with their parent's name in theirs: unless they are asked
+/// for, or named as they stand, they would fill the answer behind each parent.
+fn with_companions(question: &Question, filter: &SearchFilter) -> bool {
+    question.wants_companions || filter.object.is_some()
 }
 
 /// The best document counts whole; the next two a little, so that an object that is about the question
@@ -419,10 +433,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unasked_companion_counts_less_than_its_parent() {
-        let parent = Candidate { cosine: Some(0.6), ..Candidate::default() };
-        let companion = Candidate { companion: true, ..parent.clone() };
-        assert!(score(&companion, 0.0, false) < score(&parent, 0.0, false));
-        assert!((score(&companion, 0.0, true) - score(&parent, 0.0, true)).abs() < 1e-9);
+    fn a_name_as_it_stands_outweighs_all_likeness() {
+        let likely = Candidate { cosine: Some(1.0), bm25: 7.0, business: true, ..Candidate::default() };
+        let named = Candidate { exact: EXACT_TEXT, ..Candidate::default() };
+        assert!(score(&named, 7.0) >= score(&likely, 7.0));
     }
 }

@@ -84,7 +84,11 @@ impl VectorStore {
     /// # Errors
     /// When SQLite refuses, or a document has a vector of the wrong length, or lacks one and is not stored
     /// with this content. Nothing of the batch is then written.
-    pub fn write_objects(&mut self, job_id: &str, batch: &[ObjectWrite]) -> Result<WriteReport, VectorStoreError> {
+    pub fn write_objects(
+        &mut self,
+        job_id: &str,
+        batch: &[ObjectWrite],
+    ) -> Result<WriteReport, VectorStoreError> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -107,7 +111,8 @@ impl VectorStore {
     /// When SQLite refuses.
     pub fn written_objects(&self, job_id: &str) -> Result<HashSet<ObjectName>, VectorStoreError> {
         let read = || {
-            let mut select = self.connection.prepare_cached("SELECT object FROM written WHERE job_id = ?1")?;
+            let mut select =
+                self.connection.prepare_cached("SELECT object FROM written WHERE job_id = ?1")?;
             let names = select.query_map([job_id], |row| row.get::<_, String>(0))?;
             names.collect::<Result<Vec<_>, _>>()
         };
@@ -256,7 +261,8 @@ fn write_object(
         if let Some((row, _)) = before {
             delete_row(transaction, row).during("replace a document")?;
         }
-        report.documents_written += insert(transaction, &write.org, document, vector).during("write a document")?;
+        report.documents_written +=
+            insert(transaction, &write.org, document, vector).during("write a document")?;
     }
     for (row, _) in stored.into_values() {
         report.documents_removed += delete_row(transaction, row).during("remove a document")?;
@@ -279,11 +285,12 @@ fn insert(
 ) -> rusqlite::Result<u64> {
     let text_of = |key: &str| document.metadata.get(key).and_then(serde_json::Value::as_str);
     let companion = document.metadata.contains_key("companionOf");
+    let business = document.metadata.get("business").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let metadata = serde_json::Value::Object(document.metadata.clone()).to_string();
     let written = transaction
         .prepare_cached(
-            "INSERT INTO documents (org, id, object, section, field, companion, text, metadata, content_hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO documents (org, id, object, section, field, companion, business, text, metadata, content_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             org.as_str(),
@@ -292,6 +299,7 @@ fn insert(
             document.section.as_str(),
             text_of("field"),
             companion,
+            business,
             document.text,
             metadata,
             document.content_hash,
@@ -307,7 +315,13 @@ fn insert(
             .prepare_cached(
                 "INSERT INTO vectors (row, org, embedding, section, companion) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![row, org.as_str(), vector_bytes(vector), document.section.as_str(), companion])?;
+            .execute(params![
+                row,
+                org.as_str(),
+                vector_bytes(vector),
+                document.section.as_str(),
+                companion
+            ])?;
     }
     Ok(written as u64)
 }

@@ -61,7 +61,13 @@ fn all(store: &VectorStore) -> Vec<StoredDocument> {
 
 fn batch() -> Vec<ObjectWrite> {
     vec![
-        write("Account", vec![document("Account", "overview", "Customers"), document("Account", "field:Industry", "Industry of the customer")]),
+        write(
+            "Account",
+            vec![
+                document("Account", "overview", "Customers"),
+                document("Account", "field:Industry", "Industry of the customer"),
+            ],
+        ),
         write("Case", vec![document("Case", "overview", "Support requests")]),
     ]
 }
@@ -223,7 +229,9 @@ fn a_full_disk_is_told_apart_and_costs_nothing_that_stood() {
     let pages: i64 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages).unwrap();
     let long = "word ".repeat(60_000);
-    let error = store.write_objects("job-2", &[write("Big__c", vec![document("Big__c", "overview", &long)])]).unwrap_err();
+    let error = store
+        .write_objects("job-2", &[write("Big__c", vec![document("Big__c", "overview", &long)])])
+        .unwrap_err();
     assert!(error.is_disk_full());
     assert_eq!(store.counts(&org()).unwrap().documents, 3);
 }
