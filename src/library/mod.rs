@@ -1,6 +1,6 @@
 //! The schema library: what becomes of described objects.
 //!
-//! [`compose`] turns one describe and the org-wide families into documents; [`project`] turns stored
+//! [`compose()`] turns one describe and the org-wide families into documents; [`project`] turns stored
 //! documents into the text of files for people. Both are pure: the same input gives the same bytes, no
 //! clock is read, nothing is written.
 

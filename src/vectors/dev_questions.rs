@@ -114,7 +114,6 @@ fn at_least_nine_of_ten_paraphrased_questions_find_their_object_in_the_first_fiv
     for (question, expected) in QUESTIONS.lines().filter_map(|line| line.split_once('|')) {
         let rank = ask(&search, question).iter().position(|object| object == expected);
         ranks.insert(question, rank);
-        println!("{rank:?} {question} -> {expected}; got {:?}", ask(&search, question));
         asked += 1;
         found += usize::from(rank.is_some_and(|rank| rank < 5));
     }

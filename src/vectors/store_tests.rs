@@ -235,3 +235,56 @@ fn a_full_disk_is_told_apart_and_costs_nothing_that_stood() {
     assert!(error.is_disk_full());
     assert_eq!(store.counts(&org()).unwrap().documents, 3);
 }
+
+/// One step of a history: an object's documents as (field number, version); none removes them all.
+type Step = (u8, Vec<(u8, u8)>);
+
+fn step() -> impl proptest::strategy::Strategy<Value = Step> {
+    (0_u8..4, proptest::collection::vec((0_u8..5, 0_u8..3), 0..5))
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Whatever the history, and whichever batches are done twice: the tables hold the last state, each
+    /// document has its one vector and its one row of words.
+    #[test]
+    fn the_tables_hold_the_last_state_of_any_history(
+        history in proptest::collection::vec((step(), proptest::bool::ANY), 1..14),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = VectorStore::open(&folder.path().join("x.sqlite"), 2, "two").unwrap();
+        let mut model: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
+        for (at, ((object, fields), twice)) in history.into_iter().enumerate() {
+            let object = format!("Object{object}__c");
+            let fields: std::collections::BTreeMap<u8, u8> = fields.into_iter().collect();
+            let build = |(field, version): (&u8, &u8)| {
+                let mut built = document("Any__c", &format!("field:F{field}__c"), "");
+                built.document.id = format!("{object}:field:F{field}__c");
+                built.document.object = name(&object);
+                built.document.text = format!("version {version}");
+                built.document.content_hash = format!("{version}");
+                built.vector = Some(vec![1.0, f32::from(*version)]);
+                built
+            };
+            let documents: Vec<EmbeddedDocument> = fields.iter().map(build).collect();
+            model.retain(|id, _| !id.starts_with(&format!("{object}:")));
+            model.extend(documents.iter().map(|d| (d.document.id.clone(), d.document.text.clone())));
+            let batch = [write(&object, documents)];
+            for again in 0..=u8::from(twice) {
+                let report = store.write_objects(&format!("job-{at}"), &batch).unwrap();
+                proptest::prop_assert_eq!(report.objects, u64::from(again == 0));
+                if again == 1 {
+                    proptest::prop_assert_eq!((report.documents_written, report.documents_removed), (0, 0));
+                }
+            }
+        }
+        let found: std::collections::BTreeMap<String, String> =
+            all(&store).into_iter().map(|document| (document.id, document.text)).collect();
+        proptest::prop_assert_eq!(&found, &model);
+        let counts = store.counts(&org()).unwrap();
+        proptest::prop_assert_eq!((counts.documents, counts.vectors), (model.len() as u64, model.len() as u64));
+        let words: u64 = store.connection.query_row("SELECT count(*) FROM words", [], |row| row.get(0)).unwrap();
+        proptest::prop_assert_eq!(words, model.len() as u64);
+    }
+}
