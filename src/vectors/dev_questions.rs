@@ -1,5 +1,5 @@
-//! Search quality on a small org written by hand: 60 objects with their companions, 22 questions in other
-//! words than the schema's. It keeps the ranking's choices honest while they are made; the question set
+//! Search quality on a small org written by hand: 60 objects with their companions, 41 questions mostly in
+//! other words than the schema's. It keeps the ranking's choices honest while they are made; the question set
 //! that is reported lives in `tests/questions` and has nothing in common with this one.
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ mod query;
 mod schema;
 mod search;
 mod store;
+mod thesaurus;
 
 pub use query::Question;
 pub use schema::{VectorStoreError, VectorStoreErrorKind};

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::thesaurus;
 use crate::ai::split_identifiers;
 
 /// Words that say how something is asked and not what: they carry no weight in a full-text ranking.
@@ -49,6 +50,8 @@ pub struct Question {
     pub exact: Vec<Exact>,
     /// The words that count, lower case, each once.
     pub words: Vec<String>,
+    /// Words that may stand for them.
+    pub synonyms: Vec<&'static str>,
     /// What is embedded.
     pub embedded: String,
     /// It asks for history, feed, sharing or change events.
@@ -95,21 +98,21 @@ impl Question {
         let words: Vec<String> =
             all.iter().filter(counts).filter(|word| seen.insert((*word).clone())).cloned().collect();
         let wants_companions = all.iter().any(|word| COMPANION_WORDS.contains(&word.as_str()));
-        let told: Vec<&str> = all
-            .iter()
-            .map(String::as_str)
-            .filter(|word| !LIBRARY_WORDS.contains(word))
-            .chain(words.iter().map(String::as_str))
-            .collect();
+        let told: Vec<String> =
+            all.iter().filter(|word| !LIBRARY_WORDS.contains(&word.as_str())).cloned().collect();
+        let synonyms = thesaurus::widen(&told);
+        let told: Vec<&str> =
+            told.iter().chain(&words).map(String::as_str).chain(synonyms.iter().copied()).collect();
         // A question of nothing but such words is taken at its word.
         let embedded = if words.is_empty() { split.clone() } else { told.join(" ") };
         let words = if words.is_empty() { all } else { words };
-        Self { exact, words, embedded, wants_companions }
+        Self { exact, words, synonyms, embedded, wants_companions }
     }
 
     /// The words as an FTS5 query that ranks documents with any of them; `None` without words.
     pub fn fts_any(&self) -> Option<String> {
-        let quoted: Vec<String> = self.words.iter().take(32).map(|word| format!("\"{word}\"")).collect();
+        let words = self.words.iter().map(String::as_str).take(32).chain(self.synonyms.iter().copied());
+        let quoted: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
         (!quoted.is_empty()).then(|| quoted.join(" OR "))
     }
 }
@@ -205,7 +208,9 @@ mod tests {
     fn words_about_asking_and_about_the_library_do_not_count() {
         let question = Question::new("Which field says why a deal was lost?");
         assert_eq!(question.words, ["deal", "lost"]);
-        assert_eq!(question.fts_any().unwrap(), "\"deal\" OR \"lost\"");
+        assert_eq!(question.synonyms, ["cause", "reason", "opportunity"]);
+        let query = question.fts_any().unwrap();
+        assert_eq!(query, "\"deal\" OR \"lost\" OR \"cause\" OR \"reason\" OR \"opportunity\"");
     }
 
     #[test]
