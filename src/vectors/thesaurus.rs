@@ -75,7 +75,7 @@ const GROUPS: &[&[&str]] = &[
 pub(super) fn widen(words: &[String]) -> Vec<&'static str> {
     let asked = |word: &&str| words.iter().any(|asked| same(asked, word));
     let mut found: Vec<&'static str> = Vec::new();
-    for group in GROUPS.iter().filter(|group| group.iter().any(|word| asked(&word))) {
+    for group in GROUPS.iter().filter(|group| group.iter().any(&asked)) {
         for word in group.iter().copied().filter(|word| !asked(word)) {
             if !found.contains(&word) {
                 found.push(word);
