@@ -1,6 +1,11 @@
-//! What lies on the disk and is ours alone: the journal, the cache, atomic files, the lock of the state folder.
+//! What lies on the disk: the journal, the cache, the library's files for people, each written whole or not at all.
 
+pub mod atomic_file;
 pub mod cache;
 pub mod disk;
 pub mod journal;
+pub mod library_files;
 pub mod writer;
+
+pub use atomic_file::StoreError;
+pub use library_files::{FolderCounts, LibraryFolder};
