@@ -3,7 +3,7 @@
 //! Promises: every mistake is found in one run, by key, with its line; nothing is opened or asked before
 //! the configuration is good; a secret prints as nothing, here and in every error.
 //!
-//! A key is declared once, in [`sections`], with its type, default and bounds; reader, dump and the test
+//! A key is declared once, in `sections.rs`, with its type, default and bounds; reader, dump and the test
 //! that holds `config.toml` to it follow from there. `PENSTOCK__ACTORS__FETCHER__SLOTS=4` overrides
 //! `actors.fetcher.slots`; a list of sections takes a position or a name (`PENSTOCK__ORG__DEMO__TOKEN`).
 

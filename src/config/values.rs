@@ -227,6 +227,10 @@ impl FromStr for LoginUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // First of all, since the other refusals print the text.
+        if text.contains('@') {
+            return Err("the address holds a user name or password; use the keys for them".to_owned());
+        }
         let bad = |why: &str| Err(format!("`{text}` {why}"));
         let text = text.trim_end_matches('/');
         let (host, secure) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -235,9 +239,6 @@ impl FromStr for LoginUrl {
             _ => return bad("is not an address such as `https://login.salesforce.com`"),
         };
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        if host.contains('@') {
-            return Err("the address holds a user name or password; use the keys for them".to_owned());
-        }
         if name.is_empty() || host.contains(['/', '?', '#']) || host.contains(char::is_whitespace) {
             return bad("is not a host alone, such as `https://login.salesforce.com`");
         }
@@ -351,10 +352,12 @@ mod tests {
         assert_eq!(text.parse::<LoginUrl>().is_ok(), good);
     }
 
-    #[test]
-    fn a_refused_login_address_does_not_print_its_password() {
-        let refused = "https://user:hunter2@acme.my.salesforce.com".parse::<LoginUrl>();
-        assert!(!format!("{refused:?}").contains("hunter2"));
+    #[rstest]
+    #[case("https://user:hunter2@acme.my.salesforce.com")]
+    #[case("user:hunter2@acme.my.salesforce.com")]
+    fn a_refused_login_address_does_not_print_its_password(#[case] text: &str) {
+        let refused = text.parse::<LoginUrl>();
+        assert!(refused.is_err() && !format!("{refused:?}").contains("hunter2"));
     }
 
     #[rstest]

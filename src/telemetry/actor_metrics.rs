@@ -85,6 +85,27 @@ label_values! {
     }
 }
 
+/// Counts up at birth and down when dropped, so that a gauge cannot drift over a panic or an early return.
+#[derive(Debug)]
+pub struct Counted {
+    gauge: IntGauge,
+    by: i64,
+}
+
+impl Counted {
+    /// Adds `by` to the gauge for as long as this lives.
+    pub fn new(gauge: &IntGauge, by: i64) -> Self {
+        gauge.add(by);
+        Self { gauge: gauge.clone(), by }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.gauge.sub(self.by);
+    }
+}
+
 /// Handles to one actor's series; a clone is another handle to the same.
 #[derive(Debug, Clone)]
 pub struct ActorMetrics {
@@ -152,6 +173,11 @@ impl ActorMetrics {
         made
     }
 
+    /// Counts an item as in hand for as long as the guard lives.
+    pub fn in_hand(&self) -> Counted {
+        Counted::new(&self.in_flight, 1)
+    }
+
     /// Items resolved with this outcome.
     pub fn messages(&self, outcome: MessageOutcome) -> &IntCounter {
         &self.messages[outcome as usize]
@@ -194,6 +220,22 @@ mod tests {
             let expected = format!("penstock_actor_state{{actor=\"toy\",state=\"{}\"}} 1", now.as_str());
             assert_eq!(ones, [expected]);
         }
+    }
+
+    #[test]
+    fn what_is_in_hand_is_counted_down_even_by_a_panic() {
+        let actor = Metrics::new().actor("toy");
+        let held = actor.in_hand();
+        let inner = actor.clone();
+        let panicked = std::thread::spawn(move || {
+            let _held = inner.in_hand();
+            assert_eq!(inner.in_flight.get(), 2);
+            panic!("on purpose");
+        });
+        panicked.join().expect_err("it panicked");
+        assert_eq!(actor.in_flight.get(), 1);
+        drop(held);
+        assert_eq!(actor.in_flight.get(), 0);
     }
 
     #[test]

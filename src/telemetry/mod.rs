@@ -7,6 +7,6 @@ pub mod actor_metrics;
 pub mod logging;
 pub mod metrics;
 
-pub use actor_metrics::{ActorMetrics, ActorState, MessageOutcome, RedeliveryReason, RestartReason};
+pub use actor_metrics::{ActorMetrics, ActorState, Counted, MessageOutcome, RedeliveryReason, RestartReason};
 pub use logging::{LogHandle, LoggingError};
 pub use metrics::{Definition, Kind, Metrics};
