@@ -107,6 +107,9 @@ fn check_sign_in(org: &OrgConfig, key: &dyn Fn(&str) -> String, problems: &mut P
             problems.add(&key(name), format!("is missing; `auth = \"{}\"` needs it", org.auth.as_str()));
         } else if org.simulated && is_given {
             problems.add(&key(name), "has no use with `simulated = true`; take out one of the two");
+        } else if is_given && !needed.contains(&name) {
+            let text = format!("has no use with `auth = \"{}\"`; take it out", org.auth.as_str());
+            problems.add(&key(name), text);
         }
     }
     let own_address = org.auth == AuthKind::ClientCredentials || org.auth == AuthKind::Token;

@@ -151,7 +151,14 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(edits, candidate)| {
             let longest = name.len().max(candidate.len());
-            *edits <= (longest / 3).max(1) || strsim::jaro_winkler(name, candidate) > 0.9
+            // `ttl` for `ttl_secs`: a unit left out or added is a likely slip, whatever its length.
+            let differs_by_a_part = |long: &str, short: &str| {
+                !short.is_empty() && long.strip_prefix(short).is_some_and(|rest| rest.starts_with('_'))
+            };
+            *edits <= (longest / 3).max(1)
+                || strsim::jaro_winkler(name, candidate) > 0.9
+                || differs_by_a_part(candidate, name)
+                || differs_by_a_part(name, candidate)
         })
         .min_by_key(|(edits, _)| *edits)
         .map(|(_, candidate)| candidate)
@@ -172,6 +179,7 @@ mod tests {
     #[rstest]
     #[case::one_letter_off("slot", Some("slots"))]
     #[case::two_letters_swapped("mailbox_itmes", Some("mailbox_items"))]
+    #[case::a_part_left_out("slots_max", Some("slots"))]
     #[case::nothing_alike("colour", None)]
     #[case::empty("", None)]
     fn a_misspelt_key_finds_its_neighbour(#[case] name: &str, #[case] expected: Option<&str>) {

@@ -121,8 +121,9 @@ macro_rules! section {
                 let Some(table) = spec::open_section(node, key, &known, problems) else { return self };
                 $(
                     let child = join(key, stringify!($field));
-                    self.$field = self.$field.read(table.get(stringify!($field)), &child, problems);
-                    $( spec::check_range(&self.$field, $range, &child, problems); )?
+                    let read = self.$field.clone().read(table.get(stringify!($field)), &child, problems);
+                    $( let read = spec::within($range, read, &self.$field, &child, problems); )?
+                    self.$field = read;
                 )*
                 self
             }
@@ -183,14 +184,20 @@ fn fraction(content: &Content) -> Option<f64> {
     }
 }
 
-pub(super) fn check_range<T: PartialOrd + Display>(
-    value: &impl Bounded<T>,
+/// The value when it is within bounds; else a problem and the value from before, so that nothing follows from it.
+pub(super) fn within<T: PartialOrd + Display, B: Bounded<T> + Clone>(
     range: RangeInclusive<T>,
+    read: B,
+    before: &B,
     key: &str,
     problems: &mut Problems,
-) {
-    if let Some(number) = value.given().filter(|number| !range.contains(number)) {
-        problems.add(key, format!("{number} is not within {} to {}", range.start(), range.end()));
+) -> B {
+    match read.given().filter(|number| !range.contains(number)) {
+        Some(number) => {
+            problems.add(key, format!("{number} is not within {} to {}", range.start(), range.end()));
+            before.clone()
+        }
+        None => read,
     }
 }
 
@@ -308,14 +315,26 @@ impl<V: Value> Value for Option<V> {
     }
 }
 
+/// All elements, or what is wrong with each of the bad ones.
+fn all<V>(elements: impl Iterator<Item = Result<V, String>>) -> Result<Vec<V>, String> {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for element in elements {
+        match element {
+            Ok(element) => good.push(element),
+            Err(why) => bad.push(why),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(bad.join("; ")) }
+}
+
 /// In a variable of the environment, the elements stand between commas.
 impl<V: Value> Value for Vec<V> {
     fn parse(content: &Content) -> Result<Self, String> {
         match content {
-            Content::List(elements) => elements.iter().map(|element| V::parse(&element.content)).collect(),
+            Content::List(elements) => all(elements.iter().map(|element| V::parse(&element.content))),
             Content::Untyped(text) if text.trim().is_empty() => Ok(Vec::new()),
             Content::Untyped(text) => {
-                text.split(',').map(|part| V::parse(&Content::Untyped(part.trim().to_owned()))).collect()
+                all(text.split(',').map(|part| V::parse(&Content::Untyped(part.trim().to_owned()))))
             }
             other => Err(format!("expected a list, found {}", other.form())),
         }

@@ -124,6 +124,22 @@ config.toml:14: actors.fetcher.slots: expected a whole number from 0, found -1"
     "[[org]]\nname = \"demo\"\nsimulated = true\nlimits = { profile = \"seed\", rate_start_per_min = 400 }\n",
     "config.toml:4: org[0].limits.rate_start_per_min: 400 is above `rate_ceiling_per_min` (300)"
 )]
+#[case::an_empty_name(
+    "[[org]]\nname = \"\"\nsimulated = true\n",
+    "config.toml:2: org[0].name: `` is not an org name"
+)]
+#[case::out_of_bounds_is_not_told_twice(
+    "[[org]]\nname = \"demo\"\nsimulated = true\n[org.limits]\nshare_bulk = 1.5\n",
+    "config.toml:5: org[0].limits.share_bulk: 1.5 is not within 0 to 1"
+)]
+#[case::every_bad_element(
+    "[schema]\ninclude = [\"a b\", \"Account\", 5]\n[[org]]\nname = \"demo\"\nsimulated = true\n",
+    "config.toml:2: schema.include: `a b` is not an object name or a pattern such as `*__c`; expected text, found a whole number"
+)]
+#[case::a_key_of_another_sign_in(
+    "[[org]]\nname = \"prod\"\nlogin_url = \"https://acme.my.salesforce.com\"\nauth = \"token\"\ntoken = \"hunter2\"\nusername = \"u\"\n",
+    "config.toml:6: org[0].username: has no use with `auth = \"token\"`; take it out"
+)]
 #[case::shares_out_of_order(
     "[[org]]\nname = \"demo\"\nsimulated = true\n[org.limits]\nshare_bulk = 0.9\n",
     "config.toml:4: org[0].limits.share_normal: 0.85 is below `share_bulk` (0.9)"
