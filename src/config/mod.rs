@@ -1,1 +1,98 @@
-//! `config`.
+//! What the operator can set: `config.toml`, overridden by the environment.
+//!
+//! Promises: every mistake is found in one run, by key, with its line; nothing is opened or asked before
+//! the configuration is good; a secret prints as nothing, here and in every error.
+//!
+//! A key is declared once, in `sections.rs`, with its type, default and bounds; reader, dump and the test
+//! that holds `config.toml` to it follow from there. `PENSTOCK__ACTORS__FETCHER__SLOTS=4` overrides
+//! `actors.fetcher.slots`; a list of sections takes a position or a name (`PENSTOCK__ORG__DEMO__TOKEN`).
+
+mod checks;
+mod problems;
+mod sections;
+mod spec;
+mod tree;
+mod values;
+
+use std::path::Path;
+
+pub use problems::{Origin, Problem, Problems};
+pub use sections::{
+    ActorsConfig, AuthKind, BatchingConfig, CacheConfig, Config, Edition, EmbedderConfig, EmbedderKind,
+    EngineConfig, HttpConfig, LimitProfile, LimitsConfig, LogConfig, LogFormat, OrgConfig, ResolvedLimits,
+    SchemaConfig, SimulatorConfig, StageConfig,
+};
+pub use spec::KeyLine;
+pub use values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
+
+use spec::Part;
+use tree::{Content, Environment, Node};
+
+/// The shipped configuration: what holds when no file is given.
+pub const SHIPPED: &str = include_str!("../../config.toml");
+
+/// The environment of this process; what is not Unicode cannot be a setting of ours and is left out.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+impl Config {
+    /// Reads the file (or the shipped configuration when none is given), then the overrides.
+    ///
+    /// # Errors
+    /// Every mistake found. A syntax error of TOML hides the mistakes of keys, not those of the environment.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        let Some(path) = path else { return Self::parse(SHIPPED, "config.toml", environment) };
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &file, environment),
+            Err(error) => {
+                let mut problems = Problems::new(file, Vec::new());
+                problems.add("", format!("cannot be read: {error}"));
+                Err(problems)
+            }
+        }
+    }
+
+    /// Reads the text of a file called `file`, then the overrides.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn parse(
+        text: &str,
+        file: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        let environment: Environment = environment.collect();
+        let mut problems = Problems::new(file.to_owned(), known_keys());
+        let mut tree = tree::read_toml(text, &environment, &mut problems);
+        let syntax_is_good = problems.iter().all(|problem| !problem.key.is_empty());
+        tree::lay_over(&mut tree, &environment, &mut problems);
+        let root = Node { origin: Origin::Line(1), content: Content::Table(tree) };
+        let mut config = Self::default().read(Some(&root), "", &mut problems);
+        if syntax_is_good {
+            checks::check(&config, &mut problems);
+            checks::read_secret_files(&mut config, &mut problems);
+        }
+        problems.into_result().map(|()| config)
+    }
+
+    /// Every key with its value, secrets empty: what `penstock config --dump` prints.
+    pub fn key_lines(&self) -> Vec<KeyLine> {
+        spec::key_lines(self)
+    }
+}
+
+/// Every key there is, for the nearest one to a misspelt key.
+fn known_keys() -> Vec<String> {
+    let config = Config { org: vec![OrgConfig::default()], ..Config::default() };
+    config.key_lines().into_iter().map(|line| line.key.replace("org[0]", "org")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! The sections, each key with its default and bounds. `config.toml` explains them to the operator.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problems::Problems;
+use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
+use super::tree::Node;
+use super::values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
+use crate::model::{ApiVersion, OrgName};
+
+section! {
+    /// Everything penstock can be told.
+    pub struct Config {
+        /// Folder of journal, cache and stores; one daemon at a time.
+        state_dir: PathBuf = "penstock-state".into();
+        /// Folder of the files people read.
+        output_dir: PathBuf = "penstock-output".into();
+        /// Logging.
+        log: LogConfig = LogConfig::default();
+        /// Metrics and health.
+        http: HttpConfig = HttpConfig::default();
+        /// The orgs, each with its own budget.
+        org: Vec<OrgConfig> = Vec::new();
+        /// The embedded simulated org.
+        simulator: SimulatorConfig = SimulatorConfig::default();
+        /// The schema job.
+        schema: SchemaConfig = SchemaConfig::default();
+        /// Answers kept so that the org is not asked twice.
+        cache: CacheConfig = CacheConfig::default();
+        /// The model that embeds documents and questions.
+        embedder: EmbedderConfig = EmbedderConfig::default();
+        /// What holds for every actor.
+        engine: EngineConfig = EngineConfig::default();
+        /// What holds for one actor each.
+        actors: ActorsConfig = ActorsConfig::default();
+    }
+}
+
+words! {
+    /// How log lines look.
+    pub enum LogFormat {
+        /// Pretty on a terminal, JSON elsewhere.
+        Auto = "auto",
+        /// For reading.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// Logging, to stderr.
+    pub struct LogConfig {
+        /// How lines look.
+        format: LogFormat = LogFormat::Auto;
+        /// Which lines are written; read again on SIGHUP.
+        filter: LogFilter = LogFilter::default();
+    }
+}
+
+section! {
+    /// `/metrics`, `/livez`, `/readyz` and `/status`.
+    pub struct HttpConfig {
+        /// Address and port; `None` switches the server off.
+        listen: Option<SocketAddr> = Some(SocketAddr::from(([127, 0, 0, 1], 9187)));
+        /// Whether an address other than loopback is meant: there is no sign-in.
+        allow_remote: bool = false;
+    }
+}
+
+words! {
+    /// How an org is signed in to.
+    pub enum AuthKind {
+        /// OAuth client credentials: `client_id` and `client_secret`.
+        ClientCredentials = "client_credentials",
+        /// OAuth JWT bearer: `client_id`, `username` and `private_key_file`.
+        Jwt = "jwt",
+        /// A session token made elsewhere: `token`.
+        Token = "token",
+    }
+}
+
+words! {
+    /// The org's edition, where it changes a limit.
+    pub enum Edition {
+        /// Found out from the org where possible, else treated as production.
+        Auto = "auto",
+        /// Production or sandbox: 25 long-running requests.
+        Production = "production",
+        /// Developer Edition: 5 long-running requests.
+        Developer = "developer",
+    }
+}
+
+section! {
+    /// One org.
+    pub struct OrgConfig {
+        /// First part of every cache key and vector id: do not change it later.
+        name: OrgName = "unnamed".parse().expect("lower-case letters are an org name");
+        /// Whether the embedded simulated org stands in for a real one.
+        simulated: bool = false;
+        /// Where to sign in; for `token`, the org's own address.
+        login_url: LoginUrl = LoginUrl::default();
+        /// REST API version of every request.
+        api_version: ApiVersion = "62.0".parse().expect("62.0 is an API version");
+        /// How to sign in.
+        auth: AuthKind = AuthKind::ClientCredentials;
+        /// Consumer key of the connected app.
+        client_id: Option<String> = None;
+        /// Consumer secret of the connected app.
+        client_secret: Option<Secret> = None;
+        /// File that holds `client_secret`.
+        client_secret_file: Option<PathBuf> = None;
+        /// The user to act for.
+        username: Option<String> = None;
+        /// PEM file of the key that signs the JWT.
+        private_key_file: Option<PathBuf> = None;
+        /// Audience of the JWT; `None` takes `login_url`.
+        audience: Option<String> = None;
+        /// Session token.
+        token: Option<Secret> = None;
+        /// File that holds `token`.
+        token_file: Option<PathBuf> = None;
+        /// The org's edition.
+        edition: Edition = Edition::Auto;
+        /// Limits of what we ask of the org.
+        limits: LimitsConfig = LimitsConfig::default();
+    }
+}
+
+words! {
+    /// A set of limiter constants.
+    pub enum LimitProfile {
+        /// As fast as the org lets us; slows down when it is throttled.
+        Auto = "auto",
+        /// 200 a minute within 50 to 300, looked at each minute.
+        Seed = "seed",
+    }
+}
+
+section! {
+    /// Limits of what we ask of one org. `None` takes the profile's value.
+    pub struct LimitsConfig {
+        /// Where the values come from that are not given.
+        profile: LimitProfile = LimitProfile::Auto;
+        /// Calls a minute at the start.
+        rate_start_per_min: Option<f64> = None, 1.0..=60_000.0;
+        /// Calls a minute that no throttle goes below.
+        rate_floor_per_min: Option<f64> = None, 1.0..=60_000.0;
+        /// Calls a minute that no growth goes above.
+        rate_ceiling_per_min: Option<f64> = None, 1.0..=60_000.0;
+        /// The rate is multiplied by this at a throttle.
+        cut_factor: Option<f64> = None, 0.1..=0.99;
+        /// The rate grows by so many calls a second with each evaluation without a throttle.
+        growth_per_sec: Option<f64> = None, 0.001..=100.0;
+        /// Seconds between two evaluations.
+        evaluation_secs: Option<u64> = None, 1..=3_600;
+        /// Requests in flight at once.
+        concurrency: Option<u32> = None, 1..=100;
+        /// Share of the daily quota at which bulk work stops.
+        share_bulk: f64 = 0.70, 0.0..=1.0;
+        /// Share of the daily quota at which normal work stops.
+        share_normal: f64 = 0.85, 0.0..=1.0;
+        /// Share of the daily quota at which interactive work stops.
+        share_interactive: f64 = 0.95, 0.0..=1.0;
+    }
+}
+
+/// The limiter's constants with the profile's values filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResolvedLimits {
+    /// Calls a minute at the start; `None` is without a bound until the first throttle.
+    pub rate_start_per_min: Option<f64>,
+    /// Calls a minute that no throttle goes below.
+    pub rate_floor_per_min: f64,
+    /// Calls a minute that no growth goes above; `None` is without a bound.
+    pub rate_ceiling_per_min: Option<f64>,
+    /// The rate is multiplied by this at a throttle.
+    pub cut_factor: f64,
+    /// The rate grows by so many calls a second with each evaluation without a throttle.
+    pub growth_per_sec: f64,
+    /// Time between two evaluations.
+    pub evaluation: Duration,
+    /// Requests in flight at once.
+    pub concurrency: u32,
+    /// Shares of the daily quota at which bulk, normal and interactive work stop.
+    pub shares: [f64; 3],
+}
+
+impl LimitsConfig {
+    /// Fills in the profile's values.
+    pub fn resolve(&self, edition: Edition) -> ResolvedLimits {
+        // Salesforce lets 25 requests of 20 s or longer run at once, 5 in Developer Edition: we stay below.
+        let concurrency = if edition == Edition::Developer { 4 } else { 20 };
+        let (start, ceiling, growth, evaluation_secs) = match self.profile {
+            LimitProfile::Auto => (None, None, 0.5, 1),
+            LimitProfile::Seed => (Some(200.0), Some(300.0), 0.5, 60),
+        };
+        ResolvedLimits {
+            rate_start_per_min: self.rate_start_per_min.or(start),
+            rate_floor_per_min: self.rate_floor_per_min.unwrap_or(50.0),
+            rate_ceiling_per_min: self.rate_ceiling_per_min.or(ceiling),
+            cut_factor: self.cut_factor.unwrap_or(0.7),
+            growth_per_sec: self.growth_per_sec.unwrap_or(growth),
+            evaluation: Duration::from_secs(self.evaluation_secs.unwrap_or(evaluation_secs)),
+            concurrency: self.concurrency.unwrap_or(concurrency),
+            shares: [self.share_bulk, self.share_normal, self.share_interactive],
+        }
+    }
+}
+
+impl Part for Vec<OrgConfig> {
+    fn read(self, node: Option<&Node>, key: &str, problems: &mut Problems) -> Self {
+        read_list(self, node, key, problems)
+    }
+
+    fn describe(&self, key: &str, out: &mut Vec<KeyLine>) {
+        describe_list(self, key, out);
+    }
+}
+
+section! {
+    /// The embedded simulated org.
+    pub struct SimulatorConfig {
+        /// Its records follow from this number.
+        seed: u64 = 1;
+        /// Each answer is held back by so much.
+        latency_ms: u64 = 0, 0..=60_000;
+        /// Folders of SFDX or metadata-API projects whose objects are added.
+        sfdx: Vec<PathBuf> = Vec::new();
+    }
+}
+
+section! {
+    /// The schema job.
+    pub struct SchemaConfig {
+        /// Time between two runs; `None` runs on request only.
+        every: Option<Period> = Some(Period::hours(24));
+        /// Whether the daemon runs it when it starts.
+        at_start: bool = true;
+        /// Objects to take.
+        include: Vec<ObjectPattern> = vec!["*".parse().expect("a star is a pattern")];
+        /// Objects to leave out of those.
+        exclude: Vec<ObjectPattern> = Vec::new();
+    }
+}
+
+impl SchemaConfig {
+    /// Whether the job takes this object.
+    pub fn takes(&self, object: &str) -> bool {
+        let fits = |patterns: &[ObjectPattern]| patterns.iter().any(|pattern| pattern.matches(object));
+        fits(&self.include) && !fits(&self.exclude)
+    }
+}
+
+section! {
+    /// Answers kept so that the org is not asked twice.
+    pub struct CacheConfig {
+        /// Seconds an answer stays good.
+        ttl_secs: u64 = 86_400, 0..=31_536_000;
+        /// Bytes on disk.
+        max_bytes: ByteSize = ByteSize::mib(512), ByteSize::mib(8)..=ByteSize::mib(1 << 20);
+        /// Bytes of memory for the store's pages.
+        memory_bytes: ByteSize = ByteSize::mib(16), ByteSize::mib(1)..=ByteSize::mib(64 << 10);
+        /// Level of zstd.
+        zstd_level: i32 = 3, 1..=19;
+    }
+}
+
+words! {
+    /// Who turns text into vectors.
+    pub enum EmbedderKind {
+        /// The model that comes with penstock; nothing leaves the machine.
+        Static = "static",
+    }
+}
+
+section! {
+    /// The model that embeds documents and questions.
+    pub struct EmbedderConfig {
+        /// Who does it.
+        kind: EmbedderKind = EmbedderKind::Static;
+        /// Folder of another static model; `None` takes the one built in.
+        model_dir: Option<PathBuf> = None;
+    }
+}
+
+section! {
+    /// What holds for every actor.
+    pub struct EngineConfig {
+        /// Attempts after which an item goes to the dead letters.
+        attempts_per_item: u32 = 5, 1..=100;
+        /// Seconds without progress after which a handler is stuck.
+        handler_timeout_secs: u64 = 120, 1..=86_400;
+        /// Deaths without a culprit in one window before the daemon is degraded.
+        restart_budget: u32 = 5, 0..=1_000;
+        /// Length of that window.
+        restart_window_secs: u64 = 60, 1..=86_400;
+        /// First pause before a restart or another attempt; doubles each time, with jitter.
+        backoff_ms: u64 = 200, 1..=600_000;
+        /// Longest such pause.
+        backoff_max_ms: u64 = 30_000, 1..=3_600_000;
+        /// Seconds a drain may take.
+        drain_deadline_secs: u64 = 25, 1..=3_600;
+        /// Bytes of memory for the journal's pages.
+        journal_memory_bytes: ByteSize = ByteSize::mib(16), ByteSize::mib(1)..=ByteSize::mib(64 << 10);
+    }
+}
+
+section! {
+    /// The bounds of an actor that works item by item.
+    pub struct StageConfig {
+        /// Items worked on at once.
+        slots: u32 = 1, 1..=1_024;
+        /// Items waiting or in hand.
+        mailbox_items: u64 = 64, 1..=1_000_000;
+        /// Bytes waiting or in hand.
+        mailbox_bytes: ByteSize = ByteSize::mib(8), ByteSize::kib(64)..=ByteSize::mib(64 << 10);
+    }
+}
+
+section! {
+    /// The bounds of an actor that gathers items into batches.
+    pub struct BatchingConfig {
+        /// Batches worked on at once.
+        slots: u32 = 1, 1..=1_024;
+        /// Items waiting or in hand.
+        mailbox_items: u64 = 64, 1..=1_000_000;
+        /// Bytes waiting or in hand.
+        mailbox_bytes: ByteSize = ByteSize::mib(8), ByteSize::kib(64)..=ByteSize::mib(64 << 10);
+        /// A batch is sealed at so many items,
+        seal_items: u64 = 1, 1..=100_000;
+        /// or at so many bytes,
+        seal_bytes: ByteSize = ByteSize::mib(1), ByteSize::kib(1)..=ByteSize::mib(1 << 10);
+        /// or when its first item is so old.
+        seal_age_ms: u64 = 50, 0..=60_000;
+    }
+}
+
+section! {
+    /// What holds for one actor each, in the order of the line.
+    pub struct ActorsConfig {
+        /// Groups the objects the cache did not know.
+        batcher: BatchingConfig = batching(4, 400, 8, 25);
+        /// Reads the org.
+        fetcher: StageConfig = stage(20, 64, 8);
+        /// Makes documents of descriptions.
+        composer: StageConfig = stage(2, 256, 32);
+        /// Groups texts for the embedder.
+        text_batcher: BatchingConfig = batching(2, 256, 16, 64);
+        /// Makes vectors of texts.
+        embedder: StageConfig = stage(2, 32, 16);
+        /// Writes what came out.
+        sync_writer: StageConfig = stage(1, 32, 16);
+    }
+}
+
+fn stage(slots: u32, mailbox_items: u64, mailbox_mib: u64) -> StageConfig {
+    StageConfig { slots, mailbox_items, mailbox_bytes: ByteSize::mib(mailbox_mib) }
+}
+
+fn batching(slots: u32, mailbox_items: u64, mailbox_mib: u64, seal_items: u64) -> BatchingConfig {
+    let mailbox_bytes = ByteSize::mib(mailbox_mib);
+    BatchingConfig { slots, mailbox_items, mailbox_bytes, seal_items, ..BatchingConfig::default() }
+}

@@ -1,0 +1,392 @@
+//! The catalogue of metrics: every name, type, label and meaning, in one place.
+//!
+//! Promises: names follow `penstock_<part>_<what>_<unit>[_total]` with base units; labels come from closed
+//! sets, never from an id, a message or a query; every series known in advance is there at 0 from the start,
+//! so that an alert never meets an absent one. Each plant has its own registry.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::actor_metrics::ActorMetrics;
+
+/// The actors of the line, in flow order, then those that serve or watch them.
+pub const ACTORS: [&str; 9] = [
+    "batcher",
+    "fetcher",
+    "composer",
+    "text_batcher",
+    "embedder",
+    "sync_writer",
+    "cache",
+    "rate_limiter",
+    "supervisor",
+];
+
+/// Surfaces of the org's API that are counted apart.
+pub const ORG_APIS: [&str; 9] = [
+    "auth",
+    "global_describe",
+    "describe",
+    "composite",
+    "query",
+    "tooling",
+    "limits",
+    "record_count",
+    "bulk",
+];
+/// How a call to the org can end.
+pub const ORG_OUTCOMES: [&str; 5] = ["ok", "throttled", "refused", "failed", "unreachable"];
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size, with a sum.
+    Histogram,
+}
+
+impl Kind {
+    /// The word of the exposition format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One line of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Definition {
+    /// The name in full.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What one of it is.
+    pub unit: &'static str,
+    /// What it tells.
+    pub help: &'static str,
+}
+
+/// Something the catalogue can make from a definition.
+trait Instrument: Collector + Clone + Sized + 'static {
+    const KIND: Kind;
+    fn make(definition: &Definition) -> prometheus::Result<Self>;
+}
+
+macro_rules! instruments {
+    ($($type:ty, $kind:ident, |$definition:ident| $make:expr;)*) => { $(
+        impl Instrument for $type {
+            const KIND: Kind = Kind::$kind;
+            fn make($definition: &Definition) -> prometheus::Result<Self> { $make }
+        }
+    )* };
+}
+instruments! {
+    IntCounter, Counter, |d| IntCounter::with_opts(Opts::new(d.name, d.help));
+    IntCounterVec, Counter, |d| IntCounterVec::new(Opts::new(d.name, d.help), d.labels);
+    prometheus::Counter, Counter, |d| prometheus::Counter::with_opts(Opts::new(d.name, d.help));
+    prometheus::CounterVec, Counter, |d| prometheus::CounterVec::new(Opts::new(d.name, d.help), d.labels);
+    IntGauge, Gauge, |d| IntGauge::with_opts(Opts::new(d.name, d.help));
+    IntGaugeVec, Gauge, |d| IntGaugeVec::new(Opts::new(d.name, d.help), d.labels);
+    Gauge, Gauge, |d| Gauge::with_opts(Opts::new(d.name, d.help));
+    GaugeVec, Gauge, |d| GaugeVec::new(Opts::new(d.name, d.help), d.labels);
+    Histogram, Histogram, |d| Histogram::with_opts(histogram(d));
+    HistogramVec, Histogram, |d| HistogramVec::new(histogram(d), d.labels);
+}
+
+/// From 100 microseconds (a composer) to two minutes (a handler's timeout).
+const SECONDS: [f64; 15] =
+    [1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
+
+fn histogram(definition: &Definition) -> HistogramOpts {
+    HistogramOpts::new(definition.name, definition.help).buckets(SECONDS.to_vec())
+}
+
+macro_rules! catalogue {
+    ($( $field:ident : $type:ty = $name:literal [$($label:literal),*] $unit:literal $help:literal; )*) => {
+        /// Every metric of ours there is; those of the process come from the kernel.
+        pub const CATALOGUE: &[Definition] = &[ $( Definition {
+            name: $name, kind: <$type as Instrument>::KIND, labels: &[$($label),*], unit: $unit, help: $help,
+        } ),* ];
+
+        /// The instruments, one field each.
+        #[derive(Debug)]
+        pub struct Instruments { $( #[doc = $help] pub $field: $type, )* }
+
+        impl Instruments {
+            fn register(registry: &Registry) -> prometheus::Result<Self> {
+                let mut definitions = CATALOGUE.iter();
+                $(
+                    let definition = definitions.next().ok_or(prometheus::Error::AlreadyReg)?;
+                    let $field = <$type as Instrument>::make(definition)?;
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                Ok(Self { $($field),* })
+            }
+        }
+    };
+}
+
+catalogue! {
+    actor_mailbox_messages: IntGaugeVec = "penstock_actor_mailbox_messages" ["actor"] "items"
+        "Items an actor holds: waiting, in hand, or waiting for downstream.";
+    actor_mailbox_bytes: IntGaugeVec = "penstock_actor_mailbox_bytes" ["actor"] "bytes"
+        "Bytes of the items an actor holds.";
+    actor_mailbox_capacity_messages: IntGaugeVec = "penstock_actor_mailbox_capacity_messages" ["actor"] "items"
+        "Items an actor may hold at most.";
+    actor_mailbox_capacity_bytes: IntGaugeVec = "penstock_actor_mailbox_capacity_bytes" ["actor"] "bytes"
+        "Bytes an actor may hold at most.";
+    actor_messages_total: IntCounterVec = "penstock_actor_messages_total" ["actor", "outcome"] "items"
+        "Items an actor resolved, by outcome; fenced answers came too late to count.";
+    actor_handle_seconds: HistogramVec = "penstock_actor_handle_seconds" ["actor"] "seconds"
+        "Time an actor worked on an item or batch, without waiting for downstream.";
+    actor_mailbox_wait_seconds: HistogramVec = "penstock_actor_mailbox_wait_seconds" ["actor"] "seconds"
+        "Time an item waited in the mailbox before it was leased.";
+    actor_blocked_seconds_total: prometheus::CounterVec = "penstock_actor_blocked_seconds_total" ["actor"] "seconds"
+        "Time an actor's slots waited for room downstream.";
+    actor_restarts_total: IntCounterVec = "penstock_actor_restarts_total" ["actor", "reason"] "restarts"
+        "Incarnations that replaced an earlier one, by what ended it.";
+    actor_redeliveries_total: IntCounterVec = "penstock_actor_redeliveries_total" ["actor", "reason"] "items"
+        "Items handed out again, by why the attempt before did not resolve them.";
+    actor_dead_letters_total: IntCounterVec = "penstock_actor_dead_letters_total" ["actor"] "items"
+        "Items given up after their last attempt.";
+    actor_in_flight: IntGaugeVec = "penstock_actor_in_flight" ["actor"] "items"
+        "Items in an actor's hands now.";
+    actor_incarnation: IntGaugeVec = "penstock_actor_incarnation" ["actor"] "number"
+        "Number of the incarnation at work, from 1; 0 before the first.";
+    actor_state: IntGaugeVec = "penstock_actor_state" ["actor", "state"] "boolean"
+        "1 for the state an actor is in, 0 for the others.";
+
+    engine_escalations_total: IntCounter = "penstock_engine_escalations_total" [] "escalations"
+        "Times the restart budget was overrun and the daemon became degraded.";
+    engine_arbiters_abandoned_total: IntCounter = "penstock_engine_arbiters_abandoned_total" [] "threads"
+        "Threads left behind because something blocked them.";
+    paused: IntGaugeVec = "penstock_paused" ["scope"] "boolean"
+        "1 while paused: by the operator, by a spent quota, or because the engine is degraded.";
+
+    org_requests_total: IntCounterVec = "penstock_org_requests_total" ["api", "outcome"] "requests"
+        "Requests to the org, by API surface and outcome.";
+    org_request_seconds: HistogramVec = "penstock_org_request_seconds" ["api"] "seconds"
+        "Time from sending a request to the last byte of its answer.";
+    org_quota_used_ratio: GaugeVec = "penstock_org_quota_used_ratio" ["limit"] "ratio"
+        "Share of an org limit used, of the org nearest to it.";
+    org_quota_remaining: GaugeVec = "penstock_org_quota_remaining" ["limit"] "calls"
+        "What is left of an org limit, of the org with the least.";
+    org_throttle_wait_seconds_total: prometheus::Counter = "penstock_org_throttle_wait_seconds_total" [] "seconds"
+        "Time requests waited for a permit.";
+    rate_limit_permits: GaugeVec = "penstock_rate_limit_permits" ["api"] "permits"
+        "Permits that could be granted at once now.";
+
+    cache_lookups_total: IntCounterVec = "penstock_cache_lookups_total" ["outcome"] "lookups"
+        "Questions to the cache, by whether it knew.";
+    cache_bytes: IntGauge = "penstock_cache_bytes" [] "bytes"
+        "Size of the cache on disk.";
+    schema_objects_total: IntCounterVec = "penstock_schema_objects_total" ["outcome"] "objects"
+        "Objects the schema job finished, by outcome.";
+    schema_last_success_timestamp_seconds: Gauge = "penstock_schema_last_success_timestamp_seconds" [] "seconds"
+        "When the schema job last ended well, since the epoch; 0 is never.";
+    embed_texts_total: IntCounterVec = "penstock_embed_texts_total" ["outcome"] "texts"
+        "Texts that came to the embedder, by whether they had changed.";
+
+    journal_commits_total: IntCounter = "penstock_journal_commits_total" [] "commits"
+        "Group commits of the journal.";
+    store_fsync_seconds: HistogramVec = "penstock_store_fsync_seconds" ["store"] "seconds"
+        "Time a store took to reach the disk.";
+    store_bytes: IntGaugeVec = "penstock_store_bytes" ["store"] "bytes"
+        "Size of a store on disk.";
+    store_quarantines_total: IntCounterVec = "penstock_store_quarantines_total" ["store"] "stores"
+        "Stores found damaged or of another version, set aside and rebuilt.";
+
+    config_last_reload_successful: IntGauge = "penstock_config_last_reload_successful" [] "boolean"
+        "1 when the last load of the configuration was good, 0 when it was refused and the old one kept.";
+    config_last_reload_success_timestamp_seconds: Gauge =
+        "penstock_config_last_reload_success_timestamp_seconds" [] "seconds"
+        "When a configuration was last taken, since the epoch.";
+    build_info: IntGaugeVec = "penstock_build_info" ["version"] "boolean"
+        "Always 1; the label says which penstock this is.";
+    log_lines_total: IntCounterVec = "penstock_log_lines_total" ["level"] "lines"
+        "Log lines written, by level.";
+}
+
+/// All metrics of one plant; a clone is another handle to the same.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    instruments: Instruments,
+    actors: Mutex<BTreeMap<String, ActorMetrics>>,
+}
+
+impl Deref for Metrics {
+    type Target = Instruments;
+
+    fn deref(&self) -> &Instruments {
+        &self.0.instruments
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry of its own, with every known series at 0.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let instruments = Instruments::register(&registry).expect("a test holds that the catalogue is sound");
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("the process's metrics have names of their own");
+        let metrics = Self(Arc::new(Inner { registry, instruments, actors: Mutex::default() }));
+        metrics.show_known_series();
+        metrics
+    }
+
+    /// Handles of one actor's series, made once and kept; all at 0 from here on.
+    pub fn actor(&self, name: &str) -> ActorMetrics {
+        // A panic elsewhere cannot leave the map half changed: the entry is whole or absent.
+        let mut actors = self.0.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = actors.get(name) {
+            return known.clone();
+        }
+        let made = ActorMetrics::new(self, name);
+        actors.insert(name.to_owned(), made.clone());
+        made
+    }
+
+    /// The text exposition that Prometheus scrapes.
+    pub fn render(&self) -> String {
+        let mut out = Vec::with_capacity(64 << 10);
+        if let Err(error) = TextEncoder::new().encode(&self.0.registry.gather(), &mut out) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn show_known_series(&self) {
+        for actor in ACTORS {
+            self.actor(actor);
+        }
+        for api in ORG_APIS {
+            self.org_request_seconds.with_label_values(&[api]);
+            for outcome in ORG_OUTCOMES {
+                self.org_requests_total.with_label_values(&[api, outcome]);
+            }
+        }
+        for scope in ["operator", "quota", "degraded"] {
+            self.paused.with_label_values(&[scope]);
+        }
+        for outcome in ["hit", "miss", "expired"] {
+            self.cache_lookups_total.with_label_values(&[outcome]);
+        }
+        for outcome in ["done", "partial", "failed", "removed"] {
+            self.schema_objects_total.with_label_values(&[outcome]);
+        }
+        for outcome in ["embedded", "unchanged"] {
+            self.embed_texts_total.with_label_values(&[outcome]);
+        }
+        for store in ["journal", "cache", "vectors"] {
+            self.store_fsync_seconds.with_label_values(&[store]);
+            self.store_bytes.with_label_values(&[store]);
+            self.store_quarantines_total.with_label_values(&[store]);
+        }
+        for level in super::logging::LEVELS {
+            self.log_lines_total.with_label_values(&[level]);
+        }
+        // The daily limit of API requests is the one that stops work, so it is there before the first answer.
+        self.org_quota_used_ratio.with_label_values(&["daily_api_requests"]);
+        self.org_quota_remaining.with_label_values(&["daily_api_requests"]);
+        self.rate_limit_permits.with_label_values(&["rest"]);
+        self.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    }
+}
+
+/// The table of `docs/metrics.md`.
+pub fn catalogue_as_markdown() -> String {
+    let mut out =
+        String::from("| name | type | labels | unit | meaning |\n| --- | --- | --- | --- | --- |\n");
+    for line in CATALOGUE {
+        let labels: Vec<_> = line.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (labels, kind) = (labels.join(", "), line.kind.as_str());
+        let _ = writeln!(out, "| `{}` | {kind} | {labels} | {} | {} |", line.name, line.unit, line.help);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_follow_the_rules() {
+        let mut names = BTreeSet::new();
+        for line in CATALOGUE {
+            let name = line.name;
+            assert!(names.insert(name), "{name} is there twice");
+            assert!(name.starts_with("penstock_"), "{name}");
+            assert_eq!(name.ends_with("_total"), line.kind == Kind::Counter, "{name}");
+            if line.kind == Kind::Histogram {
+                assert!(name.ends_with("_seconds"), "{name}");
+            }
+            assert!(line.help.ends_with('.') && !line.help.contains('|'), "{name}");
+            for label in line.labels {
+                assert!(!name.contains(&format!("_by_{label}")), "{name}");
+                assert!(!["id", "name", "query", "message"].contains(label), "{name} has an open label");
+            }
+        }
+    }
+
+    #[test]
+    fn every_metric_has_a_series_at_the_start() {
+        let text = Metrics::new().render();
+        for line in CATALOGUE {
+            let has_series = text.lines().any(|row| {
+                let name = row.split(['{', ' ']).next().unwrap_or_default();
+                let base = if line.kind == Kind::Histogram {
+                    name.strip_suffix("_count").unwrap_or_default()
+                } else {
+                    name
+                };
+                base == line.name
+            });
+            assert!(has_series, "{} is absent", line.name);
+        }
+        assert!(text.contains("\nprocess_resident_memory_bytes "));
+    }
+
+    #[test]
+    fn plants_in_one_process_do_not_share_metrics() {
+        let (one, other) = (Metrics::new(), Metrics::new());
+        one.journal_commits_total.inc();
+        assert_eq!((one.journal_commits_total.get(), other.journal_commits_total.get()), (1, 0));
+    }
+
+    #[test]
+    fn an_actor_asked_for_twice_has_one_set_of_series() {
+        let metrics = Metrics::new();
+        metrics.actor("toy").mailbox_messages.set(3);
+        metrics.clone().actor("toy").mailbox_messages.inc();
+        assert!(metrics.render().contains("penstock_actor_mailbox_messages{actor=\"toy\"} 4"));
+    }
+}
