@@ -1,16 +1,18 @@
 //! Permission sets, profiles and what they grant.
 //!
-//! `data/permission-sets.txt` names every set with the parts of the app it reads and edits. Field rows
-//! follow a set's own parts only; elsewhere a set that reads an object reads its required fields and
-//! those without field-level security. Real orgs are this sparse: integrations list what they need.
+//! `data/permission-sets.txt` names every set with the parts of the app it reads and edits, and those of
+//! which it grants (nearly) all fields. Elsewhere a set grants only some of the fields that have
+//! field-level security: sets are made for a task and list what the task needs. No row is no access.
 
 use super::random::SplitMix64;
 use super::{CatalogError, ids, standard};
 use crate::model::{FieldPermission, ObjectPermission, OrgModel, PermissionSet, SObject};
 
 const TABLE: &str = include_str!("../../data/permission-sets.txt");
-/// Parts of an object's fields that a set grants, in percent, by how closely it works with the object.
-const FIELDS_GRANTED_PERCENT: u64 = 52;
+/// Fields granted, in percent, of an object in the middle of a set's task.
+const FULL_PERCENT: u64 = 96;
+/// Fields granted, in percent, of an object the set only needs to look at.
+const SPARSE_PERCENT: u64 = 44;
 
 struct SetSpec<'a> {
     name: &'a str,
@@ -86,11 +88,9 @@ fn grant(org: &mut OrgModel, seed: u64, set: usize, spec: &SetSpec, object: &SOb
         view_all: manages || dice.chance(10),
         modify_all: manages && spec.everything,
     });
-    if !listed(&spec.fields) {
-        return;
-    }
+    let percent = if listed(&spec.fields) { FULL_PERCENT } else { SPARSE_PERCENT };
     for field in object.fields.iter().filter(|field| field.permissionable) {
-        if dice.chance(FIELDS_GRANTED_PERCENT) {
+        if dice.chance(percent) {
             org.field_permissions.push(FieldPermission {
                 set,
                 object: object.name.clone(),

@@ -130,6 +130,40 @@ const VIRTUAL: &[&str] = &[
     "UserPermissionAccess",
 ];
 
+/// Setup and bookkeeping: known prefixes, but no triggers, layouts or object permissions.
+const SETUP: &[&str] = &[
+    "Note",
+    "Organization",
+    "Group",
+    "UserRole",
+    "Profile",
+    "Folder",
+    "Report",
+    "ListView",
+    "WebLink",
+    "RecordType",
+    "Document",
+    "Dashboard",
+    "ApexClass",
+    "ApexTrigger",
+    "ApexPage",
+    "ApexLog",
+    "AsyncApexJob",
+    "CronTrigger",
+    "BusinessHours",
+    "StaticResource",
+    "PermissionSet",
+    "PermissionSetAssignment",
+    "ObjectPermissions",
+    "FieldPermissions",
+    "EmailTemplate",
+    "ProcessInstance",
+    "OpportunityHistory",
+    "CampaignMemberStatus",
+    "ContentDocumentLink",
+    "Attachment",
+];
+
 /// Fields the org fills and nobody writes.
 const SYSTEM_FIELDS: &[&str] = &[
     "Id",
@@ -247,7 +281,9 @@ fn standard_object(listed: ListedObject, names: &[String]) -> SObject {
     let label = labels::from_api_name(&listed.name);
     let is_view = VIRTUAL.contains(&listed.name.as_str());
     let owned = listed.fields.iter().any(|field| field.name == "OwnerId");
-    let triggerable = !is_view && companion.is_none() && (owned || known_prefix(&listed.name).is_some());
+    let is_setup = SETUP.contains(&listed.name.as_str());
+    let triggerable =
+        !is_view && !is_setup && companion.is_none() && (owned || known_prefix(&listed.name).is_some());
     let writable = !is_view && companion.is_none();
     let configurable = triggerable;
     let mut fields: Vec<Field> =
