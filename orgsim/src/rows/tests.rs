@@ -7,6 +7,9 @@ use std::sync::LazyLock;
 static ORG: LazyLock<OrgModel> = LazyLock::new(|| catalog::build(7, &[]).unwrap());
 static ROWS: LazyLock<SeededRows> = LazyLock::new(|| SeededRows::new(7, &ORG));
 
+static FILLED: LazyLock<Vec<&SObject>> =
+    LazyLock::new(|| ORG.objects.iter().filter(|object| object.record_count > 0).collect());
+
 fn value(object: &str, index: u64, field: &str) -> Value {
     let object = ORG.object(object).unwrap();
     let field = object.fields.iter().find(|known| known.name == field).unwrap();
@@ -22,9 +25,8 @@ fn text(object: &str, index: u64, field: &str) -> String {
 
 proptest! {
     #[test]
-    fn an_index_comes_back_from_its_id(at in 0..ORG.objects.len(), index in 0..1_000_000_u64) {
-        let object = &ORG.objects[at];
-        prop_assume!(object.record_count > 0);
+    fn an_index_comes_back_from_its_id(at in 0..FILLED.len(), index in 0..1_000_000_u64) {
+        let object = FILLED[at];
         let index = index % object.record_count;
         let Value::Text(id) = ROWS.value(object, index, &object.fields.iter().find(|field| field.name == "Id").unwrap().clone()) else {
             return Err(TestCaseError::fail("no id"));
@@ -34,9 +36,8 @@ proptest! {
     }
 
     #[test]
-    fn every_value_fits_its_field(at in 0..ORG.objects.len(), index in 0..1_000_000_u64) {
-        let object = &ORG.objects[at];
-        prop_assume!(object.record_count > 0);
+    fn every_value_fits_its_field(at in 0..FILLED.len(), index in 0..1_000_000_u64) {
+        let object = FILLED[at];
         let index = index % object.record_count;
         for field in &object.fields {
             let value = ROWS.value(object, index, field);

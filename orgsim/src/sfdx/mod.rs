@@ -196,7 +196,8 @@ fn drop_unknown_targets(org: &mut OrgModel, report: &mut SfdxReport) {
         for field in &mut object.fields {
             field.reference_to.retain(|target| {
                 let exists = known.contains(target);
-                if !exists {
+                // A change event only repeats what its object says.
+                if !exists && object.associate_type.is_none() {
                     report.warnings.push(format!(
                         "`{}.{}` points at `{target}`, which is not in the org",
                         object.name, field.name
