@@ -226,7 +226,7 @@ impl RowSource for SeededRows {
                 return Value::DateTime(signed(self.modified_ms(object, index)));
             }
             "IsDeleted" => return Value::Bool(false),
-            "IsActive" => return Value::Bool(dice % 20 != 0),
+            "IsActive" => return Value::Bool(!dice.is_multiple_of(20)),
             _ => {}
         }
         // Checkboxes are never null, and what was typed in by people has gaps.

@@ -7,7 +7,7 @@ use super::{CatalogError, ids, standard};
 use crate::model::{ApexTrigger, Flow, Layout, OrgModel, RecordType, SObject, ValidationRule, WorkflowRule};
 
 const FLOWS: &str = include_str!("../../data/flows.txt");
-const TRIGGERS: &str = include_str!("../../data/triggers.txt");
+pub(super) const TRIGGERS: &str = include_str!("../../data/triggers.txt");
 /// Workflow rules are the oldest automation; what is left of them in the org.
 const WORKFLOW_RULES: &str = include_str!("../../data/workflow-rules.txt");
 
@@ -89,7 +89,7 @@ fn push_rule(
         name: name.to_owned(),
         object: object.to_owned(),
         // One in twenty was switched off for a data load and never on again, as in any org of some age.
-        active: number % 20 != 0,
+        active: !number.is_multiple_of(20),
         description: None,
         error_message: message.to_owned(),
         error_display_field: field.map(str::to_owned),

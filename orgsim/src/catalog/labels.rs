@@ -35,10 +35,10 @@ pub fn from_api_name(name: &str) -> String {
 #[must_use]
 pub fn plural(label: &str) -> String {
     let vowel_before_y = ["ay", "ey", "oy", "uy"].iter().any(|end| label.ends_with(end));
-    if label.ends_with('y') && !vowel_before_y {
-        format!("{}ies", &label[..label.len() - 1])
-    } else if label.ends_with("is") {
-        format!("{}es", &label[..label.len() - 2])
+    if let Some(stem) = label.strip_suffix('y').filter(|_| !vowel_before_y) {
+        format!("{stem}ies")
+    } else if let Some(stem) = label.strip_suffix("is") {
+        format!("{stem}es")
     } else if ["s", "x", "ch", "sh"].iter().any(|end| label.ends_with(end)) {
         format!("{label}es")
     } else {

@@ -228,6 +228,29 @@ fn flows_triggers_and_rules_run_on_objects_that_exist() {
 }
 
 #[test]
+fn triggers_read_and_write_fields_that_exist() {
+    let org = org();
+    let lines = automation::TRIGGERS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    for line in lines {
+        let columns: Vec<&str> = line.split(" | ").collect();
+        let &[_, object, _, shape, name, other, _] = columns.as_slice() else { panic!("`{line}`") };
+        let holder = if shape == "guard" { other } else { object };
+        field(&org, holder, name);
+        match shape {
+            "stamp" => drop(field(&org, object, other)),
+            "rollup" => {
+                assert!(field(&org, object, name).reference_to.iter().any(|target| target == other), "{line}")
+            }
+            "guard" => {
+                assert!(field(&org, other, name).reference_to.iter().any(|target| target == object), "{line}")
+            }
+            "publish" => drop(field(&org, other, "Record_Id__c")),
+            _ => {}
+        }
+    }
+}
+
+#[test]
 fn grants_have_the_promised_size_and_only_concern_what_can_be_granted() {
     let org = org();
     let profiles = org.permission_sets.iter().filter(|set| set.profile_id.is_some()).count();
