@@ -1,0 +1,35 @@
+//! The seam between the query engine and whoever makes up the rows of ordinary objects.
+//!
+//! A row is nothing but an index: the same index gives the same values for as long as the source lives,
+//! so a page can be rendered twice and a cursor needs to remember positions only.
+
+use crate::model::{Field, SObject};
+
+/// One value of one field of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Nothing there.
+    Null,
+    /// Checkbox.
+    Bool(bool),
+    /// Whole number.
+    Int(i64),
+    /// Number with a fraction.
+    Double(f64),
+    /// Text, id, picklist value (several values of a multipicklist joined by `;`).
+    Text(String),
+    /// Day, as `2026-01-02`.
+    Date(String),
+    /// Moment, in milliseconds since 1970 UTC.
+    DateTime(i64),
+}
+
+/// Computes rows of ordinary objects from their index.
+pub trait RowSource: Send + Sync {
+    /// Number of rows; indices run from 0 to one below it.
+    fn count(&self, object: &SObject) -> u64;
+    /// The value of `field` in row `index`.
+    fn value(&self, object: &SObject, index: u64, field: &Field) -> Value;
+    /// The row that has this id (15 or 18 characters), if there is one.
+    fn index_of(&self, object: &SObject, id: &str) -> Option<u64>;
+}
