@@ -187,17 +187,24 @@ struct SimBody {
     data: Bytes,
     declared: u64,
     cut: bool,
+    flushed: bool,
 }
 
 impl HttpBody for SimBody {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if !self.data.is_empty() {
             let data = std::mem::take(&mut self.data);
             self.declared -= data.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.cut && !self.flushed {
+            // An error at once would take with it what hyper has not yet written.
+            self.flushed = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(if self.cut { Some(Err(Cut)) } else { None })
     }
@@ -262,7 +269,7 @@ async fn handle(site: Arc<Site>, request: hyper::Request<Incoming>) -> Result<Re
         Some(_) => (ready.bytes.slice(..ready.bytes.len() / 2), true),
         None => (ready.bytes, false),
     };
-    let mut response = Response::new(SimBody { data, declared, cut });
+    let mut response = Response::new(SimBody { data, declared, cut, flushed: false });
     *response.status_mut() = StatusCode::from_u16(ready.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = ready.headers;
     Ok(response)

@@ -125,7 +125,7 @@ impl Parser<'_> {
             select.push(self.select_item()?);
         }
         self.expect_word("FROM")?;
-        let from = self.from_name()?;
+        let from = self.name_after_from()?;
         let alias = self.alias();
         if self.eat_word("USING") {
             self.expect_word("SCOPE")?;
@@ -162,7 +162,7 @@ impl Parser<'_> {
     }
 
     /// A child relationship or an object; sub-queries may write `Account.Contacts`.
-    fn from_name(&mut self) -> Result<Name, SoqlError> {
+    fn name_after_from(&mut self) -> Result<Name, SoqlError> {
         let mut name = self.word()?;
         while self.eat(".") {
             name = self.word()?;
