@@ -39,6 +39,7 @@ pub struct SystemClock {
 
 impl SystemClock {
     /// A shared handle; time counts from here.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     pub fn shared() -> SharedClock {
         Arc::new(Self { born: Instant::now() })
     }
@@ -49,6 +50,7 @@ impl Clock for SystemClock {
         self.born.elapsed()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
     fn wall(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
     }

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use penstock::actors::engine::{
-    BatchStage, Capacity, Chance, Drained, Engine, EngineParts, Fault, FaultPoint, Journal, LocalInbox, Mailbox,
-    MemoryJournal, Meter, NoFaults, NoOutlet, Nothing, Outlet, Output, Ping, RestartPolicy, RestartReason, Seal,
-    SeededChance, Service, Stage, StageConfig, StageCx, StageError, Table, TryPut,
+    BatchStage, Capacity, Chance, Drained, Engine, EngineParts, Fault, FaultPoint, Journal, LocalInbox,
+    Mailbox, MemoryJournal, Meter, NoFaults, NoOutlet, Nothing, Outlet, Output, Ping, RestartPolicy,
+    RestartReason, Seal, SeededChance, Service, Stage, StageConfig, StageCx, StageError, Table, TryPut,
 };
 use penstock::clock::SystemClock;
 use penstock::messages::{Envelope, Item, ItemId, JobId, Lane};
@@ -59,7 +59,12 @@ struct Rig {
     supervisor: Meter,
 }
 
-fn rig(runtime: tokio::runtime::Handle, policy: RestartPolicy, seed: u64, faults: Arc<dyn FaultPoint>) -> Rig {
+fn rig(
+    runtime: tokio::runtime::Handle,
+    policy: RestartPolicy,
+    seed: u64,
+    faults: Arc<dyn FaultPoint>,
+) -> Rig {
     let journal = Arc::new(MemoryJournal::default());
     let supervisor = Meter::detached();
     let parts = EngineParts {
@@ -121,7 +126,9 @@ impl<const STEP: usize> Stage for Shaky<STEP> {
         match self.chance.next() {
             draw if draw < 0.01 => panic!("after the work, on purpose"),
             draw if draw < 0.02 => Err(StageError::retry("on purpose")),
-            draw if draw < 0.03 => Err(StageError::Throttled { after: Duration::from_millis(1), why: "wait".into() }),
+            draw if draw < 0.03 => {
+                Err(StageError::Throttled { after: Duration::from_millis(1), why: "wait".into() })
+            }
             draw if draw < 0.033 => Err(StageError::fatal("on purpose")),
             _ => Ok(Output::One((*item).clone())),
         }
@@ -183,11 +190,14 @@ fn conservation_every_admitted_item_ends_once_done_or_dead_whatever_panics_fails
             let (end, seen) = sink(&rig, stage_config(3, 8), &Meter::detached(), Duration::ZERO);
             let (c3, c2, c1) = (chance.clone(), chance.clone(), chance.clone());
             let (m3, m2, m1) = (meters[2].clone(), meters[1].clone(), meters[0].clone());
-            let third = rig.engine.stage(stage_config(4, 8), m3, end, move || Shaky::<2> { chance: c3.clone() });
-            let second =
-                rig.engine.stage(stage_config(4, 8), m2, third.clone(), move || Shaky::<1> { chance: c2.clone() });
-            let first =
-                rig.engine.stage(stage_config(4, 8), m1, second.clone(), move || Shaky::<0> { chance: c1.clone() });
+            let third =
+                rig.engine.stage(stage_config(4, 8), m3, end, move || Shaky::<2> { chance: c3.clone() });
+            let second = rig
+                .engine
+                .stage(stage_config(4, 8), m2, third.clone(), move || Shaky::<1> { chance: c2.clone() });
+            let first = rig
+                .engine
+                .stage(stage_config(4, 8), m1, second.clone(), move || Shaky::<0> { chance: c1.clone() });
             let job = rig.engine.job(&JobId::new("toys"));
             let cancelled = rig.engine.job(&JobId::new("cancelled"));
             for number in 0..ITEMS {
@@ -212,7 +222,11 @@ fn conservation_every_admitted_item_ends_once_done_or_dead_whatever_panics_fails
             let (counts, dropped) = (job.counts(), cancelled.counts());
             assert_eq!(counts.admitted + dropped.admitted, ITEMS, "seed {seed}");
             assert_eq!(counts.done + counts.dead, counts.admitted, "seed {seed}: {counts:?}");
-            assert_eq!(dropped.done + dropped.dead + dropped.cancelled, dropped.admitted, "seed {seed}: {dropped:?}");
+            assert_eq!(
+                dropped.done + dropped.dead + dropped.cancelled,
+                dropped.admitted,
+                "seed {seed}: {dropped:?}"
+            );
             let seen = seen.lock().unwrap().clone();
             assert!(seen.values().all(|times| *times == 1), "seed {seed}: an item was written twice");
             assert_eq!(seen.len() as u64, counts.done + dropped.done, "seed {seed}");
@@ -304,9 +318,10 @@ fn culprit_only_a_poison_item_costs_itself_and_not_its_neighbours() {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
         let (runs, batch_runs) = (Seen::default(), Seen::default());
         let (of_stage, of_batches) = (runs.clone(), batch_runs.clone());
-        let single = rig.engine.stage(stage_config(8, 64), Meter::detached(), Arc::new(NoOutlet), move || Picky {
-            runs: of_stage.clone(),
-        });
+        let single =
+            rig.engine.stage(stage_config(8, 64), Meter::detached(), Arc::new(NoOutlet), move || Picky {
+                runs: of_stage.clone(),
+            });
         let seal = Seal { items: 10, bytes: 10_000, age: Duration::from_millis(5) };
         let batches = rig.engine.batch_stage(
             stage_config(2, 64),
@@ -343,13 +358,10 @@ fn a_batching_stage_whose_mailbox_cannot_fill_its_batches_is_refused() {
     in_system(|runtime| async move {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
         let seal = Seal { items: 25, bytes: 10_000, age: Duration::from_millis(5) };
-        let refused = rig.engine.batch_stage(
-            stage_config(3, 64),
-            seal,
-            Meter::detached(),
-            Arc::new(NoOutlet),
-            || PickyBatches { runs: Seen::default() },
-        );
+        let refused =
+            rig.engine.batch_stage(stage_config(3, 64), seal, Meter::detached(), Arc::new(NoOutlet), || {
+                PickyBatches { runs: Seen::default() }
+            });
         assert_eq!(
             refused.unwrap_err().to_string(),
             "`picky_batches`: a mailbox of 64 items a lane cannot fill 3 batches of 25"
@@ -445,7 +457,10 @@ fn drained_a_drain_runs_dry_within_its_deadline_or_says_what_is_left() {
                 Drained::Dry => assert!(dry && seen.lock().unwrap().len() == 20),
                 Drained::LeftOver(left) => {
                     assert!(!dry && left > 0);
-                    assert!(started.elapsed() < Duration::from_millis(deadline_ms + 2_000), "within its deadline");
+                    assert!(
+                        started.elapsed() < Duration::from_millis(deadline_ms + 2_000),
+                        "within its deadline"
+                    );
                 }
             }
             let late = rig.engine.admit(&*inbox, &job, ItemId::new("late"), Lane::Normal, toy(99));
@@ -539,9 +554,13 @@ fn a_restart_storm_degrades_and_then_leaves_with_70() {
             });
         let (mut exit, mut run) = (rig.engine.watch_exit(), rig.engine.watch_run_state());
         let limit = Duration::from_secs(10);
-        tokio::time::timeout(limit, run.wait_for(|state| state.degraded)).await.expect("degrades first").unwrap();
+        tokio::time::timeout(limit, run.wait_for(|state| state.degraded))
+            .await
+            .expect("degrades first")
+            .unwrap();
         assert_eq!(built.load(Ordering::Relaxed), 4, "the first and three restarts");
-        let code = tokio::time::timeout(limit, exit.wait_for(Option::is_some)).await.expect("leaves").unwrap();
+        let code =
+            tokio::time::timeout(limit, exit.wait_for(Option::is_some)).await.expect("leaves").unwrap();
         assert_eq!(*code, Some(70));
         rig.engine.close();
     });
@@ -593,7 +612,11 @@ fn an_ask_that_meets_a_dead_service_is_answered_by_its_next_incarnation() {
         for _ in 0..5 {
             answers.push(teller.ask(Ask).await.unwrap());
         }
-        assert_eq!(answers, [1, 2, 1, 2, 3], "the third question killed the first incarnation and was asked again");
+        assert_eq!(
+            answers,
+            [1, 2, 1, 2, 3],
+            "the third question killed the first incarnation and was asked again"
+        );
         assert_eq!(meter.restarts[&RestartReason::Panic].get(), 1);
         rig.engine.close();
     });

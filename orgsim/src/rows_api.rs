@@ -1,32 +1,35 @@
-//! How the endpoints ask for rows. Rows are computed from an index, never stored.
+//! The seam between the query engine and whoever makes up the rows of ordinary objects.
+//!
+//! A row is nothing but an index: the same index gives the same values for as long as the source lives,
+//! so a page can be rendered twice and a cursor needs to remember positions only.
 
 use crate::model::{Field, SObject};
 
-/// One value of one row.
+/// One value of one field of one row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// No value.
+    /// Nothing there.
     Null,
     /// Checkbox.
     Bool(bool),
     /// Whole number.
     Int(i64),
-    /// Any other number.
+    /// Number with a fraction.
     Double(f64),
-    /// Text, ids and picklist values.
+    /// Text, id, picklist value (several values of a multipicklist joined by `;`).
     Text(String),
-    /// A day, as `2026-01-02`.
+    /// Day, as `2026-01-02`.
     Date(String),
-    /// A moment, in epoch milliseconds UTC.
+    /// Moment, in milliseconds since 1970 UTC.
     DateTime(i64),
 }
 
-/// Rows by index.
+/// Computes rows of ordinary objects from their index.
 pub trait RowSource: Send + Sync {
-    /// Number of rows of `object`.
+    /// Number of rows; indices run from 0 to one below it.
     fn count(&self, object: &SObject) -> u64;
-    /// The value of `field` in the row at `index` (from 0).
+    /// The value of `field` in row `index`.
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value;
-    /// The index of the row with this id, 15 or 18 characters long.
+    /// The row that has this id (15 or 18 characters), if there is one.
     fn index_of(&self, object: &SObject, id: &str) -> Option<u64>;
 }

@@ -61,27 +61,45 @@ impl Supervisor {
         if event.host.incarnation() != event.incarnation || self.core.closed.load(Ordering::Acquire) {
             return;
         }
-        tracing::warn!(actor = name, incarnation = event.incarnation, reason = event.reason.as_str(), detail = event.detail, "actor is rebuilt");
+        tracing::warn!(
+            actor = name,
+            incarnation = event.incarnation,
+            reason = event.reason.as_str(),
+            detail = event.detail,
+            "actor is rebuilt"
+        );
         event.host.meter().restarted(event.reason);
-        let culprit_known = event.host.arbiter() == ArbiterKind::Stages && event.reason != RestartReason::Died;
+        let culprit_known =
+            event.host.arbiter() == ArbiterKind::Stages && event.reason != RestartReason::Died;
         if culprit_known || event.reason == RestartReason::Stuck {
             return event.host.start(&self.core);
         }
         let verdict = {
             let mut budget = self.budget.lock();
-            RestartBudget::charge(&mut budget, &self.core.policy, self.core.clock.elapsed(), self.core.chance.next())
+            RestartBudget::charge(
+                &mut budget,
+                &self.core.policy,
+                self.core.clock.elapsed(),
+                self.core.chance.next(),
+            )
         };
         match verdict {
             Verdict::Restart(pause) if pause.is_zero() => event.host.start(&self.core),
             Verdict::Restart(pause) => self.restart_after(pause, event, context),
             Verdict::Degrade(pause) => {
-                tracing::error!(actor = name, "restart budget overrun: sources are paused, the daemon is degraded");
+                tracing::error!(
+                    actor = name,
+                    "restart budget overrun: sources are paused, the daemon is degraded"
+                );
                 self.budget.escalations.inc();
                 self.core.change_run_state(|state| state.degraded = true);
                 self.restart_after(pause, event, context);
             }
             Verdict::Leave => {
-                tracing::error!(actor = name, "restart budget overrun again: leaving, to be restarted and to replay the journal");
+                tracing::error!(
+                    actor = name,
+                    "restart budget overrun again: leaving, to be restarted and to replay the journal"
+                );
                 self.budget.escalations.inc();
                 self.core.leave(70);
             }
@@ -122,14 +140,20 @@ impl Supervisor {
 
     fn abandon_stages(&mut self) {
         let abandoned = self.core.arbiters.abandon(ArbiterKind::Stages);
-        tracing::error!(abandoned, "the stages' thread is blocked: abandoned, its actors are rebuilt on a new one");
+        tracing::error!(
+            abandoned,
+            "the stages' thread is blocked: abandoned, its actors are rebuilt on a new one"
+        );
         for host in self.core.hosts().into_iter().filter(|host| host.arbiter() == ArbiterKind::Stages) {
             host.abandon(&self.core);
             host.meter().restarted(RestartReason::Stuck);
             host.start(&self.core);
         }
         if abandoned >= self.core.policy.abandoned_arbiters_max {
-            tracing::error!(abandoned, "too many blocked threads: leaving, to be restarted and to replay the journal");
+            tracing::error!(
+                abandoned,
+                "too many blocked threads: leaving, to be restarted and to replay the journal"
+            );
             self.core.leave(70);
         }
     }

@@ -180,7 +180,13 @@ impl<T: Item> Envelope<T> {
     }
 
     /// Wraps an output of this item's stage under `item`; lane, order, trace and job go with it.
-    pub fn follow<U: Item>(header: &Header, job: &Arc<JobEntry>, span: &tracing::Span, item: ItemId, content: U) -> Envelope<U> {
+    pub fn follow<U: Item>(
+        header: &Header,
+        job: &Arc<JobEntry>,
+        span: &tracing::Span,
+        item: ItemId,
+        content: U,
+    ) -> Envelope<U> {
         Envelope {
             header: Header {
                 item,

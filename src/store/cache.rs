@@ -3,8 +3,8 @@
 //! Promises: an entry that was acknowledged is flushed and survives kill -9. A key holds the org and the API version, so
 //! two orgs never share an entry. Losing or clearing the cache costs calls, never work: the journal lies elsewhere.
 
-use std::path::{Path, PathBuf};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{SharedDisk, is_full};
@@ -277,7 +277,11 @@ impl Keeper {
         let Ok(Some(framed)) = self.db.get(key.as_str()) else { return Found::Miss };
         let Some((stored, value)) = unframe(&framed) else { return Found::Miss };
         let age = self.clock.wall().as_second().saturating_sub(stored);
-        if age >= 0 && age.unsigned_abs() < self.options.ttl.as_secs() { Found::Hit(value) } else { Found::Expired }
+        if age >= 0 && age.unsigned_abs() < self.options.ttl.as_secs() {
+            Found::Hit(value)
+        } else {
+            Found::Expired
+        }
     }
 
     fn stats(&self) -> Result<CacheStats, CacheError> {
@@ -327,7 +331,8 @@ mod tests {
         CacheKey::new(&org.parse().unwrap(), &"62.0".parse().unwrap(), "describe", name)
     }
 
-    const OPTIONS: CacheOptions = CacheOptions { ttl: Duration::from_secs(60), bytes_max: 1 << 30, zstd_level: 1 };
+    const OPTIONS: CacheOptions =
+        CacheOptions { ttl: Duration::from_secs(60), bytes_max: 1 << 30, zstd_level: 1 };
 
     #[tokio::test]
     async fn an_entry_is_a_hit_until_its_time_is_over_and_never_another_orgs() {
@@ -344,8 +349,10 @@ mod tests {
     #[tokio::test]
     async fn clearing_by_prefix_leaves_the_rest() {
         let folder = tempfile::tempdir().unwrap();
-        let (cache, _) = CacheStore::open(folder.path(), OPTIONS, Arc::new(RealDisk), ManualClock::new()).unwrap();
-        let entries = ["one", "two"].iter().flat_map(|org| (0..3).map(|n| (key(org, &format!("O{n}")), vec![7; 100])));
+        let (cache, _) =
+            CacheStore::open(folder.path(), OPTIONS, Arc::new(RealDisk), ManualClock::new()).unwrap();
+        let entries =
+            ["one", "two"].iter().flat_map(|org| (0..3).map(|n| (key(org, &format!("O{n}")), vec![7; 100])));
         cache.store(entries.collect()).await.unwrap();
         assert_eq!(cache.stats().await.unwrap().entries, 6);
         assert_eq!(cache.clear("one/").await.unwrap(), 3);

@@ -65,7 +65,12 @@ impl SledJournal {
     ///
     /// # Errors
     /// When even an empty one cannot be made.
-    pub fn open(folder: &Path, disk: SharedDisk, clock: &SharedClock, meter: JournalMeter) -> io::Result<OpenedJournal> {
+    pub fn open(
+        folder: &Path,
+        disk: SharedDisk,
+        clock: &SharedClock,
+        meter: JournalMeter,
+    ) -> io::Result<OpenedJournal> {
         let mut quarantined = None;
         let (db, rows, next) = match open_and_scan(folder) {
             Ok(opened) => opened,
@@ -87,7 +92,8 @@ impl SledJournal {
             mirror: Arc::clone(&mirror),
             meter,
         };
-        let thread = StoreThread::start("journal", QUEUE, COMMITS_TOGETHER, move |batch| writer.serve(batch))?;
+        let thread =
+            StoreThread::start("journal", QUEUE, COMMITS_TOGETHER, move |batch| writer.serve(batch))?;
         Ok(OpenedJournal { journal: Self { thread, mirror }, quarantined })
     }
 }
@@ -100,7 +106,11 @@ impl Journal for SledJournal {
 
     fn rows(&self, table: Table) -> Vec<(String, Vec<u8>)> {
         let mirror = self.mirror.read().unwrap_or_else(PoisonError::into_inner);
-        mirror.iter().filter(|((of, _), _)| *of == table).map(|((_, key), value)| (key.clone(), value.clone())).collect()
+        mirror
+            .iter()
+            .filter(|((of, _), _)| *of == table)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -217,7 +227,10 @@ impl Writer {
         }
     }
 
-    fn write_all(&mut self, batch: &[Asked<Vec<JournalWrite>, Result<(), JournalError>>]) -> Result<(), JournalError> {
+    fn write_all(
+        &mut self,
+        batch: &[Asked<Vec<JournalWrite>, Result<(), JournalError>>],
+    ) -> Result<(), JournalError> {
         // Asked before the write: a sled that ran out of room half-way does not recover within its process.
         if is_full(&*self.disk, &self.folder) {
             return Err(JournalError::DiskFull);
@@ -228,7 +241,9 @@ impl Writer {
             let mut rows = sled::Batch::default();
             for write in &asked.request {
                 match write {
-                    JournalWrite::Put { table, key, value } => rows.insert(join_key(*table, key), frame(number, value)),
+                    JournalWrite::Put { table, key, value } => {
+                        rows.insert(join_key(*table, key), frame(number, value))
+                    }
                     JournalWrite::Delete { table, key } => rows.remove(join_key(*table, key)),
                 }
             }
@@ -254,7 +269,8 @@ mod tests {
     fn meter() -> JournalMeter {
         JournalMeter {
             commits: prometheus::IntCounter::new("c_total", "c").unwrap(),
-            fsync_seconds: prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("f", "f")).unwrap(),
+            fsync_seconds: prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("f", "f"))
+                .unwrap(),
         }
     }
 

@@ -4,8 +4,8 @@ pub mod atomic_file;
 pub mod cache;
 pub mod disk;
 pub mod journal;
-pub mod library_files;
+pub mod library_folder;
 pub mod writer;
 
 pub use atomic_file::StoreError;
-pub use library_files::{FolderCounts, LibraryFolder};
+pub use library_folder::{FolderCounts, LibraryFolder};

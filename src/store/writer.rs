@@ -58,7 +58,8 @@ impl<Q: Send + 'static, A: Send + 'static> StoreThread<Q, A> {
         most: usize,
         mut serve: impl FnMut(Vec<Asked<Q, A>>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (requests, waiting): (Sender<Asked<Q, A>>, Receiver<Asked<Q, A>>) = crossbeam_channel::bounded(capacity);
+        let (requests, waiting): (Sender<Asked<Q, A>>, Receiver<Asked<Q, A>>) =
+            crossbeam_channel::bounded(capacity);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Ok(first) = waiting.recv() {
                 let mut batch = vec![first];
@@ -90,5 +91,4 @@ impl<Q: Send + 'static, A: Send + 'static> StoreThread<Q, A> {
             Err(TrySendError::Full(_)) => unreachable!("a permit stands for a place in the channel"),
         }
     }
-
 }

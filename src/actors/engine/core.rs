@@ -94,7 +94,11 @@ pub(crate) trait Host: Send + Sync + std::fmt::Debug {
     fn depth(&self) -> Option<Depth>;
     fn capacity(&self) -> Option<(usize, u64)>;
     /// Puts a dead letter's item back into this actor's mailbox. `None` when it has none.
-    fn readmit(&self, core: &Arc<Core>, letter: &DeadLetter) -> Option<Result<BoxFuture<'static, bool>, String>>;
+    fn readmit(
+        &self,
+        core: &Arc<Core>,
+        letter: &DeadLetter,
+    ) -> Option<Result<BoxFuture<'static, bool>, String>>;
 }
 
 /// What the engine is made of from outside.

@@ -42,7 +42,8 @@ impl std::fmt::Debug for DeadLetters {
 impl DeadLetters {
     /// Opens the journal's dead letters.
     pub fn new(journal: Arc<dyn Journal>) -> Self {
-        let last = journal.rows(Table::DeadLetters).iter().filter_map(|(key, _)| key.parse::<u64>().ok()).max();
+        let last =
+            journal.rows(Table::DeadLetters).iter().filter_map(|(key, _)| key.parse::<u64>().ok()).max();
         Self { journal, next: AtomicU64::new(last.map_or(1, |last| last + 1)) }
     }
 

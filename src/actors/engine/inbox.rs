@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::mailbox::{Closed, Depth, Lease, LeaseAsk, LeaseHome, LeaseId, Mailbox, Nack, Outlet, TryLease, TryPut};
+use super::mailbox::{
+    Closed, Depth, Lease, LeaseAsk, LeaseHome, LeaseId, Mailbox, Nack, Outlet, TryLease, TryPut,
+};
 use crate::clock::{BoxFuture, SharedClock};
 use crate::messages::{Envelope, Item, Lane};
 
@@ -114,7 +116,8 @@ impl<T> std::fmt::Debug for LocalInbox<T> {
 impl<T: Item> LocalInbox<T> {
     /// An empty inbox whose lanes hold `capacity` each.
     pub fn new(capacity: Capacity, clock: SharedClock) -> Arc<Self> {
-        let lane = || LaneState { queue: VecDeque::new(), waiting: VecDeque::new(), items: 0, bytes: 0, turn: 0 };
+        let lane =
+            || LaneState { queue: VecDeque::new(), waiting: VecDeque::new(), items: 0, bytes: 0, turn: 0 };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             state: Mutex::new(State {
@@ -161,7 +164,10 @@ impl<T: Item> LocalInbox<T> {
         let lane = &mut state.lanes[envelope.header.lane.index()];
         lane.items += 1;
         lane.bytes += cost;
-        debug_assert!(lane.items <= self.capacity.items && lane.bytes <= self.capacity.bytes, "a lane is over its bound");
+        debug_assert!(
+            lane.items <= self.capacity.items && lane.bytes <= self.capacity.bytes,
+            "a lane is over its bound"
+        );
         let (items, bytes) = (lane.items, lane.bytes);
         lane.queue.push_back(Queued { order, arrived: self.clock.elapsed(), envelope: Arc::new(envelope) });
         state.peak_lane_items = state.peak_lane_items.max(items);
@@ -336,7 +342,9 @@ impl<T: Item> Outlet<T> for LocalInbox<T> {
                 }
                 let place = lane.index();
                 // A credit may have come back since the try.
-                if state.lanes[place].waiting.is_empty() && self.fits(&state.lanes[place], envelope.header.bytes) {
+                if state.lanes[place].waiting.is_empty()
+                    && self.fits(&state.lanes[place], envelope.header.bytes)
+                {
                     self.enter(&mut state, envelope);
                     drop(state);
                     self.arrived.notify_one();

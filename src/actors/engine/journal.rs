@@ -97,6 +97,10 @@ impl Journal for MemoryJournal {
 
     fn rows(&self, table: Table) -> Vec<(String, Vec<u8>)> {
         let tables = self.tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        tables.iter().filter(|((of, _), _)| *of == table).map(|((_, key), value)| (key.clone(), value.clone())).collect()
+        tables
+            .iter()
+            .filter(|((of, _), _)| *of == table)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
     }
 }

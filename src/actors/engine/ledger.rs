@@ -167,7 +167,8 @@ impl JobLedger {
 
     /// Counts of every job, sorted by id.
     pub fn snapshot(&self) -> Vec<(JobId, JobCounts)> {
-        let mut rows: Vec<_> = self.jobs.iter().map(|job| (job.key().clone(), job.value().counts())).collect();
+        let mut rows: Vec<_> =
+            self.jobs.iter().map(|job| (job.key().clone(), job.value().counts())).collect();
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         rows
     }

@@ -170,7 +170,10 @@ pub struct Lease<T> {
 
 impl<T> std::fmt::Debug for Lease<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").field("id", &self.id).field("header", &self.envelope.header).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("id", &self.id)
+            .field("header", &self.envelope.header)
+            .finish_non_exhaustive()
     }
 }
 

@@ -94,8 +94,10 @@ impl Meter {
     pub fn detached() -> Self {
         let counter = || IntCounter::new("detached_total", "detached").expect("a fixed, valid name");
         let gauge = || IntGauge::new("detached", "detached").expect("a fixed, valid name");
-        let histogram =
-            || Histogram::with_opts(HistogramOpts::new("detached_seconds", "detached")).expect("a fixed, valid name");
+        let histogram = || {
+            Histogram::with_opts(HistogramOpts::new("detached_seconds", "detached"))
+                .expect("a fixed, valid name")
+        };
         let messages: BTreeMap<_, _> = Outcome::ALL.into_iter().map(|outcome| (outcome, counter())).collect();
         Self {
             mailbox_messages: gauge(),
@@ -106,7 +108,8 @@ impl Meter {
             messages,
             handle_seconds: histogram(),
             mailbox_wait_seconds: histogram(),
-            blocked_seconds: Counter::new("detached_blocked_seconds_total", "detached").expect("a fixed, valid name"),
+            blocked_seconds: Counter::new("detached_blocked_seconds_total", "detached")
+                .expect("a fixed, valid name"),
             restarts: RestartReason::ALL.into_iter().map(|reason| (reason, counter())).collect(),
             redeliveries: counter(),
             in_flight: gauge(),

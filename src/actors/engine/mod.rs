@@ -271,7 +271,8 @@ impl Engine {
     pub async fn pause(&self) -> Result<(), JournalError> {
         let _order = self.core.pause_order().lock().await;
         self.freeze();
-        let write = JournalWrite::Put { table: Table::Flags, key: PAUSED.to_owned(), value: b"true".to_vec() };
+        let write =
+            JournalWrite::Put { table: Table::Flags, key: PAUSED.to_owned(), value: b"true".to_vec() };
         self.core.journal.commit(vec![write]).await
     }
 
@@ -395,7 +396,8 @@ impl Engine {
     /// # Errors
     /// A sentence for the person who asked.
     pub async fn retry_dead_letter(&self, number: u64) -> Result<(), String> {
-        let letter = self.core.dead_letters.get(number).ok_or_else(|| format!("there is no dead letter {number}"))?;
+        let letter =
+            self.core.dead_letters.get(number).ok_or_else(|| format!("there is no dead letter {number}"))?;
         let host = self.core.host(&letter.actor).ok_or_else(|| {
             format!("dead letter {number} belongs to `{}`, which does not run here", letter.actor)
         })?;

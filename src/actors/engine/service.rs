@@ -228,7 +228,11 @@ impl<A: Service> Host for ServiceHost<A> {
         None
     }
 
-    fn readmit(&self, _core: &Arc<Core>, _letter: &DeadLetter) -> Option<Result<BoxFuture<'static, bool>, String>> {
+    fn readmit(
+        &self,
+        _core: &Arc<Core>,
+        _letter: &DeadLetter,
+    ) -> Option<Result<BoxFuture<'static, bool>, String>> {
         None
     }
 }

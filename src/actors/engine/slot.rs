@@ -340,7 +340,13 @@ impl<W: Work> SlotEnv<W> {
         match output {
             Output::None => {}
             Output::One(content) => {
-                children.push_back(Envelope::<W::In>::follow(header, &job, span, header.item.clone(), content));
+                children.push_back(Envelope::<W::In>::follow(
+                    header,
+                    &job,
+                    span,
+                    header.item.clone(),
+                    content,
+                ));
             }
             Output::Many(contents) => {
                 for (index, content) in contents.into_iter().enumerate() {
@@ -370,7 +376,12 @@ impl<W: Work> SlotEnv<W> {
         drop(held);
     }
 
-    async fn deliver_slowly(&self, held: Vec<Lease<W::In>>, children: VecDeque<Envelope<W::Out>>, job: Arc<JobEntry>) {
+    async fn deliver_slowly(
+        &self,
+        held: Vec<Lease<W::In>>,
+        children: VecDeque<Envelope<W::Out>>,
+        job: Arc<JobEntry>,
+    ) {
         let started = self.core.clock.elapsed();
         let Some(key) = held.first().map(|lease| delivery_key(lease.id())) else { return };
         let host = Arc::clone(&self.host);
@@ -467,4 +478,3 @@ impl Drop for InFlight<'_> {
         self.0.dec();
     }
 }
-

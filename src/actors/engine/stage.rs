@@ -81,7 +81,11 @@ pub trait Stage: 'static {
     ///
     /// A panic costs the item one attempt and the stage its incarnation. Hanging past the handler timeout does the same,
     /// unless `cx` said that it waits for a permit.
-    fn run(&self, item: Arc<Self::In>, cx: &StageCx) -> impl Future<Output = Result<Output<Self::Out>, StageError>>;
+    fn run(
+        &self,
+        item: Arc<Self::In>,
+        cx: &StageCx,
+    ) -> impl Future<Output = Result<Output<Self::Out>, StageError>>;
 }
 
 /// When a batch is sealed: at whichever comes first.

@@ -105,7 +105,14 @@ impl<W: Work> StageHost<W> {
                 return self.report_death(&core, number, why);
             }
         };
-        let actor = StageActor { host: Arc::clone(&self), core: Arc::clone(&core), work, number, retirement, aborts: Vec::new() };
+        let actor = StageActor {
+            host: Arc::clone(&self),
+            core: Arc::clone(&core),
+            work,
+            number,
+            retirement,
+            aborts: Vec::new(),
+        };
         let (host, ended_core) = (Arc::clone(&self), core);
         let address = start_watched(actor, move |outcome| {
             let why = outcome.err().unwrap_or_else(|| "its actor stopped".to_owned());
@@ -118,7 +125,8 @@ impl<W: Work> StageHost<W> {
     }
 
     fn report_death_unless_retired(self: &Arc<Self>, core: &Core, number: u64, why: String) {
-        let retired = self.live().as_ref().is_none_or(|live| live.number != number || live.retirement.is_retired());
+        let retired =
+            self.live().as_ref().is_none_or(|live| live.number != number || live.retirement.is_retired());
         if !retired && !core.closed.load(Ordering::Acquire) {
             self.report_death(core, number, why);
         }
@@ -187,7 +195,13 @@ impl<W: Work> Host for StageHost<W> {
             board.end();
         }
         // Outputs that wait in a mailbox downstream enter it by themselves; what had not been put yet is put by us.
-        let rests: Vec<_> = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, rest)| rest).collect();
+        let rests: Vec<_> = self
+            .deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain()
+            .map(|(_, rest)| rest)
+            .collect();
         for rest in rests {
             let outlet = Arc::clone(&self.outlet);
             core.arbiters.runtime().spawn(async move { rest.take_over(outlet).await });
@@ -217,7 +231,11 @@ impl<W: Work> Host for StageHost<W> {
         Some(self.capacity)
     }
 
-    fn readmit(&self, core: &Arc<Core>, letter: &DeadLetter) -> Option<Result<BoxFuture<'static, bool>, String>> {
+    fn readmit(
+        &self,
+        core: &Arc<Core>,
+        letter: &DeadLetter,
+    ) -> Option<Result<BoxFuture<'static, bool>, String>> {
         let item = match serde_json::from_value::<W::In>(letter.item.clone()) {
             Ok(item) => item,
             Err(error) => return Some(Err(format!("its item cannot be read by this version: {error}"))),

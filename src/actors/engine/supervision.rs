@@ -67,7 +67,10 @@ fn now_ms(core: &Core) -> u64 {
 }
 
 /// Resolves with how this incarnation ended; `None` once the engine is closed.
-async fn watch(core: &Arc<Core>, told: &mut mpsc::Receiver<Result<(), String>>) -> Option<(RestartReason, String)> {
+async fn watch(
+    core: &Arc<Core>,
+    told: &mut mpsc::Receiver<Result<(), String>>,
+) -> Option<(RestartReason, String)> {
     let timeout = core.policy.handler_timeout;
     loop {
         tokio::select! {
@@ -97,7 +100,10 @@ async fn watch(core: &Arc<Core>, told: &mut mpsc::Receiver<Result<(), String>>) 
 /// The control thread is blocked: its services are rebuilt on a new one.
 fn abandon_control(core: &Arc<Core>) {
     let abandoned = core.arbiters.abandon(ArbiterKind::Control);
-    tracing::error!(abandoned, "the control thread is blocked: abandoned, its actors are rebuilt on a new one");
+    tracing::error!(
+        abandoned,
+        "the control thread is blocked: abandoned, its actors are rebuilt on a new one"
+    );
     for host in core.hosts().into_iter().filter(|host| host.arbiter() == ArbiterKind::Control) {
         host.abandon(core);
         host.meter().restarted(RestartReason::Stuck);

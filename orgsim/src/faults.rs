@@ -1,0 +1,309 @@
+//! Faults on order: rules say which requests they meet and what happens to them. Seeded, so a run can be repeated.
+
+use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, PoisonError};
+
+/// What goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// The answer comes `ms` milliseconds later than it would.
+    Latency {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// 503 `SERVER_UNAVAILABLE`.
+    Unavailable,
+    /// 401 `INVALID_SESSION_ID`; the token is gone for good.
+    SessionExpired,
+    /// 403 `REQUEST_LIMIT_EXCEEDED`, the daily text.
+    DailyLimit,
+    /// 403 `REQUEST_LIMIT_EXCEEDED`, the concurrency text.
+    ConcurrentLimit,
+    /// 429 with an empty body.
+    TooManyRequests,
+    /// Any status with any error code.
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// `errorCode`.
+        code: String,
+        /// `message`.
+        message: String,
+    },
+    /// 502 with an HTML page, as a gateway gives it.
+    Gateway,
+    /// The connection is cut before a byte of the answer.
+    CutBefore,
+    /// The connection is cut in the middle of the body.
+    CutMidBody,
+    /// 200 with a body that is not JSON.
+    BadJson,
+    /// A describe that is JSON but lacks its name and has fields of the wrong type.
+    UnparsableDescribe,
+    /// A composite subrequest fails with 500 `UNKNOWN_EXCEPTION`; the composite itself succeeds.
+    SubrequestFails,
+}
+
+impl Fault {
+    /// Can only happen to a single answer, whether it travels alone or in a composite.
+    fn concerns_one_answer(&self) -> bool {
+        matches!(self, Self::UnparsableDescribe | Self::SubrequestFails)
+    }
+
+    /// Can happen to a subrequest; a cut or a delay happens to the whole request.
+    fn can_meet_a_subrequest(&self) -> bool {
+        !matches!(
+            self,
+            Self::CutBefore | Self::CutMidBody | Self::BadJson | Self::Latency { .. } | Self::Gateway
+        )
+    }
+}
+
+/// Which requests a fault meets. All that is given must hold; of `nth`, `every` and `probability` give at most one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultRule {
+    /// Kind of resource, as in the journal. Without it: any request but those for tokens.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// HTTP method.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Text the path contains.
+    #[serde(default)]
+    pub path_contains: Option<String>,
+    /// Object the request names.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// Only the nth matching request, from 1.
+    #[serde(default)]
+    pub nth: Option<u64>,
+    /// Each kth matching request.
+    #[serde(default)]
+    pub every: Option<u64>,
+    /// Each matching request with this chance, 0 to 1.
+    #[serde(default)]
+    pub probability: Option<f64>,
+    /// Decides the chance.
+    #[serde(default)]
+    pub seed: u64,
+    /// At most so many times.
+    #[serde(default)]
+    pub times: Option<u64>,
+    /// What happens.
+    pub fault: Fault,
+}
+
+impl FaultRule {
+    /// A rule that meets every request.
+    pub fn always(fault: Fault) -> Self {
+        Self {
+            kind: None,
+            method: None,
+            path_contains: None,
+            object: None,
+            nth: None,
+            every: None,
+            probability: None,
+            seed: 0,
+            times: None,
+            fault,
+        }
+    }
+
+    /// Only requests of this kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &str) -> Self {
+        self.kind = Some(kind.to_owned());
+        self
+    }
+
+    /// Only requests that name this object.
+    #[must_use]
+    pub fn on_object(mut self, object: &str) -> Self {
+        self.object = Some(object.to_owned());
+        self
+    }
+
+    /// Only the nth match.
+    #[must_use]
+    pub fn nth(mut self, nth: u64) -> Self {
+        self.nth = Some(nth);
+        self
+    }
+
+    /// Each kth match.
+    #[must_use]
+    pub fn every(mut self, every: u64) -> Self {
+        self.every = Some(every);
+        self
+    }
+
+    /// Each match with a chance.
+    #[must_use]
+    pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
+        (self.probability, self.seed) = (Some(probability), seed);
+        self
+    }
+
+    /// At most so many times.
+    #[must_use]
+    pub fn times(mut self, times: u64) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn meets(&self, request: &Subject<'_>) -> bool {
+        let same = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|w| w.eq_ignore_ascii_case(found))
+        };
+        let kind_fits = match &self.kind {
+            Some(kind) => kind.eq_ignore_ascii_case(request.kind),
+            None => request.kind != "token",
+        };
+        let level_fits = match (request.alone, request.part) {
+            (true, _) => true,
+            // A composite as a whole: not by rules meant for one of its parts.
+            (false, false) => !self.fault.concerns_one_answer(),
+            // A part: by rules that say what part they mean.
+            (false, true) => {
+                self.fault.concerns_one_answer()
+                    || (self.kind.is_some() && self.fault.can_meet_a_subrequest())
+            }
+        };
+        let only_describes = self.fault != Fault::UnparsableDescribe || request.kind == "describe";
+        kind_fits
+            && level_fits
+            && only_describes
+            && same(&self.method, request.method)
+            && self.path_contains.as_deref().is_none_or(|part| request.path.contains(part))
+            && self
+                .object
+                .as_deref()
+                .is_none_or(|wanted| request.objects.iter().any(|found| found.eq_ignore_ascii_case(wanted)))
+    }
+}
+
+/// A request as rules see it.
+pub struct Subject<'a> {
+    pub kind: &'a str,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub objects: &'a [String],
+    /// Neither a composite nor part of one.
+    pub alone: bool,
+    /// Part of a composite or a batch.
+    pub part: bool,
+}
+
+#[derive(Debug)]
+struct Armed {
+    rule: FaultRule,
+    matched: u64,
+    fired: u64,
+}
+
+/// The rules in force; a clone of the handle reaches the same rules.
+#[derive(Debug, Default)]
+pub struct Faults {
+    armed: Mutex<Vec<Armed>>,
+}
+
+impl Faults {
+    /// Replaces all rules; their counters start anew.
+    pub fn set(&self, rules: Vec<FaultRule>) {
+        let armed = rules.into_iter().map(|rule| Armed { rule, matched: 0, fired: 0 }).collect();
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = armed;
+    }
+
+    /// Adds a rule.
+    pub fn add(&self, rule: FaultRule) {
+        let armed = Armed { rule, matched: 0, fired: 0 };
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).push(armed);
+    }
+
+    /// Removes all rules.
+    pub fn clear(&self) {
+        self.set(Vec::new());
+    }
+
+    /// How often each rule has struck, in the order of the rules.
+    pub fn fired(&self) -> Vec<u64> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
+    }
+
+    /// What happens to this request, in the order of the rules.
+    pub fn strike(&self, request: &Subject<'_>) -> Vec<Fault> {
+        let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = Vec::new();
+        for armed in armed.iter_mut() {
+            if !armed.rule.meets(request) {
+                continue;
+            }
+            armed.matched += 1;
+            let rule = &armed.rule;
+            let due = rule.nth.is_none_or(|nth| armed.matched == nth)
+                && rule.every.is_none_or(|every| every > 0 && armed.matched.is_multiple_of(every))
+                && rule.probability.is_none_or(|chance| dice(rule.seed, armed.matched) < chance)
+                && rule.times.is_none_or(|times| armed.fired < times);
+            if due {
+                armed.fired += 1;
+                faults.push(rule.fault.clone());
+            }
+        }
+        faults
+    }
+}
+
+/// A number in 0..1 that depends on the seed and the count alone (splitmix64).
+fn dice(seed: u64, count: u64) -> f64 {
+    let mut x = seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query() -> Subject<'static> {
+        Subject { kind: "query", method: "GET", path: "/query", objects: &[], alone: true, part: false }
+    }
+
+    fn struck(rule: FaultRule, requests: usize) -> Vec<usize> {
+        let faults = Faults::default();
+        faults.set(vec![rule]);
+        (1..=requests).filter(|_| !faults.strike(&query()).is_empty()).collect()
+    }
+
+    #[test]
+    fn rules_choose_the_nth_each_kth_or_a_share() {
+        assert_eq!(struck(FaultRule::always(Fault::Unavailable).nth(3), 10), [3]);
+        assert_eq!(struck(FaultRule::always(Fault::Unavailable).every(4), 10), [4, 8]);
+        assert_eq!(struck(FaultRule::always(Fault::Unavailable).times(2), 10), [1, 2]);
+        let share = FaultRule::always(Fault::Unavailable).with_probability(0.25, 9);
+        let hits = struck(share.clone(), 10_000);
+        assert!((2_300..2_700).contains(&hits.len()), "{}", hits.len());
+        assert_eq!(hits, struck(share, 10_000), "the same seed strikes the same requests");
+    }
+
+    #[test]
+    fn a_rule_for_a_describe_spares_the_composite_around_it() {
+        let faults = Faults::default();
+        faults.set(vec![FaultRule::always(Fault::UnparsableDescribe).on_object("lead")]);
+        let objects = ["Lead".to_owned()];
+        let whole = Subject {
+            kind: "composite",
+            method: "POST",
+            path: "/composite",
+            objects: &objects,
+            alone: false,
+            part: false,
+        };
+        assert!(faults.strike(&whole).is_empty());
+        let part = Subject { kind: "describe", part: true, ..whole };
+        assert_eq!(faults.strike(&part), [Fault::UnparsableDescribe]);
+    }
+}

@@ -1,0 +1,132 @@
+//! The org's data in the form the endpoints read: the model, its rows, and positions derived once.
+
+use crate::{
+    ids,
+    model::{Field, OrgModel, SObject},
+    rows_api::{RowSource, Value},
+    tables::{self, Table},
+};
+use std::collections::HashMap;
+
+/// A profile, known by the hidden permission set it owns.
+pub struct Profile {
+    pub id: String,
+    pub name: String,
+}
+
+/// Everything that does not change while the server runs.
+pub struct OrgData {
+    pub model: OrgModel,
+    pub rows: Box<dyn RowSource>,
+    pub profiles: Vec<Profile>,
+    /// Position in `model.permission_sets` to position in `profiles`.
+    pub profile_of_set: Vec<Option<u64>>,
+    /// For each object the number of fields before its own, and the total at the end.
+    field_starts: Vec<u64>,
+    /// Numbers, among all fields, of the custom ones.
+    pub custom_fields: Vec<u64>,
+    pub organization_id: String,
+    pub user_id: String,
+    pub username: String,
+}
+
+impl OrgData {
+    /// Derives the positions.
+    pub fn new(model: OrgModel, rows: Box<dyn RowSource>) -> Self {
+        let mut profiles: Vec<Profile> = Vec::new();
+        let mut known = HashMap::new();
+        let profile_of_set = model
+            .permission_sets
+            .iter()
+            .map(|set| {
+                let id = set.profile_id.as_ref()?;
+                Some(*known.entry(id.clone()).or_insert_with(|| {
+                    let name = set.profile_name.clone().unwrap_or_else(|| set.label.clone());
+                    profiles.push(Profile { id: id.clone(), name });
+                    profiles.len() as u64 - 1
+                }))
+            })
+            .collect();
+        let mut field_starts = vec![0];
+        for object in &model.objects {
+            field_starts.push(field_starts.last().copied().unwrap_or(0) + object.fields.len() as u64);
+        }
+        let all_fields = model.objects.iter().flat_map(|object| &object.fields);
+        let custom_fields =
+            (0..).zip(all_fields).filter(|(_, field)| field.custom).map(|(at, _)| at).collect();
+        let mut org = Self {
+            model,
+            rows,
+            profiles,
+            profile_of_set,
+            field_starts,
+            custom_fields,
+            organization_id: ids::with_suffix("00D5g0000001234"),
+            user_id: ids::with_suffix("0055g00000AbCdE"),
+            username: "integration@orgsim.example".to_owned(),
+        };
+        org.run_as_the_first_user();
+        org
+    }
+
+    /// The caller is a row of User when there are any, so that looking it up by id works.
+    fn run_as_the_first_user(&mut self) {
+        let Some(user) = self.model.object("User") else { return };
+        let text = |name: &str| {
+            let field = user.fields.iter().find(|field| field.name == name)?;
+            match (self.rows.count(user) > 0).then(|| self.rows.value(user, 0, field))? {
+                Value::Text(text) => Some(text),
+                _ => None,
+            }
+        };
+        let (id, username) = (text("Id"), text("Username"));
+        if let Some(id) = id {
+            self.user_id = id;
+            self.username = username.unwrap_or_else(|| self.username.clone());
+        }
+    }
+
+    /// Number of fields of all objects.
+    pub fn field_total(&self) -> u64 {
+        self.field_starts.last().copied().unwrap_or(0)
+    }
+
+    /// Position of the object that has field number `row` of the whole org.
+    pub fn object_of_field(&self, row: u64) -> usize {
+        self.field_starts.partition_point(|&start| start <= row) - 1
+    }
+
+    /// Field number `row` of the whole org.
+    pub fn field_at(&self, row: u64) -> (&SObject, &Field) {
+        let at = self.object_of_field(row);
+        let object = &self.model.objects[at];
+        (object, &object.fields[(row - self.field_starts[at]) as usize])
+    }
+
+    /// Position of an object by API name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.model.by_name.get(&name.to_ascii_lowercase()).copied()
+    }
+
+    /// `DurableId` of EntityDefinition: the API name of a standard object, the 01I id of a custom one.
+    pub fn durable_id(&self, name: &str) -> String {
+        self.model.object(name).map_or_else(|| name.to_owned(), durable_id)
+    }
+
+    /// Rows of the table a name stands for on the data API.
+    pub fn record_count(&self, object: &SObject) -> u64 {
+        match tables::find(self, &object.name, tables::Api::Data) {
+            Some(table @ Table::Meta(_)) => table.len(self),
+            _ => self.rows.count(object),
+        }
+    }
+}
+
+/// See [`OrgData::durable_id`].
+pub fn durable_id(object: &SObject) -> String {
+    if object.custom && !object.durable_id.is_empty() {
+        object.durable_id.clone()
+    } else {
+        object.name.clone()
+    }
+}
