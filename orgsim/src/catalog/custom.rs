@@ -24,6 +24,12 @@ pub fn object(spec: &ObjectSpec) -> SObject {
         }
     }
     number_masters(&mut all);
+    if let (Some(prefix), Some(name)) =
+        (&spec.auto_number, all.iter_mut().find(|field| field.auto_number && field.name_field))
+    {
+        // The display format of the numbers; rows are numbered by it.
+        name.description = Some(format!("{prefix}-{{000000}}"));
+    }
     SObject {
         label,
         label_plural,
