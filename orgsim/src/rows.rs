@@ -58,14 +58,12 @@ impl SeededRows {
     }
 
     /// Numbers start somewhere else in every object, as they do in an org that has lived.
-    fn first_number(&self, object: &SObject) -> u64 {
-        let start = mix(self.seed ^ hash(&object.name)) % 40_000_000;
-        10_000_000 + start
+    fn first_number(&self, object: &str) -> u64 {
+        10_000_000 + mix(self.seed ^ hash(object)) % 40_000_000
     }
 
     fn id_at(&self, object: &str, prefix: &str, index: u64) -> String {
-        let start = mix(self.seed ^ hash(object)) % 40_000_000;
-        ids::record_id(prefix, 10_000_000 + start + index)
+        ids::record_id(prefix, self.first_number(object) + index)
     }
 
     fn dice(&self, object: &SObject, index: u64, field: &str) -> u64 {
@@ -312,7 +310,7 @@ impl RowSource for SeededRows {
             return stored.iter().position(|known| known == id || known[..15] == *id).map(|at| at as u64);
         }
         let number = ids::record_number(object.key_prefix.as_deref()?, id)?;
-        let index = number.checked_sub(self.first_number(object))?;
+        let index = number.checked_sub(self.first_number(&object.name))?;
         (index < object.record_count).then_some(index)
     }
 }
@@ -321,7 +319,7 @@ impl RowSource for SeededRows {
 fn null_percent(field: &Field) -> u64 {
     match field.name.as_str() {
         "Email" | "Phone" | "Company" | "Status" | "StageName" => 4,
-        name if name == "MasterRecordId" => 99,
+        "MasterRecordId" => 99,
         name if name.starts_with("EmailBounced") || name.starts_with("Jigsaw") => 98,
         _ if field.formula.is_some() => 2,
         name => hash(name) % 75,

@@ -92,6 +92,11 @@ fn grants_of_a_project_keep_their_set_and_ids_stay_unique() {
     assert_eq!(ids.len(), org.permission_sets.len());
     let admin = org.permission_sets.iter().position(|set| set.label == "System Administrator").unwrap();
     assert!(org.object_permissions.iter().any(|grant| grant.set == admin && grant.object == "Lease__c"));
+    assert!(
+        org.object_permissions
+            .iter()
+            .any(|grant| grant.set == admin && grant.object == "Boat__c" && grant.edit)
+    );
 }
 
 #[test]
