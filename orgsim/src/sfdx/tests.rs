@@ -136,3 +136,13 @@ fn a_trigger_header_gives_object_and_events(
 fn what_is_no_trigger_has_no_header(#[case] body: &str) {
     assert_eq!(automation::trigger_header(body), None);
 }
+
+#[rstest]
+#[case("Boat__c", true)]
+#[case("pkg__Boat__c", true)]
+#[case("%%%NAMESPACE%%%Boat__c", false)]
+#[case("___NAMESPACE___Boat__c", false)]
+#[case("", false)]
+fn templates_are_no_api_names(#[case] name: &str, #[case] valid: bool) {
+    assert_eq!(fields::is_api_name(name), valid);
+}
