@@ -2,7 +2,7 @@
 
 use crate::{
     ids,
-    model::{Field, SObject},
+    model::{Field, OrgModel, SObject},
     rows_api::{RowSource, Value},
 };
 
@@ -14,7 +14,7 @@ pub struct SeededRows {
 
 impl SeededRows {
     /// A source.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, _org: &OrgModel) -> Self {
         Self { _seed: seed }
     }
 }

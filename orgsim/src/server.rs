@@ -77,7 +77,7 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let model =
             catalog::build(options.seed, &options.sfdx).map_err(|source| StartError::Catalog { source })?;
-        let rows = Box::new(SeededRows::new(options.seed));
+        let rows = Box::new(SeededRows::new(options.seed, &model));
         Self::start_with(options, model, rows).await
     }
 

@@ -38,6 +38,20 @@ impl Path {
         self.names.last().map_or("", String::as_str)
     }
 
+    /// No row of `table` lacks a value, so counting values is counting rows.
+    pub fn is_never_null(&self, org: &OrgData, table: Table) -> bool {
+        match (table, self.column) {
+            (Table::Object(at), ColumnRef::Field(field)) => {
+                let field = &org.model.objects[at].fields[field];
+                // A required reference can still be empty when its target has no rows.
+                let certain =
+                    field.field_type != "reference" && !matches!(self.kind, Kind::Json | Kind::LongText);
+                self.is_own() && !field.nillable && certain
+            }
+            _ => false,
+        }
+    }
+
     /// The path belongs to the row itself, not to a parent.
     pub fn is_own(&self) -> bool {
         self.hops.is_empty()
