@@ -232,7 +232,10 @@ fn tally_all(prepared: &Prepared<'_>, columns: &[Column]) -> Vec<Value> {
         prepared.each_match(&mut |row| {
             rows += 1;
             for (at, function, path) in &looked_at {
-                tallies[*at].take(path.value(org, table, row), *function, path.kind);
+                match function {
+                    Aggregate::Count => tallies[*at].count += i64::from(!path.is_null(org, table, row)),
+                    _ => tallies[*at].take(path.value(org, table, row), *function, path.kind),
+                }
             }
             true
         });
