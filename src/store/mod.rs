@@ -5,6 +5,7 @@ pub mod cache;
 pub mod disk;
 pub mod journal;
 pub mod library_folder;
+pub mod state_folder;
 pub mod writer;
 
 pub use atomic_file::StoreError;
