@@ -1,9 +1,11 @@
 //! What a person sees of an answer; with `json`, the answer itself.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::Value;
 
+use crate::config::Config;
 use crate::vectors::ObjectHit;
 
 fn print_json(value: &Value) {
@@ -22,14 +24,71 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The reports of a schema job.
-pub fn schema(done: &Value, json: bool) {
+/// The reports of schema jobs. Returns the exit code: that of the first job that failed, if any did.
+pub fn schema(done: &Value, json: bool) -> u8 {
+    if json {
+        print_json(done);
+    } else {
+        for report in list(done, "reports") {
+            print!("{}", report_text(report));
+        }
+    }
+    for failure in list(done, "failures") {
+        eprintln!("penstock: {}: {}", text(failure, "org"), text(failure, "message"));
+    }
+    let first = list(done, "failures").next();
+    first.map_or(0, |failure| u8::try_from(number(failure, "exit_code")).unwrap_or(1))
+}
+
+/// `penstock check` on a good configuration.
+pub fn good_config(config: &Config, path: Option<&Path>) {
+    let from =
+        path.map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+    let orgs: Vec<String> = config
+        .org
+        .iter()
+        .map(|org| if org.simulated { format!("{} (simulated)", org.name) } else { org.name.to_string() })
+        .collect();
+    println!("{from} is good");
+    println!("  orgs    {}", orgs.join(", "));
+    println!("  state   {}", config.state_dir.display());
+    println!("  output  {}", config.output_dir.display());
+}
+
+fn numbers(value: &Value, key: &str) -> Vec<String> {
+    list(value, key).map(Value::to_string).collect()
+}
+
+/// `penstock dead retry`. An item that failed again has a new number.
+pub fn retried(done: &Value, json: bool) {
     if json {
         return print_json(done);
     }
-    for report in list(done, "reports") {
-        print!("{}", report_text(report));
+    let (tried, left) = (numbers(done, "retried"), number(done, "dead_letters_left"));
+    match tried.is_empty() {
+        true => println!("no dead letters"),
+        false => println!("tried again: {}; dead letters left: {left}", tried.join(", ")),
     }
+}
+
+/// `penstock dead drop`.
+pub fn dropped(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    let dropped = numbers(done, "dropped");
+    match dropped.is_empty() {
+        true => println!("no dead letters"),
+        false => println!("dropped: {}", dropped.join(", ")),
+    }
+}
+
+/// `penstock cache clear`.
+pub fn cleared(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    println!("{} entries removed", number(done, "removed"));
 }
 
 /// One report as a few lines.
@@ -110,6 +169,15 @@ pub fn status(done: &Value, json: bool) {
         (_, _, true) => "degraded",
         _ => "running",
     };
+    if done.get("daemon").and_then(Value::as_bool) == Some(false) {
+        let word = if is("paused") { ", and starts paused" } else { "" };
+        println!("no daemon runs{word}; this is what its state folder holds");
+        for job in list(done, "unfinished_jobs") {
+            println!("job {}: goes on at the next start", text(job, "job"));
+        }
+        println!("dead letters: {}", number(done, "dead_letters"));
+        return;
+    }
     println!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid"));
     println!("{:<14} {:>11} {:>15} {:>9}  restarts", "actor", "incarnation", "mailbox", "in hand");
     for actor in list(done, "actors") {
