@@ -536,7 +536,20 @@ impl SchemaJobs {
             }
         }
         for number in numbers {
-            self.engine.retry_dead_letter(*number).await?;
+            let letter = all.iter().find(|letter| letter.number == *number);
+            match letter.and_then(undescribed) {
+                // The letter holds no describe to go on with: the org is asked anew.
+                Some(ask) => {
+                    let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
+                    let entry = self.engine.job(&letter.header.job);
+                    let item = ItemId::new(ask.object.as_str());
+                    let admitted =
+                        self.engine.admit(&*self.batcher, &entry, item, letter.header.lane, ask).await;
+                    admitted.map_err(|_closed| "the daemon is leaving".to_owned())?;
+                    self.engine.drop_dead_letter(*number).await?;
+                }
+                None => self.engine.retry_dead_letter(*number).await?,
+            }
         }
         for job in jobs.keys() {
             self.refresh_after_retry(job).await.map_err(|error| chain(&error))?;
@@ -692,6 +705,12 @@ impl SchemaJobs {
     fn usage(&self, org: &OrgName) -> Option<QuotaSeen> {
         self.book.snapshot().get(org).and_then(|snapshot| snapshot.quota)
     }
+}
+
+/// The ask that a letter about an object without a describe stands for.
+fn undescribed(letter: &DeadLetter) -> Option<DescribeAsk> {
+    let described: DescribedObject = serde_json::from_value(letter.item.clone()).ok()?;
+    described.outcome.is_err().then_some(DescribeAsk { org: described.org, object: described.object })
 }
 
 /// The org that an item is about.

@@ -23,6 +23,7 @@ use crate::messages::Lane;
 use crate::model::OrgName;
 use crate::plant::{Outside, Plant, limit_profile};
 use crate::signals::{self, Signal};
+use crate::store::state_folder::store_bytes;
 use crate::telemetry::{LogHandle, Metrics, logging};
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -210,6 +211,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             }
         };
         let schedules = spawn_schedules(&config, &plant, &orgs);
+        let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
         let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));
         let drained = obey_signals_with(&plant, reload);
         let mut exit = plant.engine.watch_exit();
@@ -226,8 +228,8 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             },
             code = exit.wait_for(Option::is_some) => code.ok().and_then(|code| *code).unwrap_or(FAILED),
         };
-        for schedule in schedules {
-            schedule.abort();
+        for task in schedules.into_iter().chain([sizes]) {
+            task.abort();
         }
         let unfinished = !plant.schema.unfinished().is_empty();
         socket.abort();
@@ -238,6 +240,21 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         }
         if code == 0 && unfinished { desk::LEFT_OVER } else { code }
     })
+}
+
+/// Keeps the gauges of what the stores take on disk.
+async fn follow_store_sizes(plant: Arc<Plant>, state_dir: PathBuf) {
+    const EVERY: Duration = Duration::from_secs(5);
+    loop {
+        let folder = state_dir.clone();
+        if let Ok(sizes) = tokio::task::spawn_blocking(move || store_bytes(&folder)).await {
+            for (store, bytes) in sizes {
+                let gauge = plant.metrics.store_bytes.with_label_values(&[store]);
+                gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+        }
+        plant.outside.clock.sleep(EVERY).await;
+    }
 }
 
 /// One task an org, so that one org's trouble never stops another.

@@ -193,7 +193,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: CliCommand) -> u8 {
     match command {
         CliCommand::Demo { sfdx, latency_ms, output } => one_shot::demo(sfdx, latency_ms, output.json),
-        CliCommand::Run(config) => with_config(&config, |config, path| daemon::run(config, path)),
+        CliCommand::Run(config) => with_config(&config, daemon::run),
         CliCommand::Schema { config, org, output } => with_config(&config, |config, _| {
             let command = Command::Schema { org };
             ask_or_do(
@@ -273,7 +273,7 @@ fn command_over(config: &ConfigArg, command: Command, show: impl FnOnce(&serde_j
             show(done);
             0
         };
-        ask_or_do(&config, command, |config, command| one_shot::command(config, command), shown)
+        ask_or_do(&config, command, one_shot::command, shown)
     })
 }
 

@@ -7,13 +7,16 @@ use rstest::rstest;
 use super::support::{Org, Place, demo_org, entries_with};
 use super::{Duration, FEW_OBJECTS};
 
-/// Overwrites the middle of a file, its beginning too: what a dying disk does.
-fn damage(file: &Path) {
+/// What a dying disk or a careless hand does to a file.
+fn damage(file: &Path, how: &str) {
     let mut bytes = std::fs::read(file).expect("the file");
     let end = bytes.len();
     assert!(end > 64, "{} holds nothing to damage", file.display());
-    for place in [0..48, end / 2..(end / 2 + 512).min(end)] {
-        bytes[place].fill(0xa5);
+    match how {
+        "beginning" => bytes[..48].fill(0xa5),
+        "all" => bytes.fill(0xa5),
+        "cut" => bytes.truncate(end / 2),
+        _ => bytes[end / 2..(end / 2 + 512).min(end)].fill(0xa5),
     }
     std::fs::write(file, bytes).expect("write it back");
 }
@@ -26,16 +29,22 @@ fn files_of(place: &Place, store: &str) -> PathBuf {
 }
 
 #[rstest]
-#[case::journal("journal", "journal.quarantine")]
-#[case::cache("cache", "cache.quarantine")]
-#[case::library("vectors", "library.sqlite.quarantine")]
-fn a_damaged_store_is_put_aside_and_the_job_comes_to_the_same(#[case] store: &str, #[case] aside: &str) {
+#[case::journal_beginning("journal", "beginning", "journal.quarantine")]
+#[case::journal_cut("journal", "cut", "journal.quarantine")]
+#[case::cache_all("cache", "all", "cache.quarantine")]
+#[case::cache_middle("cache", "middle", "cache.quarantine")]
+#[case::library_beginning("vectors", "beginning", "library.sqlite.quarantine")]
+fn a_damaged_store_is_put_aside_and_the_job_comes_to_the_same(
+    #[case] store: &str,
+    #[case] how: &str,
+    #[case] aside: &str,
+) {
     let org = Org::with_latency(Duration::ZERO);
     let place = Place::new(&format!("{}{FEW_OBJECTS}", demo_org(&org.url(), "")));
     place.run(&["schema"]).good();
     let expected = place.documents();
     std::fs::remove_dir_all(place.output()).expect("the output");
-    damage(&files_of(&place, store));
+    damage(&files_of(&place, store), how);
 
     let daemon = place.daemon();
     let said = daemon.logged("a damaged store was put aside and is made anew");
