@@ -40,7 +40,8 @@ pub fn in_system<F: Future>(work: F) -> F::Output {
     system.block_on(work)
 }
 
-/// Obeys signals for a plant. The future resolves when the plant has drained; LeaveNow leaves by itself.
+/// Obeys signals for a plant. The future resolves when the plant has drained and its jobs have ended, as far as the
+/// deadline lets them; LeaveNow leaves by itself.
 pub fn obey_signals(plant: &Arc<Plant>) -> impl Future<Output = Drained> + use<> {
     obey_signals_with(plant, |_plant| {})
 }
@@ -79,7 +80,15 @@ where
                 Signal::Dump => tracing::warn!(status = %desk::status(&plant), "asked for a dump"),
                 Signal::Drain => {
                     tracing::warn!(?deadline, "draining");
-                    return plant.engine.drain(deadline).await;
+                    let end = plant.outside.clock.elapsed() + deadline;
+                    let drained = plant.engine.drain(deadline).await;
+                    if drained == Drained::Dry {
+                        tokio::select! {
+                            () = desk::jobs_settled(&plant) => {}
+                            () = plant.outside.clock.sleep_until(end) => {}
+                        }
+                    }
+                    return drained;
                 }
                 Signal::LeaveNow { .. } => {}
             }
@@ -217,10 +226,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         let mut exit = plant.engine.watch_exit();
         let code = tokio::select! {
             drained = drained => match drained {
-                Drained::Dry => {
-                    desk::jobs_settled(&plant).await;
-                    0
-                }
+                Drained::Dry => 0,
                 Drained::LeftOver(items) => {
                     tracing::warn!(items, "left over at the deadline; the journal has their jobs");
                     desk::LEFT_OVER

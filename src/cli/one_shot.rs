@@ -81,17 +81,11 @@ fn with_plant<R>(config: &Config, progress: bool, work: impl AsyncFnOnce(&Arc<Pl
             outcome = &mut work => Ok(outcome),
             code = exit.wait_for(Option::is_some) => Err(code.ok().and_then(|code| *code).unwrap_or(FAILED)),
             drained = signals => match drained {
-                // A dry line has not told its command yet.
-                Drained::Dry => {
-                    let settled = async {
-                        desk::jobs_settled(&plant).await;
-                        plant.outside.clock.sleep(TO_ANSWER).await;
-                    };
-                    tokio::select! {
-                        outcome = &mut work => Ok(outcome),
-                        () = settled => Err(desk::LEFT_OVER),
-                    }
-                }
+                // The jobs have ended; the command has not said so yet.
+                Drained::Dry => tokio::select! {
+                    outcome = &mut work => Ok(outcome),
+                    () = plant.outside.clock.sleep(TO_ANSWER) => Err(desk::LEFT_OVER),
+                },
                 Drained::LeftOver(_) => Err(desk::LEFT_OVER),
             },
         };

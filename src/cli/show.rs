@@ -170,8 +170,8 @@ pub fn status(done: &Value, json: bool) {
         _ => "running",
     };
     if done.get("daemon").and_then(Value::as_bool) == Some(false) {
-        let word = if is("paused") { ", and starts paused" } else { "" };
-        println!("no daemon runs{word}; this is what its state folder holds");
+        let word = if is("paused") { "; the next one starts paused" } else { "" };
+        println!("no daemon runs{word}");
         for job in list(done, "unfinished_jobs") {
             println!("job {}: goes on at the next start", text(job, "job"));
         }

@@ -24,7 +24,8 @@ fn objects(place: &Place) -> Vec<String> {
     let mut objects: Vec<String> = place
         .documents()
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["object"].as_str().unwrap().to_owned())
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["object"].to_string())
+        .map(|quoted| quoted.trim_matches('"').to_owned())
         .collect();
     objects.dedup();
     objects

@@ -107,6 +107,27 @@ fn drained_sigterm_finishes_what_fits_the_deadline() {
 }
 
 #[test]
+fn drained_a_paused_daemon_leaves_at_once_and_the_pause_and_the_job_stay() {
+    let (org, sections) = slow_org();
+    let place = Place::new(&sections);
+    let daemon = place.daemon();
+    org.await_calls(MIDDLE, &daemon);
+    place.run(&["pause"]).good();
+    let asked = now();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended(), 75);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    // Asked without a daemon: what the folder holds.
+    let status = place.run(&["status"]).good().stdout;
+    assert!(status.starts_with("no daemon runs; the next one starts paused\n"), "{status}");
+    assert!(status.contains("goes on at the next start"), "{status}");
+    place.run(&["resume"]).good();
+    let daemon = place.daemon();
+    daemon.await_jobs("demo", 1);
+    assert_eq!(place.documents(), undisturbed(&sections));
+}
+
+#[test]
 fn a_second_sigterm_leaves_at_once() {
     let (org, sections) = slow_org();
     let place = Place::new(&sections);
