@@ -228,7 +228,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             drained = drained => match drained {
                 Drained::Dry => 0,
                 Drained::LeftOver(items) => {
-                    tracing::warn!(items, "left over at the deadline; the journal has their jobs");
+                    tracing::warn!(items, "items are left over; the journal has their jobs");
                     desk::LEFT_OVER
                 }
             },
@@ -427,5 +427,30 @@ fn reloader(
             .config_last_reload_success_timestamp_seconds
             .set(plant.outside.clock.wall().as_millisecond() as f64 / 1000.0);
         tracing::info!("log filter and limits reloaded; everything else waits for a restart");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::ready(OrgState::Ready, false, Check::good("org-demo"))]
+    #[case::ready_and_paused(OrgState::Ready, true, Check::good("org-demo"))]
+    #[case::starting(OrgState::Unknown, false, Check::bad("org-demo", "not asked yet"))]
+    #[case::started_paused(
+        OrgState::Unknown,
+        true,
+        Check::good_with("org-demo", "not asked while the line is paused")
+    )]
+    #[case::trouble(OrgState::Trouble("refused".to_owned()), true, Check::bad("org-demo", "refused"))]
+    fn an_org_is_ready_when_it_lets_us_in_or_need_not_yet(
+        #[case] state: OrgState,
+        #[case] paused: bool,
+        #[case] expected: Check,
+    ) {
+        let org = "demo".parse().unwrap();
+        assert_eq!(readiness_of(&org, &state, paused), expected);
     }
 }

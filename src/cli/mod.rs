@@ -213,8 +213,12 @@ fn dispatch(command: CliCommand) -> u8 {
         CliCommand::Status { config, output } => {
             command_over(&config, Command::Status, move |done| show::status(done, output.json))
         }
-        CliCommand::Pause(config) => command_over(&config, Command::Pause, |_| println!("paused")),
-        CliCommand::Resume(config) => command_over(&config, Command::Resume, |_| println!("resumed")),
+        CliCommand::Pause(config) => {
+            command_over(&config, Command::Pause, |_| show::say_line(format_args!("paused")))
+        }
+        CliCommand::Resume(config) => {
+            command_over(&config, Command::Resume, |_| show::say_line(format_args!("resumed")))
+        }
         CliCommand::Dead { command } => match command {
             DeadCommand::List { config, output } => {
                 command_over(&config, Command::DeadList, move |done| show::dead_letters(done, output.json))
@@ -323,10 +327,9 @@ fn search(
         eprintln!("penstock: the configuration names no org");
         return CONFIG;
     };
-    if !config.org.iter().any(|known| known.name == org) {
-        // What a demo on a project has brought in stands in no configuration.
-        eprintln!("penstock: the configuration names no org `{org}`");
-    }
+    // What a demo on a project has brought in stands in no configuration, and can be searched all the same.
+    let is_configured = config.org.iter().any(|known| known.name == org);
+    let of = org.clone();
     let path = library_path(&config.state_dir);
     let found = Search::open_read_only(&path).map_err(|error| {
         let hint = if path.exists() { "" } else { " (run `penstock demo` or `penstock schema` first)" };
@@ -337,6 +340,10 @@ fn search(
         search.search(&StaticEmbedder::new(), question, &filter).map_err(|error| chain(&error))
     });
     match found {
+        Ok(hits) if hits.is_empty() && !is_configured => {
+            eprintln!("penstock: neither the configuration nor the library knows an org `{of}`");
+            FAILED
+        }
         Ok(hits) => {
             show::hits(question, &hits, json);
             0

@@ -159,16 +159,16 @@ fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) ->
             .iter()
             .map(|(question, hits)| serde_json::json!({ "question": question, "hits": hits }))
             .collect();
-        println!("{:#}", serde_json::json!({ "report": report, "answers": answers }));
+        show::say_line(format_args!("{:#}", serde_json::json!({ "report": report, "answers": answers })));
         return 0;
     }
-    print!("{}", show::report_text(report));
+    show::say(format_args!("{}", show::report_text(report)));
     for (question, hits) in &answers {
-        println!("\n? {question}");
-        print!("{}", show::hits_text(hits));
+        show::say_line(format_args!("\n? {question}"));
+        show::say(format_args!("{}", show::hits_text(hits)));
     }
     let place = if filter_is_demo(&filter) { "" } else { " --org sfdx" };
-    println!("\nAsk your own: penstock search \"...\"{place}");
+    show::say_line(format_args!("\nAsk your own: penstock search \"...\"{place}"));
     0
 }
 

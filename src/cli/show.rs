@@ -1,15 +1,35 @@
 //! What a person sees of an answer; with `json`, the answer itself.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::FAILED;
 use crate::config::Config;
 use crate::vectors::ObjectHit;
 
+/// Writes data to stdout. Whoever reads it may stop before the end (`| head`), which is no fault; a stdout that cannot be
+/// written (a full disk) ends the command, for its data is lost.
+pub fn say(data: std::fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_fmt(data).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("penstock: write to stdout: {error}");
+            std::process::exit(i32::from(FAILED));
+        }
+        _ => {}
+    }
+}
+
+/// As [`say`], with an end of line.
+pub fn say_line(data: std::fmt::Arguments<'_>) {
+    say(format_args!("{data}\n"));
+}
+
 fn print_json(value: &Value) {
-    println!("{value:#}");
+    say_line(format_args!("{value:#}"));
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -30,7 +50,7 @@ pub fn schema(done: &Value, json: bool) -> u8 {
         print_json(done);
     } else {
         for report in list(done, "reports") {
-            print!("{}", report_text(report));
+            say(format_args!("{}", report_text(report)));
         }
     }
     for failure in list(done, "failures") {
@@ -49,10 +69,10 @@ pub fn good_config(config: &Config, path: Option<&Path>) {
         .iter()
         .map(|org| if org.simulated { format!("{} (simulated)", org.name) } else { org.name.to_string() })
         .collect();
-    println!("{from} is good");
-    println!("  orgs    {}", orgs.join(", "));
-    println!("  state   {}", config.state_dir.display());
-    println!("  output  {}", config.output_dir.display());
+    say_line(format_args!("{from} is good"));
+    say_line(format_args!("  orgs    {}", orgs.join(", ")));
+    say_line(format_args!("  state   {}", config.state_dir.display()));
+    say_line(format_args!("  output  {}", config.output_dir.display()));
 }
 
 fn numbers(value: &Value, key: &str) -> Vec<String> {
@@ -66,8 +86,8 @@ pub fn retried(done: &Value, json: bool) {
     }
     let (tried, left) = (numbers(done, "retried"), number(done, "dead_letters_left"));
     match tried.is_empty() {
-        true => println!("no dead letters"),
-        false => println!("tried again: {}; dead letters left: {left}", tried.join(", ")),
+        true => say_line(format_args!("no dead letters")),
+        false => say_line(format_args!("tried again: {}; dead letters left: {left}", tried.join(", "))),
     }
 }
 
@@ -78,8 +98,8 @@ pub fn dropped(done: &Value, json: bool) {
     }
     let dropped = numbers(done, "dropped");
     match dropped.is_empty() {
-        true => println!("no dead letters"),
-        false => println!("dropped: {}", dropped.join(", ")),
+        true => say_line(format_args!("no dead letters")),
+        false => say_line(format_args!("dropped: {}", dropped.join(", "))),
     }
 }
 
@@ -88,7 +108,7 @@ pub fn cleared(done: &Value, json: bool) {
     if json {
         return print_json(done);
     }
-    println!("{} entries removed", number(done, "removed"));
+    say_line(format_args!("{} entries removed", number(done, "removed")));
 }
 
 /// One report as a few lines.
@@ -136,7 +156,7 @@ pub fn hits(question: &str, hits: &[ObjectHit], json: bool) {
         let value = serde_json::json!({ "question": question, "hits": hits });
         return print_json(&value);
     }
-    print!("{}", hits_text(hits));
+    say(format_args!("{}", hits_text(hits)));
 }
 
 /// Hits as lines: the object, then its best document.
@@ -171,16 +191,23 @@ pub fn status(done: &Value, json: bool) {
     };
     if done.get("daemon").and_then(Value::as_bool) == Some(false) {
         let word = if is("paused") { "; the next one starts paused" } else { "" };
-        println!("no daemon runs{word}");
+        say_line(format_args!("no daemon runs{word}"));
         for job in list(done, "unfinished_jobs") {
-            println!("job {}: goes on at the next start", text(job, "job"));
+            say_line(format_args!("job {}: goes on at the next start", text(job, "job")));
         }
-        println!("dead letters: {}", number(done, "dead_letters"));
+        say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
         return;
     }
-    println!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid"));
-    println!("{:<14} {:>11} {:>15} {:>9}  restarts", "actor", "incarnation", "mailbox", "in hand");
-    for actor in list(done, "actors") {
+    say_line(format_args!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid")));
+    say_line(format_args!(
+        "{:<14} {:>11} {:>15} {:>9}  restarts",
+        "actor", "incarnation", "mailbox", "in hand"
+    ));
+    // Those without a mailbox serve the others; the rest stand in the order in which items pass them, which is the reverse of
+    // the order in which they were wired.
+    let (stages, servants): (Vec<_>, Vec<_>) =
+        list(done, "actors").partition(|actor| actor.get("mailbox").is_some_and(|depth| !depth.is_null()));
+    for actor in servants.into_iter().chain(stages.into_iter().rev()) {
         let mailbox = actor.get("mailbox");
         let capacity = actor.pointer("/capacity/0").and_then(Value::as_u64);
         let fill = match (mailbox, capacity) {
@@ -192,15 +219,19 @@ pub fn status(done: &Value, json: bool) {
         let restarts: Vec<String> =
             restarts.into_iter().flatten().map(|(why, n)| format!("{n} {why}")).collect();
         let restarts = if restarts.is_empty() { "0".to_owned() } else { restarts.join(", ") };
-        println!(
+        say_line(format_args!(
             "{:<14} {:>11} {fill:>15} {in_hand:>9}  {restarts}",
             text(actor, "actor"),
             number(actor, "incarnation")
-        );
+        ));
     }
     for job in list(done, "jobs") {
         let (written, objects) = (number(job, "written"), number(job, "objects"));
-        println!("job {}: {}, {written} of {objects} objects", text(job, "job"), text(job, "phase"));
+        say_line(format_args!(
+            "job {}: {}, {written} of {objects} objects",
+            text(job, "job"),
+            text(job, "phase")
+        ));
     }
     for org in list(done, "orgs") {
         let limiter = org.get("limiter").cloned().unwrap_or_default();
@@ -208,14 +239,14 @@ pub fn status(done: &Value, json: bool) {
             || "quota not seen yet".to_owned(),
             |quota| format!("{} of {} calls used today", number(quota, "used"), number(quota, "limit")),
         );
-        println!(
+        say_line(format_args!(
             "org {}: {quota}, {} of {} calls in flight",
             text(org, "org"),
             number(&limiter, "in_flight"),
             number(&limiter, "concurrency_limit")
-        );
+        ));
     }
-    println!("dead letters: {}", number(done, "dead_letters"));
+    say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
 }
 
 /// `penstock dead list`.
@@ -227,18 +258,18 @@ pub fn dead_letters(done: &Value, json: bool) {
     for letter in list(done, "dead_letters") {
         none = false;
         let header = letter.get("header").cloned().unwrap_or_default();
-        println!(
+        say_line(format_args!(
             "{:>4}  {}  {}  {}  after {} attempt(s)",
             number(letter, "number"),
             text(letter, "at"),
             text(letter, "actor"),
             text(&header, "item"),
             number(letter, "attempts")
-        );
-        println!("      {}", text(letter, "error"));
+        ));
+        say_line(format_args!("      {}", text(letter, "error")));
     }
     if none {
-        println!("no dead letters");
+        say_line(format_args!("no dead letters"));
     }
 }
 
@@ -247,12 +278,12 @@ pub fn cache_stats(done: &Value, json: bool) {
     if json {
         return print_json(done);
     }
-    println!(
+    say_line(format_args!(
         "{} entries, {} bytes packed, {} bytes on disk",
         number(done, "entries"),
         number(done, "entry_bytes"),
         number(done, "disk_bytes")
-    );
+    ));
 }
 
 /// `penstock cache keys`.
@@ -261,6 +292,6 @@ pub fn keys(done: &Value, json: bool) {
         return print_json(done);
     }
     for key in list(done, "keys").filter_map(Value::as_str) {
-        println!("{key}");
+        say_line(format_args!("{key}"));
     }
 }

@@ -70,6 +70,9 @@ fn data_goes_to_stdout_and_everything_else_to_stderr() {
     let found = place.run(&["search", "why a deal was lost", "--json"]).good();
     assert_eq!(found.stderr, "");
     assert_eq!(found.json()["hits"][0]["object"], "Opportunity");
+    let unknown = place.run(&["search", "why a deal was lost", "--org", "nobody"]);
+    assert_eq!((unknown.code(), unknown.stdout.as_str()), (1, ""));
+    assert!(unknown.stderr.contains("an org `nobody`"), "{unknown:?}");
     for arguments in [
         &["status", "--json"][..],
         &["dead", "list", "--json"],
@@ -108,4 +111,19 @@ fn a_second_daemon_on_one_state_folder_leaves_and_names_it() {
     daemon.await_jobs("demo", 1);
     let again = place.run(&["schema", "--json"]).good().json();
     assert_eq!(again["reports"][0]["documents_written"], 0);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault_and_a_full_disk_is() {
+    let org = Org::with_latency(Duration::ZERO);
+    let place = Place::new(&format!("{}{FEW_OBJECTS}", demo_org(&org.url(), "")));
+    place.run(&["schema"]).good();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = place.run_into(&["cache", "keys"], writer.into());
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = place.run_into(&["cache", "keys"], full.into());
+    assert_eq!(ended.code(), 1);
+    assert!(ended.stderr.contains("write to stdout: No space left"), "{ended:?}");
 }

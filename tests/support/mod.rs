@@ -201,17 +201,18 @@ impl Place {
 
     /// Runs a command to its end; `config.toml` is found in the working folder.
     pub fn run(&self, arguments: &[&str]) -> Ended {
-        let mut child = self
-            .command(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("penstock starts");
-        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
-        let (stdout, stderr) = (reading(stdout), reading(stderr));
+        self.run_into(arguments, Stdio::piped())
+    }
+
+    /// As [`Place::run`], with a stdout of the test's own.
+    pub fn run_into(&self, arguments: &[&str], stdout: Stdio) -> Ended {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("penstock starts");
+        let stdout = child.stdout.take().map(reading);
+        let stderr = reading(child.stderr.take().expect("piped"));
         let status = ended(&mut child, &format!("penstock {arguments:?}"));
         let text = |reader: JoinHandle<String>| reader.join().expect("its output is read");
-        Ended { status, stdout: text(stdout), stderr: text(stderr) }
+        Ended { status, stdout: stdout.map_or_else(String::new, text), stderr: text(stderr) }
     }
 
     /// Starts the daemon and waits until it serves.
