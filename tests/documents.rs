@@ -100,6 +100,33 @@ fn the_picture_of_the_line_has_the_mailbox_sizes_of_the_configuration() {
     }
 }
 
+fn pairs(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_configurations_that_the_readme_and_the_scripts_show_are_good() {
+    let readme = read("README.md");
+    let shown: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!shown.is_empty(), "the README shows no configuration");
+    let environment = pairs(&[("SF_CLIENT_ID", "an id"), ("SF_CLIENT_SECRET", "a secret")]);
+    for text in shown {
+        let config = Config::parse(text, "README.md", environment.clone().into_iter());
+        config.unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    let script = read("scripts/common.sh");
+    let written = script.split("<< CONFIG\n").nth(1).and_then(|rest| rest.split("\nCONFIG\n").next());
+    let written = written
+        .expect("the script writes a configuration")
+        .replace("${org_url}", "http://127.0.0.1:8080")
+        .replace("${2:-false}", "true")
+        .replace("$1", "work");
+    let config = Config::parse(&written, "scripts/common.sh", std::iter::empty());
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.http.listen.is_none() && config.schema.at_start && config.schema.every.is_none());
+}
+
 #[test]
 fn every_named_guarantee_has_a_test_that_starts_with_its_name() {
     let architecture = read("ARCHITECTURE.md");
