@@ -6,6 +6,8 @@ pub mod ai;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod desk;
 pub mod http;
 pub mod library;
 pub mod limiter;

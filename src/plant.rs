@@ -1,1 +1,519 @@
-//! Wires the line.
+//! Wires the line, from the last actor to the first: reading this once shows how data flows.
+//!
+//! ```text
+//! schema job -> batcher -> fetcher -> composer -> text_batcher -> embedder -> sync_writer -> library
+//!                             |  ^
+//!                     rate_limiter, cache (asked)
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::batcher::{Batcher, TextBatcher};
+use crate::actors::cache::Cache;
+use crate::actors::composer::Composer;
+use crate::actors::embedder::Embedder;
+use crate::actors::engine::{
+    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, Meter, NoFaults,
+    NoOutlet, Outcome, RestartPolicy, RestartReason, Seal, SeededChance, Service, Stage, StageConfig,
+};
+use crate::actors::fetcher::{Fetcher, OrgClients};
+use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
+use crate::actors::schema_job::{SchemaJobs, SchemaRuns};
+use crate::actors::sync_writer::SyncWriter;
+use crate::ai::{Embedder as Model, StaticEmbedder};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{self, Config};
+use crate::limiter::LimitProfile;
+use crate::model::OrgName;
+use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
+use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
+use crate::store::cache::{CacheOptions, CacheStore};
+use crate::store::disk::{RealDisk, SharedDisk};
+use crate::store::journal::{JournalMeter, SledJournal};
+use crate::store::state_folder::{StateFolder, StateFolderError, quarantine_database};
+use crate::telemetry::{self, Metrics};
+use crate::vectors::{LibraryStore, VectorStore, VectorStoreError, VectorStoreErrorKind};
+
+/// What comes from outside the process; tests put other things in.
+#[derive(Clone)]
+pub struct Outside {
+    /// Time.
+    pub clock: SharedClock,
+    /// Room on the disk.
+    pub disk: SharedDisk,
+    /// Faults on demand.
+    pub faults: Arc<dyn FaultPoint>,
+    /// Seed of jitter and backoff.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").field("seed", &self.seed).finish_non_exhaustive()
+    }
+}
+
+impl Outside {
+    /// The real machine.
+    pub fn real() -> Self {
+        let clock = SystemClock::shared();
+        // Unlike in tests, two daemons should not jitter in step.
+        let seed = clock.wall().as_nanosecond() as u64 ^ u64::from(std::process::id());
+        Self { clock, disk: Arc::new(RealDisk), faults: Arc::new(NoFaults), seed }
+    }
+}
+
+/// Why the plant could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum PlantError {
+    /// The state folder.
+    #[error(transparent)]
+    StateFolder(#[from] StateFolderError),
+    /// A store in it.
+    #[error("open the {what}")]
+    Store {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The library's database.
+    #[error("open the library")]
+    Library(#[from] VectorStoreError),
+    /// The simulated org.
+    #[error("start the simulated org")]
+    Simulator(#[from] orgsim::StartError),
+    /// TLS or a certificate.
+    #[error("set up the network client")]
+    Http(#[from] HttpSetupError),
+    /// An org's settings.
+    #[error("set up org `{org}`")]
+    Org {
+        /// Which one.
+        org: OrgName,
+        /// Why.
+        source: OrgError,
+    },
+    /// A secret's file.
+    #[error("read `{}` for org `{org}`", path.display())]
+    Secret {
+        /// Which org.
+        org: OrgName,
+        /// Which file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A mailbox that could never fill a batch.
+    #[error(transparent)]
+    Mailbox(#[from] MailboxTooSmall),
+}
+
+/// The running line and what belongs to it.
+pub struct Plant {
+    /// The engine.
+    pub engine: Engine,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// The schema job.
+    pub schema: SchemaJobs,
+    /// The cache's store, for `cache stats` and `cache clear`.
+    pub cache: CacheStore,
+    /// The limiters.
+    pub book: Arc<LimiterBook>,
+    /// Clients by org.
+    pub clients: OrgClients,
+    /// The model, for search.
+    pub model: Arc<StaticEmbedder>,
+    /// Simulated orgs that were started with the plant, by org.
+    pub simulators: Vec<(OrgName, orgsim::Server)>,
+    /// What comes from outside.
+    pub outside: Outside,
+    state: StateFolder,
+    drain_deadline: Duration,
+}
+
+impl std::fmt::Debug for Plant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plant")
+            .field("engine", &self.engine)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Plant {
+    /// Builds the line. Must be called within an actix `System` on a multi-thread runtime.
+    ///
+    /// # Errors
+    /// See [`PlantError`]. Damaged stores are no error: they are put aside, counted and made anew.
+    pub async fn build(config: &Config, outside: Outside, metrics: Metrics) -> Result<Self, PlantError> {
+        let runtime = tokio::runtime::Handle::current();
+        let state = StateFolder::lock(&config.state_dir)?;
+        let journal = open_journal(config, &state, &outside, &metrics)?;
+        let cache_store = open_cache(config, &state, &outside, &metrics)?;
+        let model = Arc::new(StaticEmbedder::new());
+        let library = LibraryStore::start(open_library(&state, &outside, &metrics, &*model)?)
+            .map_err(|source| PlantError::Store { what: "library", source })?;
+        let simulators = start_simulators(config).await?;
+
+        let parts = EngineParts {
+            clock: outside.clock.clone(),
+            runtime,
+            policy: restart_policy(config),
+            journal: Arc::clone(&journal),
+            chance: Arc::new(SeededChance::new(outside.seed)) as Arc<dyn Chance>,
+            faults: Arc::clone(&outside.faults),
+        };
+        let escalations = metrics.engine_escalations_total.clone();
+        let engine = Engine::start(parts, meter(&metrics, "supervisor"), escalations);
+        engine.restore_pause();
+
+        let profiles = config.org.iter().map(|org| (org.name.clone(), limit_profile(org)));
+        let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
+        let (of_limiter, run, faults) =
+            (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
+        let limiter = engine.service(meter(&metrics, RateLimiter::NAME), move || {
+            RateLimiter::new(Arc::clone(&of_limiter), run.clone(), Arc::clone(&faults))
+        });
+        let of_cache = Cache::new(cache_store.clone(), metrics.clone(), Arc::clone(&outside.faults));
+        let cache = engine.service(meter(&metrics, Cache::NAME), move || of_cache.clone());
+        let gate: Arc<dyn Gate> = Arc::new(LimiterGate::new(limiter, outside.clock.clone(), metrics.clone()));
+        let clients = org_clients(config, &simulators, &gate, &outside)?;
+        let runs = SchemaRuns::default();
+
+        let actors = &config.actors;
+        let writer = SyncWriter::new(library.clone(), runs.clone(), metrics.clone());
+        let sync_writer = engine.stage(
+            stage_config(&actors.sync_writer),
+            meter(&metrics, SyncWriter::NAME),
+            Arc::new(NoOutlet),
+            move || writer.clone(),
+        );
+        let embed = Embedder::new(Arc::clone(&model) as Arc<dyn Model>, library.clone(), metrics.clone());
+        let embedder = engine.stage(
+            stage_config(&actors.embedder),
+            meter(&metrics, Embedder::NAME),
+            sync_writer,
+            move || embed.clone(),
+        );
+        let (size, seal) = batching_config(&actors.text_batcher);
+        let text_meter = meter(&metrics, TextBatcher::NAME);
+        let text_batcher = engine.batch_stage(size, seal, text_meter, embedder, || TextBatcher)?;
+        let compose = Composer::new(runs.clone());
+        let composer = engine.stage(
+            stage_config(&actors.composer),
+            meter(&metrics, Composer::NAME),
+            text_batcher,
+            move || compose.clone(),
+        );
+        let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone());
+        let fetcher = engine.stage(
+            stage_config(&actors.fetcher),
+            meter(&metrics, Fetcher::NAME),
+            composer.clone(),
+            move || fetch.clone(),
+        );
+        let (size, seal) = batching_config(&actors.batcher);
+        let batcher =
+            engine.batch_stage(size, seal, meter(&metrics, Batcher::NAME), fetcher.clone(), || Batcher)?;
+
+        let schema = SchemaJobs {
+            engine: engine.clone(),
+            journal,
+            clients: Arc::clone(&clients),
+            cache,
+            runs,
+            library,
+            book: Arc::clone(&book),
+            batcher,
+            fetcher,
+            composer,
+            metrics: metrics.clone(),
+            clock: outside.clock.clone(),
+            schema: config.schema.clone(),
+            output_dir: config.output_dir.clone(),
+        };
+        let drain_deadline = Duration::from_secs(config.engine.drain_deadline_secs);
+        let plant = Self {
+            engine,
+            metrics,
+            schema,
+            cache: cache_store,
+            book,
+            clients,
+            model,
+            simulators,
+            outside,
+            state,
+            drain_deadline,
+        };
+        plant.keep_gauges_fresh();
+        Ok(plant)
+    }
+
+    /// How long a drain may take.
+    pub fn drain_deadline(&self) -> Duration {
+        self.drain_deadline
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> &StateFolder {
+        &self.state
+    }
+
+    /// Brings the gauges up to date twice a second until the engine is closed.
+    fn keep_gauges_fresh(&self) {
+        const EVERY: Duration = Duration::from_millis(500);
+        let (engine, metrics, book) = (self.engine.clone(), self.metrics.clone(), Arc::clone(&self.book));
+        let (clock, cache) = (self.outside.clock.clone(), self.cache.clone());
+        tokio::spawn(async move {
+            while !engine.is_closed() {
+                refresh_gauges(&engine, &metrics, &book);
+                if let Ok(stats) = cache.disk_bytes().await {
+                    metrics.cache_bytes.set(stats as i64);
+                }
+                clock.sleep(EVERY).await;
+            }
+        });
+    }
+}
+
+/// Copies what is known in the engine and the limiter into their gauges.
+pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
+    use telemetry::ActorState;
+    engine.refresh_gauges();
+    book.refresh_gauges();
+    let run = engine.run_state();
+    metrics.paused.with_label_values(&["operator"]).set(i64::from(run.paused));
+    metrics.paused.with_label_values(&["degraded"]).set(i64::from(run.degraded));
+    let spent = book.snapshot().values().any(|limiter| limiter.quota_exhausted);
+    metrics.paused.with_label_values(&["quota"]).set(i64::from(spent));
+    let abandoned = engine.abandoned_arbiters() as u64;
+    let counted = metrics.engine_arbiters_abandoned_total.get();
+    metrics.engine_arbiters_abandoned_total.inc_by(abandoned.saturating_sub(counted));
+    for actor in telemetry::metrics::ACTORS {
+        let state = if run.degraded { ActorState::Degraded } else { ActorState::Running };
+        metrics.actor(actor).set_state(state);
+    }
+}
+
+fn meter(metrics: &Metrics, actor: &'static str) -> Meter {
+    let series = metrics.actor(actor);
+    let outcome =
+        |outcome: Outcome| metrics.actor_messages_total.with_label_values(&[actor, outcome.as_str()]);
+    let restart =
+        |reason: RestartReason| metrics.actor_restarts_total.with_label_values(&[actor, reason.as_str()]);
+    Meter {
+        mailbox_messages: series.mailbox_messages.clone(),
+        mailbox_bytes: series.mailbox_bytes.clone(),
+        mailbox_capacity_messages: series.mailbox_capacity_messages.clone(),
+        mailbox_capacity_bytes: series.mailbox_capacity_bytes.clone(),
+        messages: Outcome::ALL.into_iter().map(|one| (one, outcome(one))).collect(),
+        done: outcome(Outcome::Done),
+        handle_seconds: series.handle_seconds.clone(),
+        mailbox_wait_seconds: series.mailbox_wait_seconds.clone(),
+        blocked_seconds: series.blocked_seconds.clone(),
+        restarts: RestartReason::ALL.into_iter().map(|reason| (reason, restart(reason))).collect(),
+        redeliveries: metrics.actor_redeliveries_total.with_label_values(&[actor, "retry"]),
+        dead_letters: series.dead_letters.clone(),
+        in_flight: series.in_flight.clone(),
+        incarnation: series.incarnation.clone(),
+    }
+}
+
+fn stage_config(config: &config::StageConfig) -> StageConfig {
+    let mailbox = Capacity { items: config.mailbox_items as usize, bytes: config.mailbox_bytes.bytes() };
+    StageConfig { slots: config.slots as usize, mailbox }
+}
+
+fn batching_config(config: &config::BatchingConfig) -> (StageConfig, Seal) {
+    let mailbox = Capacity { items: config.mailbox_items as usize, bytes: config.mailbox_bytes.bytes() };
+    let seal = Seal {
+        items: config.seal_items as usize,
+        bytes: config.seal_bytes.bytes(),
+        age: Duration::from_millis(config.seal_age_ms),
+    };
+    (StageConfig { slots: config.slots as usize, mailbox }, seal)
+}
+
+fn restart_policy(config: &Config) -> RestartPolicy {
+    let engine = &config.engine;
+    RestartPolicy {
+        attempts_per_item: engine.attempts_per_item,
+        restarts: engine.restart_budget as usize,
+        within: Duration::from_secs(engine.restart_window_secs),
+        backoff: Duration::from_millis(engine.backoff_ms),
+        backoff_max: Duration::from_millis(engine.backoff_max_ms),
+        handler_timeout: Duration::from_secs(engine.handler_timeout_secs),
+        ..RestartPolicy::default()
+    }
+}
+
+/// The named profile with the config's own figures put over it.
+pub fn limit_profile(org: &config::OrgConfig) -> LimitProfile {
+    let limits = &org.limits;
+    let mut profile = match limits.profile {
+        config::LimitProfile::Auto => LimitProfile::auto(),
+        config::LimitProfile::Seed => LimitProfile::seed(),
+    };
+    if org.edition == config::Edition::Developer {
+        profile = profile.for_developer_edition();
+    }
+    profile.quota_share_bulk = limits.share_bulk;
+    profile.quota_share_normal = limits.share_normal;
+    profile.quota_share_interactive = limits.share_interactive;
+    profile.rate_start_per_min = limits.rate_start_per_min.or(profile.rate_start_per_min);
+    profile.rate_min_per_min = limits.rate_floor_per_min.unwrap_or(profile.rate_min_per_min);
+    profile.rate_max_per_min = limits.rate_ceiling_per_min.or(profile.rate_max_per_min);
+    profile.rate_cut = limits.cut_factor.unwrap_or(profile.rate_cut);
+    profile.rate_raise_per_min =
+        limits.growth_per_sec.map_or(profile.rate_raise_per_min, |growth| growth * 60.0);
+    profile.rate_period_secs = limits.evaluation_secs.unwrap_or(profile.rate_period_secs);
+    profile.concurrency_max = limits.concurrency.unwrap_or(profile.concurrency_max);
+    profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
+    profile
+}
+
+fn said_quarantined(metrics: &Metrics, store: &'static str, put_aside: Option<(std::path::PathBuf, String)>) {
+    if let Some((aside, why)) = put_aside {
+        tracing::error!(store, aside = %aside.display(), why, "a damaged store was put aside and is made anew");
+        metrics.store_quarantines_total.with_label_values(&[store]).inc();
+    }
+}
+
+fn open_journal(
+    config: &Config,
+    state: &StateFolder,
+    outside: &Outside,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Journal>, PlantError> {
+    let meter = JournalMeter {
+        commits: metrics.journal_commits_total.clone(),
+        fsync_seconds: metrics.store_fsync_seconds.with_label_values(&["journal"]),
+    };
+    let memory = config.engine.journal_memory_bytes.bytes();
+    let opened =
+        SledJournal::open(&state.journal(), memory, Arc::clone(&outside.disk), &outside.clock, meter)
+            .map_err(|source| PlantError::Store { what: "journal", source })?;
+    said_quarantined(metrics, "journal", opened.quarantined);
+    Ok(Arc::new(opened.journal))
+}
+
+fn open_cache(
+    config: &Config,
+    state: &StateFolder,
+    outside: &Outside,
+    metrics: &Metrics,
+) -> Result<CacheStore, PlantError> {
+    let options = CacheOptions {
+        ttl: Duration::from_secs(config.cache.ttl_secs),
+        bytes_max: config.cache.max_bytes.bytes(),
+        memory_bytes: config.cache.memory_bytes.bytes(),
+        zstd_level: config.cache.zstd_level,
+    };
+    let (cache, aside) =
+        CacheStore::open(&state.cache(), options, Arc::clone(&outside.disk), outside.clock.clone())
+            .map_err(|source| PlantError::Store { what: "cache", source })?;
+    said_quarantined(metrics, "cache", aside);
+    Ok(cache)
+}
+
+fn open_library(
+    state: &StateFolder,
+    outside: &Outside,
+    metrics: &Metrics,
+    model: &dyn Model,
+) -> Result<VectorStore, PlantError> {
+    let path = state.library();
+    let open = || VectorStore::open(&path, model.dimensions(), model.model_name());
+    match open() {
+        Err(error)
+            if matches!(error.kind(), VectorStoreErrorKind::OtherVersion | VectorStoreErrorKind::Damaged) =>
+        {
+            let aside = quarantine_database(&path, &outside.clock)
+                .map_err(|source| PlantError::Store { what: "library", source })?;
+            said_quarantined(metrics, "vectors", Some((aside, error.to_string())));
+            Ok(open()?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+async fn start_simulators(config: &Config) -> Result<Vec<(OrgName, orgsim::Server)>, PlantError> {
+    let mut simulators = Vec::new();
+    for org in config.org.iter().filter(|org| org.simulated) {
+        let options = orgsim::Options {
+            seed: config.simulator.seed,
+            latency: Duration::from_millis(config.simulator.latency_ms),
+            sfdx: config.simulator.sfdx.clone(),
+            ..orgsim::Options::default()
+        };
+        simulators.push((org.name.clone(), orgsim::Server::start(options).await?));
+    }
+    Ok(simulators)
+}
+
+fn org_clients(
+    config: &Config,
+    simulators: &[(OrgName, orgsim::Server)],
+    gate: &Arc<dyn Gate>,
+    outside: &Outside,
+) -> Result<OrgClients, PlantError> {
+    let http = Arc::new(HttpClient::new(&HttpSettings::default())?);
+    let mut clients = HashMap::new();
+    for org in &config.org {
+        let simulator = simulators.iter().find(|(name, _)| *name == org.name);
+        let (login_url, credentials) = match simulator {
+            Some((_, server)) => {
+                let options = orgsim::Options::default();
+                let credentials = Credentials::ClientCredentials {
+                    client_id: options.client_id,
+                    client_secret: options.client_secret.into(),
+                };
+                (server.url(), credentials)
+            }
+            None => (org.login_url.as_str().to_owned(), credentials(org)?),
+        };
+        let settings = OrgSettings::new(org.name.clone(), login_url, org.api_version.clone(), credentials);
+        let jitter = Arc::new(SeededJitter::new(outside.seed));
+        let client = OrgClient::new(settings, http.clone(), Arc::clone(gate), outside.clock.clone(), jitter);
+        let client = client.map_err(|source| PlantError::Org { org: org.name.clone(), source })?;
+        clients.insert(org.name.clone(), client);
+    }
+    Ok(Arc::new(clients))
+}
+
+fn credentials(org: &config::OrgConfig) -> Result<Credentials, PlantError> {
+    let read = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path);
+        let text = text.map(|text| config::Secret::new(text.trim()).to_secret_string());
+        text.map_err(|source| PlantError::Secret { org: org.name.clone(), path: path.to_owned(), source })
+    };
+    let secret = |value: &Option<config::Secret>, file: &Option<std::path::PathBuf>| match (value, file) {
+        (Some(value), _) => Ok(value.to_secret_string()),
+        (None, Some(file)) => read(file),
+        // The config check has asked for one of them.
+        (None, None) => Ok(config::Secret::new("").to_secret_string()),
+    };
+    let client_id = org.client_id.clone().unwrap_or_default();
+    Ok(match org.auth {
+        config::AuthKind::ClientCredentials => Credentials::ClientCredentials {
+            client_id,
+            client_secret: secret(&org.client_secret, &org.client_secret_file)?,
+        },
+        config::AuthKind::Jwt => Credentials::JwtBearer {
+            client_id,
+            username: org.username.clone().unwrap_or_default(),
+            audience: org.audience.clone(),
+            private_key_pem: secret(&None, &org.private_key_file)?,
+        },
+        config::AuthKind::Token => {
+            let token = secret(&org.token, &org.token_file)?;
+            Credentials::FixedToken { token, instance_url: org.login_url.as_str().to_owned() }
+        }
+    })
+}

@@ -28,6 +28,8 @@ pub struct SeededRows {
     targets: HashMap<String, (String, u64)>,
     /// The ids of metadata that the model holds itself, by object name.
     stored: HashMap<&'static str, Vec<String>>,
+    /// Ids of record types by the object they belong to.
+    record_types: HashMap<String, Vec<String>>,
 }
 
 impl SeededRows {
@@ -48,22 +50,55 @@ impl SeededRows {
             ("PermissionSet", org.permission_sets.iter().map(|set| set.id.clone()).collect()),
             ("ApexTrigger", org.triggers.iter().map(|trigger| trigger.id.clone()).collect()),
         ]);
-        Self { seed, targets, stored }
+        let mut record_types: HashMap<String, Vec<String>> = HashMap::new();
+        for kind in &org.record_types {
+            record_types.entry(kind.object.clone()).or_default().push(kind.id.clone());
+        }
+        Self { seed, targets, stored, record_types }
     }
 
     /// Numbers start somewhere else in every object, as they do in an org that has lived.
-    fn first_number(&self, object: &SObject) -> u64 {
-        let start = mix(self.seed ^ hash(&object.name)) % 40_000_000;
-        10_000_000 + start
+    fn first_number(&self, object: &str) -> u64 {
+        10_000_000 + mix(self.seed ^ hash(object)) % 40_000_000
     }
 
     fn id_at(&self, object: &str, prefix: &str, index: u64) -> String {
-        let start = mix(self.seed ^ hash(object)) % 40_000_000;
-        ids::record_id(prefix, 10_000_000 + start + index)
+        ids::record_id(prefix, self.first_number(object) + index)
     }
 
     fn dice(&self, object: &SObject, index: u64, field: &str) -> u64 {
         mix(self.seed ^ hash(&object.name) ^ mix(index ^ hash(field)))
+    }
+
+    /// What follows from another field of the same row, such as a conversion from the status.
+    fn dependent(&self, object: &SObject, index: u64, field: &Field) -> Option<Value> {
+        let other = |name: &str| {
+            let field = object.fields.iter().find(|known| known.name == name)?;
+            match self.value(object, index, field) {
+                Value::Text(text) => Some(text),
+                _ => None,
+            }
+        };
+        let status = || other("Status").or_else(|| other("StageName")).unwrap_or_default();
+        match (object.name.as_str(), field.name.as_str()) {
+            (_, "RecordTypeId") => {
+                let own = self.record_types.get(&object.name)?;
+                let dice = self.dice(object, index, "record type");
+                Some(Value::Text(own[dice as usize % own.len()].clone()))
+            }
+            ("Lead", "IsConverted") => Some(Value::Bool(status() == "Closed - Converted")),
+            ("Lead", name) if name.starts_with("Converted") && status() != "Closed - Converted" => {
+                Some(Value::Null)
+            }
+            ("Opportunity" | "Case" | "Task", "IsClosed") => {
+                Some(Value::Bool(status().starts_with("Closed") || status() == "Completed"))
+            }
+            ("Opportunity", "IsWon") => Some(Value::Bool(status() == "Closed Won")),
+            ("Opportunity", "Loss_Reason__c" | "Loss_Details__c") if status() != "Closed Lost" => {
+                Some(Value::Null)
+            }
+            _ => None,
+        }
     }
 
     fn created_ms(&self, object: &SObject, index: u64) -> u64 {
@@ -158,7 +193,7 @@ impl SeededRows {
             ("email", _) => address(),
             ("phone", _) => format!("+44 20 7946 {:04}", dice % 10_000),
             ("url", _) => format!("https://www.{}/{}", domain(), index % 1_000),
-            (_, _) if field.auto_number => format!("{}-{:06}", number_prefix(object), index + 1),
+            (_, _) if field.auto_number => format!("{}-{:06}", number_prefix(object, field), index + 1),
             (_, "FirstName") => first.to_owned(),
             (_, "LastName") => last.to_owned(),
             (_, "Name") if is_person => format!("{first} {last}"),
@@ -201,7 +236,8 @@ impl SeededRows {
             {
                 format!("{}{:07}", letter(dice), dice % 9_999_999)
             }
-            _ => words::pick(words::SUBJECTS, dice).to_owned(),
+            (_, "Department" | "Division") => words::pick(words::DEPARTMENTS, dice).to_owned(),
+            _ => words::pick(words::PHRASES, dice).to_owned(),
         }
     }
 }
@@ -228,6 +264,9 @@ impl RowSource for SeededRows {
             "IsDeleted" => return Value::Bool(false),
             "IsActive" => return Value::Bool(!dice.is_multiple_of(20)),
             _ => {}
+        }
+        if let Some(value) = self.dependent(object, index, field) {
+            return value;
         }
         // Checkboxes are never null, and what was typed in by people has gaps.
         if field.nillable && field.field_type != "boolean" && dice % 100 < null_percent(field) {
@@ -271,7 +310,7 @@ impl RowSource for SeededRows {
             return stored.iter().position(|known| known == id || known[..15] == *id).map(|at| at as u64);
         }
         let number = ids::record_number(object.key_prefix.as_deref()?, id)?;
-        let index = number.checked_sub(self.first_number(object))?;
+        let index = number.checked_sub(self.first_number(&object.name))?;
         (index < object.record_count).then_some(index)
     }
 }
@@ -280,7 +319,7 @@ impl RowSource for SeededRows {
 fn null_percent(field: &Field) -> u64 {
     match field.name.as_str() {
         "Email" | "Phone" | "Company" | "Status" | "StageName" => 4,
-        name if name.starts_with("Converted") || name == "MasterRecordId" => 96,
+        "MasterRecordId" => 99,
         name if name.starts_with("EmailBounced") || name.starts_with("Jigsaw") => 98,
         _ if field.formula.is_some() => 2,
         name => hash(name) % 75,
@@ -296,8 +335,9 @@ fn favoured(values: &[(String, String)], dice: u64) -> &str {
 
 fn date_near(created_ms: u64, field: &Field, dice: u64) -> String {
     let future = ["Expir", "Until", "Due", "Next", "End", "Close", "Valid_To", "Deadline"];
-    let reach = if future.iter().any(|word| field.name.contains(word)) { 900 } else { 60 };
-    let day = created_ms / DAY_MS + dice % reach;
+    let (soonest, reach) =
+        if future.iter().any(|word| field.name.contains(word)) { (90, 1_500) } else { (0, 60) };
+    let day = created_ms / DAY_MS + soonest + dice % reach;
     civil_date(day)
 }
 
@@ -323,10 +363,13 @@ fn letter(dice: u64) -> char {
     char::from(b'A' + (dice % 26) as u8)
 }
 
-/// `LSE` for leases: the first letters of the label's consonants, as admins choose them.
-fn number_prefix(object: &SObject) -> String {
-    let mut letters = object.label.chars().filter(|c| c.is_ascii_alphabetic() && !"aeiou ".contains(*c));
-    letters.by_ref().take(3).collect::<String>().to_ascii_uppercase()
+/// `LSE` of the display format `LSE-{000000}`, else the first consonants of the label, as admins choose them.
+fn number_prefix(object: &SObject, field: &Field) -> String {
+    if let Some((prefix, _)) = field.description.as_deref().and_then(|format| format.split_once("-{")) {
+        return prefix.to_owned();
+    }
+    let letters = object.label.chars().filter(|c| c.is_ascii_alphabetic() && !"aeiou".contains(*c));
+    letters.take(3).collect::<String>().to_ascii_uppercase()
 }
 
 #[cfg(test)]

@@ -32,4 +32,9 @@ pub trait RowSource: Send + Sync {
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value;
     /// The row that has this id (15 or 18 characters), if there is one.
     fn index_of(&self, object: &SObject, id: &str) -> Option<u64>;
+    /// Whether `value` would be null. Fill rates ask this of every row, so a source that can tell without
+    /// making the value up should.
+    fn is_null(&self, object: &SObject, index: u64, field: &Field) -> bool {
+        self.value(object, index, field) == Value::Null
+    }
 }

@@ -1,1 +1,335 @@
-//! `cli`.
+//! The command line: `penstock <command>`.
+//!
+//! Data goes to stdout, everything else to stderr; `--json` gives one JSON document. Commands that ask a running daemon
+//! speak to its control socket; without a daemon they open the state folder themselves.
+
+mod daemon;
+mod one_shot;
+mod progress;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::actors::fetcher::chain;
+use crate::ai::StaticEmbedder;
+use crate::config::{Config, Problems, process_environment};
+use crate::control::{self, Command, ControlError, Reply};
+use crate::model::{ObjectName, OrgName};
+use crate::store::state_folder::{control_socket_path, library_path};
+use crate::vectors::{Search, SearchFilter};
+
+const USAGE: u8 = 2;
+const FAILED: u8 = 1;
+const STATE_FOLDER: u8 = 73;
+const CONFIG: u8 = 78;
+
+/// Gets things out of a Salesforce org.
+#[derive(Debug, Parser)]
+#[command(name = "penstock", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: CliCommand,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The configuration [default: ./config.toml, else the built-in one with the simulated org]
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// One JSON document on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum CliCommand {
+    /// Reads a whole simulated org into a library and asks it questions; needs nothing but this program
+    Demo {
+        /// Adds the metadata of an SFDX or metadata-API project (repeatable)
+        #[arg(long, value_name = "DIR")]
+        sfdx: Vec<PathBuf>,
+        /// Holds each answer of the simulated org back, as a real one would
+        #[arg(long, value_name = "MS")]
+        latency_ms: Option<u64>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Runs the daemon
+    Run(ConfigArg),
+    /// Runs the schema job once and waits for it
+    Schema {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Only this org
+        #[arg(long)]
+        org: Option<OrgName>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Answers a question from the library
+    Search {
+        /// The question, in your own words, or an API name
+        question: String,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The org to search [default: the first of the configuration]
+        #[arg(long)]
+        org: Option<OrgName>,
+        /// Only this object
+        #[arg(long)]
+        object: Option<ObjectName>,
+        /// Objects in the answer
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=50))]
+        limit: u16,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Checks the configuration and tells every mistake
+    Check(ConfigArg),
+    /// Shows what the daemon is doing
+    Status {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Freezes the line; the pause survives a restart
+    Pause(ConfigArg),
+    /// Ends a pause
+    Resume(ConfigArg),
+    /// Dead letters: items that were given up
+    Dead {
+        #[command(subcommand)]
+        command: DeadCommand,
+    },
+    /// The cache of the org's answers
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DeadCommand {
+    /// Lists them
+    List {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Tries them again; without numbers, all
+    Retry {
+        /// Their numbers
+        numbers: Vec<u64>,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+    /// Removes them; without numbers, all
+    Drop {
+        /// Their numbers
+        numbers: Vec<u64>,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// What is in it
+    Stats {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists its keys: org/version/kind/name
+    Keys {
+        /// Only those that start with it
+        #[arg(default_value = "")]
+        prefix: String,
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Removes entries
+    Clear {
+        /// Only those whose key starts with it, such as `demo/`
+        #[arg(default_value = "")]
+        prefix: String,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+/// Parses the arguments and does what they say. Signals must have been blocked before.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no mistakes; clap knows which stream.
+            let code = if error.use_stderr() { USAGE } else { 0 };
+            drop(error.print());
+            return ExitCode::from(code);
+        }
+    };
+    ExitCode::from(dispatch(cli.command))
+}
+
+fn dispatch(command: CliCommand) -> u8 {
+    match command {
+        CliCommand::Demo { sfdx, latency_ms, output } => one_shot::demo(sfdx, latency_ms, output.json),
+        CliCommand::Run(config) => with_config(&config, |config, path| daemon::run(config, path)),
+        CliCommand::Schema { config, org, output } => with_config(&config, |config, _| {
+            let command = Command::Schema { org };
+            ask_or_do(
+                &config,
+                command,
+                |config, command| one_shot::schema(config, command, output.json),
+                |done| {
+                    show::schema(done, output.json);
+                },
+            )
+        }),
+        CliCommand::Search { question, config, org, object, limit, output } => {
+            with_config(&config, |config, _| search(&config, &question, org, object, limit, output.json))
+        }
+        CliCommand::Check(config) => with_config(&config, |config, path| {
+            let from = path
+                .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+            println!(
+                "{from} is good: {} org(s), state in `{}`",
+                config.org.len(),
+                config.state_dir.display()
+            );
+            0
+        }),
+        CliCommand::Status { config, output } => {
+            command_over(&config, Command::Status, move |done| show::status(done, output.json))
+        }
+        CliCommand::Pause(config) => command_over(&config, Command::Pause, |_| println!("paused")),
+        CliCommand::Resume(config) => command_over(&config, Command::Resume, |_| println!("resumed")),
+        CliCommand::Dead { command } => match command {
+            DeadCommand::List { config, output } => {
+                command_over(&config, Command::DeadList, move |done| show::dead_letters(done, output.json))
+            }
+            DeadCommand::Retry { numbers, config } => {
+                command_over(&config, Command::DeadRetry { numbers }, |done| println!("{done}"))
+            }
+            DeadCommand::Drop { numbers, config } => {
+                command_over(&config, Command::DeadDrop { numbers }, |done| println!("{done}"))
+            }
+        },
+        CliCommand::Cache { command } => match command {
+            CacheCommand::Stats { config, output } => {
+                command_over(&config, Command::CacheStats, move |done| show::cache_stats(done, output.json))
+            }
+            CacheCommand::Keys { prefix, config, output } => {
+                command_over(&config, Command::CacheKeys { prefix }, move |done| {
+                    show::keys(done, output.json)
+                })
+            }
+            CacheCommand::Clear { prefix, config } => {
+                command_over(&config, Command::CacheClear { prefix }, |done| println!("{done}"))
+            }
+        },
+    }
+}
+
+fn with_config(argument: &ConfigArg, go_on: impl FnOnce(Config, Option<PathBuf>) -> u8) -> u8 {
+    let here = PathBuf::from("config.toml");
+    let path = argument.config.clone().or_else(|| here.exists().then_some(here));
+    match Config::load(path.as_deref(), process_environment()) {
+        Ok(config) => go_on(config, path),
+        Err(problems) => tell_problems(&problems),
+    }
+}
+
+fn tell_problems(problems: &Problems) -> u8 {
+    eprintln!("{problems}");
+    CONFIG
+}
+
+fn command_over(config: &ConfigArg, command: Command, show: impl FnOnce(&serde_json::Value)) -> u8 {
+    with_config(config, |config, _| {
+        ask_or_do(&config, command, |config, command| one_shot::command(config, command), show)
+    })
+}
+
+/// Asks the daemon that holds the state folder; without one, does it here.
+fn ask_or_do(
+    config: &Config,
+    command: Command,
+    here: impl FnOnce(&Config, Command) -> Result<Reply, u8>,
+    show: impl FnOnce(&serde_json::Value),
+) -> u8 {
+    let socket = control_socket_path(&config.state_dir);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tell(&error),
+    };
+    let reply = match runtime.block_on(control::ask(&socket, &command)) {
+        Ok(reply) => reply,
+        Err(ControlError::NobodyListens) => match here(config, command) {
+            Ok(reply) => reply,
+            Err(code) => return code,
+        },
+        Err(error) => return tell(&error),
+    };
+    match reply {
+        Reply::Done(done) => {
+            show(&done);
+            0
+        }
+        Reply::Failed { message, exit_code } => {
+            eprintln!("penstock: {message}");
+            exit_code
+        }
+    }
+}
+
+fn tell(error: &dyn std::error::Error) -> u8 {
+    eprintln!("penstock: {}", chain(error));
+    FAILED
+}
+
+fn search(
+    config: &Config,
+    question: &str,
+    org: Option<OrgName>,
+    object: Option<ObjectName>,
+    limit: u16,
+    json: bool,
+) -> u8 {
+    let Some(org) = org.or_else(|| config.org.first().map(|org| org.name.clone())) else {
+        eprintln!("penstock: the configuration names no org");
+        return CONFIG;
+    };
+    let path = library_path(&config.state_dir);
+    let found = Search::open_read_only(&path).map_err(|error| {
+        let hint = if path.exists() { "" } else { " (run `penstock demo` or `penstock schema` first)" };
+        format!("{}{hint}", chain(&error))
+    });
+    let found = found.and_then(|search| {
+        let filter = SearchFilter { object, limit: usize::from(limit), ..SearchFilter::of(org) };
+        search.search(&StaticEmbedder::new(), question, &filter).map_err(|error| chain(&error))
+    });
+    match found {
+        Ok(hits) => {
+            show::hits(question, &hits, json);
+            0
+        }
+        Err(message) => {
+            eprintln!("penstock: {message}");
+            FAILED
+        }
+    }
+}

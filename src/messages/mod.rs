@@ -3,6 +3,16 @@
 //! Items travel in envelopes through the engine's mailboxes and are serde types, so that a dead letter
 //! can be kept and re-admitted. Control and service messages travel through actix mailboxes.
 
+pub mod cache;
+pub mod embed;
 pub mod envelope;
+pub mod fetch;
+pub mod rate;
+pub mod write;
 
+pub use cache::{Lookup, Store};
+pub use embed::{ObjectDocuments, SealedTexts};
 pub use envelope::{Envelope, Header, Item, ItemId, JobId, Lane, OrderKey, TraceContext};
+pub use fetch::{DescribeAsk, DescribedObject, FetchAsk};
+pub use rate::{AskPermit, GrantedPermit};
+pub use write::WriteBatch;

@@ -17,7 +17,6 @@ const VERSION: u8 = 1;
 const HEADER: usize = 1 + 8 + 4 + 4;
 const QUEUE: usize = 256;
 const TOGETHER: usize = 64;
-const PAGE_CACHE_BYTES: u64 = 8 << 20;
 
 /// Names one cached answer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +43,8 @@ pub struct CacheOptions {
     pub ttl: Duration,
     /// Past this size on disk the cache is emptied.
     pub bytes_max: u64,
+    /// Bytes of sled's pages in memory.
+    pub memory_bytes: u64,
     /// zstd level, 1 (fast) to 19 (small).
     pub zstd_level: i32,
 }
@@ -89,6 +90,7 @@ enum Request {
     Store(Vec<(CacheKey, Vec<u8>)>),
     Keys(String),
     Stats,
+    DiskBytes,
     Clear(String),
 }
 
@@ -97,7 +99,7 @@ enum Answer {
     Stored,
     Keys(Vec<String>),
     Stats(CacheStats),
-    Cleared(u64),
+    Count(u64),
     Failed(CacheError),
 }
 
@@ -120,11 +122,11 @@ impl CacheStore {
         clock: SharedClock,
     ) -> std::io::Result<(Self, Option<(PathBuf, String)>)> {
         let mut quarantined = None;
-        let db = match open_db(folder) {
+        let db = match open_db(folder, options.memory_bytes) {
             Ok(db) => db,
             Err(why) => {
                 quarantined = Some((quarantine(folder, &clock)?, why));
-                open_db(folder).map_err(std::io::Error::other)?
+                open_db(folder, options.memory_bytes).map_err(std::io::Error::other)?
             }
         };
         let mut keeper = Keeper { db, folder: folder.to_owned(), options, disk, clock };
@@ -181,20 +183,31 @@ impl CacheStore {
         }
     }
 
+    /// Bytes on disk; cheaper than [`CacheStore::stats`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn disk_bytes(&self) -> Result<u64, CacheError> {
+        match self.ask(Request::DiskBytes).await? {
+            Answer::Count(bytes) => Ok(bytes),
+            _ => Err(CacheError::Closed),
+        }
+    }
+
     /// Removes the entries whose key starts with `prefix`; returns how many.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn clear(&self, prefix: &str) -> Result<u64, CacheError> {
         match self.ask(Request::Clear(prefix.to_owned())).await? {
-            Answer::Cleared(count) => Ok(count),
+            Answer::Count(count) => Ok(count),
             _ => Err(CacheError::Closed),
         }
     }
 }
 
-fn open_db(folder: &Path) -> Result<sled::Db, String> {
-    let open = AssertUnwindSafe(|| sled::Config::new().path(folder).cache_capacity(PAGE_CACHE_BYTES).open());
+fn open_db(folder: &Path, memory_bytes: u64) -> Result<sled::Db, String> {
+    let open = AssertUnwindSafe(|| sled::Config::new().path(folder).cache_capacity(memory_bytes).open());
     match catch_unwind(open) {
         Ok(opened) => opened.map_err(|error| error.to_string()),
         Err(_panic) => Err("sled panicked over the folder".to_owned()),
@@ -231,8 +244,12 @@ impl Keeper {
                     let answer = self.stats().map_or_else(Answer::Failed, Answer::Stats);
                     asked.answer(answer);
                 }
+                Request::DiskBytes => {
+                    let bytes = self.db.size_on_disk().map_err(|error| CacheError::Failed(error.to_string()));
+                    asked.answer(bytes.map_or_else(Answer::Failed, Answer::Count));
+                }
                 Request::Clear(prefix) => {
-                    let answer = self.clear(prefix).map_or_else(Answer::Failed, Answer::Cleared);
+                    let answer = self.clear(prefix).map_or_else(Answer::Failed, Answer::Count);
                     asked.answer(answer);
                 }
             }
@@ -331,8 +348,12 @@ mod tests {
         CacheKey::new(&org.parse().unwrap(), &"62.0".parse().unwrap(), "describe", name)
     }
 
-    const OPTIONS: CacheOptions =
-        CacheOptions { ttl: Duration::from_secs(60), bytes_max: 1 << 30, zstd_level: 1 };
+    const OPTIONS: CacheOptions = CacheOptions {
+        ttl: Duration::from_secs(60),
+        bytes_max: 1 << 30,
+        memory_bytes: 8 << 20,
+        zstd_level: 1,
+    };
 
     #[tokio::test]
     async fn an_entry_is_a_hit_until_its_time_is_over_and_never_another_orgs() {

@@ -24,7 +24,6 @@ const HEADER: usize = 1 + 8 + 4;
 const HEAD_KEY: &[u8] = b"~head";
 const QUEUE: usize = 1024;
 const COMMITS_TOGETHER: usize = 256;
-const PAGE_CACHE_BYTES: u64 = 4 << 20;
 const BACKGROUND_FLUSH_MS: u64 = 500;
 
 type Mirror = Arc<RwLock<BTreeMap<(Table, String), Vec<u8>>>>;
@@ -61,23 +60,24 @@ pub struct OpenedJournal {
 
 impl SledJournal {
     /// Opens the journal in `folder`. One that is damaged or of another version is moved to
-    /// `<folder>.quarantine-<time>`, and an empty one is made.
+    /// `<folder>.quarantine-<time>`, and an empty one is made. `memory_bytes` bounds sled's pages in memory.
     ///
     /// # Errors
     /// When even an empty one cannot be made.
     pub fn open(
         folder: &Path,
+        memory_bytes: u64,
         disk: SharedDisk,
         clock: &SharedClock,
         meter: JournalMeter,
     ) -> io::Result<OpenedJournal> {
         let mut quarantined = None;
-        let (db, rows, next) = match open_and_scan(folder) {
+        let (db, rows, next) = match open_and_scan(folder, memory_bytes) {
             Ok(opened) => opened,
             Err(why) => {
                 let aside = quarantine(folder, clock)?;
                 quarantined = Some((aside, why));
-                open_and_scan(folder).map_err(io::Error::other)?
+                open_and_scan(folder, memory_bytes).map_err(io::Error::other)?
             }
         };
         let file = File::options().read(true).write(true).open(folder.join("db"))?;
@@ -133,11 +133,11 @@ pub fn quarantine(folder: &Path, clock: &SharedClock) -> io::Result<PathBuf> {
 
 type Opened = (sled::Db, BTreeMap<(Table, String), Vec<u8>>, u64);
 
-fn open_and_scan(folder: &Path) -> Result<Opened, String> {
+fn open_and_scan(folder: &Path, memory_bytes: u64) -> Result<Opened, String> {
     let scan = AssertUnwindSafe(|| -> Result<Opened, String> {
         let db = sled::Config::new()
             .path(folder)
-            .cache_capacity(PAGE_CACHE_BYTES)
+            .cache_capacity(memory_bytes)
             .flush_every_ms(Some(BACKGROUND_FLUSH_MS))
             .open()
             .map_err(|error| error.to_string())?;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn open(folder: &Path) -> OpenedJournal {
-        SledJournal::open(folder, Arc::new(RealDisk), &SystemClock::shared(), meter()).unwrap()
+        SledJournal::open(folder, 4 << 20, Arc::new(RealDisk), &SystemClock::shared(), meter()).unwrap()
     }
 
     fn put(key: &str, value: &str) -> JournalWrite {
@@ -342,7 +342,8 @@ mod tests {
     async fn a_full_disk_is_told_apart_and_nothing_is_half_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        let opened = SledJournal::open(&path, Arc::new(NoRoom), &SystemClock::shared(), meter()).unwrap();
+        let opened =
+            SledJournal::open(&path, 4 << 20, Arc::new(NoRoom), &SystemClock::shared(), meter()).unwrap();
         assert_eq!(opened.journal.commit(vec![put("a", "1")]).await, Err(JournalError::DiskFull));
         assert!(opened.journal.rows(Table::Jobs).is_empty());
     }

@@ -6,6 +6,7 @@ pub mod disk;
 pub mod journal;
 pub mod journal_contract;
 pub mod library_folder;
+pub mod state_folder;
 pub mod writer;
 
 pub use atomic_file::StoreError;

@@ -32,19 +32,9 @@ pub const ACTORS: [&str; 9] = [
 ];
 
 /// Surfaces of the org's API that are counted apart.
-pub const ORG_APIS: [&str; 9] = [
-    "auth",
-    "global_describe",
-    "describe",
-    "composite",
-    "query",
-    "tooling",
-    "limits",
-    "record_count",
-    "bulk",
-];
+pub const ORG_APIS: [&str; 6] = ["auth", "rest", "tooling", "composite", "limits", "bulk"];
 /// How a call to the org can end.
-pub const ORG_OUTCOMES: [&str; 5] = ["ok", "throttled", "refused", "failed", "unreachable"];
+pub const ORG_OUTCOMES: [&str; 5] = ["ok", "throttled", "unauthorized", "failed", "network"];
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +289,7 @@ impl Metrics {
         for outcome in ["hit", "miss", "expired"] {
             self.cache_lookups_total.with_label_values(&[outcome]);
         }
-        for outcome in ["done", "partial", "failed", "removed"] {
+        for outcome in ["written", "failed"] {
             self.schema_objects_total.with_label_values(&[outcome]);
         }
         for outcome in ["embedded", "unchanged"] {

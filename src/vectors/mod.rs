@@ -5,12 +5,14 @@
 //! is synchronous and belongs on a thread that may block: one [`VectorStore`] writes, any number of
 //! [`Search`] read.
 
+mod library_store;
 mod query;
 mod schema;
 mod search;
 mod store;
 mod thesaurus;
 
+pub use library_store::{Finished, LibraryStore, LibraryStoreError};
 pub use query::Question;
 pub use schema::{VectorStoreError, VectorStoreErrorKind};
 pub use search::{DocumentHit, ObjectHit, Search, SearchError, SearchFilter};

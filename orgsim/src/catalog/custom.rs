@@ -24,6 +24,12 @@ pub fn object(spec: &ObjectSpec) -> SObject {
         }
     }
     number_masters(&mut all);
+    if let (Some(prefix), Some(name)) =
+        (&spec.auto_number, all.iter_mut().find(|field| field.auto_number && field.name_field))
+    {
+        // The display format of the numbers; rows are numbered by it.
+        name.description = Some(format!("{prefix}-{{000000}}"));
+    }
     SObject {
         label,
         label_plural,
@@ -321,6 +327,14 @@ pub fn amend(object: &mut SObject, spec: &ObjectSpec) {
     }
     for line in &spec.fields {
         for mut made in fields(line, spec.kind) {
+            // A custom picklist may depend on a standard one, whose name has no suffix.
+            if let Some(plain) = line
+                .controller
+                .as_ref()
+                .filter(|plain| object.fields.iter().any(|field| field.name == **plain))
+            {
+                made.controller = Some(plain.clone());
+            }
             match object.fields.iter_mut().find(|field| field.name.eq_ignore_ascii_case(&made.name)) {
                 Some(known) => correct(known, made, line.label.is_some()),
                 None => {

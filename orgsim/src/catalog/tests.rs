@@ -123,7 +123,8 @@ fn every_reference_leads_to_an_object_and_is_seen_from_there() {
 
 #[test]
 fn custom_references_have_a_target_and_picklists_have_values() {
-    for object in org().objects.iter().filter(|object| object.custom) {
+    // Change events repeat their objects' fields.
+    for object in org().objects.iter().filter(|object| object.associate_type.is_none()) {
         for field in object.fields.iter().filter(|field| field.custom) {
             let name = format!("{}.{}", object.name, field.name);
             let known = [
@@ -162,7 +163,11 @@ fn custom_references_have_a_target_and_picklists_have_values() {
         let masters: Vec<u32> = object.fields.iter().filter_map(|field| field.master_detail).collect();
         assert!(masters.len() <= 2, "`{}` has {} masters", object.name, masters.len());
         let owned = object.fields.iter().any(|field| field.name == "OwnerId");
-        assert!(masters.is_empty() || !owned, "`{}` has a master and an owner", object.name);
+        assert!(
+            masters.is_empty() || !owned || !object.custom,
+            "`{}` has a master and an owner",
+            object.name
+        );
     }
 }
 

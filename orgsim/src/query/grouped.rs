@@ -212,15 +212,51 @@ pub fn run(prepared: &Prepared<'_>) -> Result<Vec<Vec<u8>>, SoqlError> {
         .collect())
 }
 
+/// The one row of a statement without GROUP BY. Fill rates are asked this way, over every row of an object,
+/// so nothing is done per row that need not be.
+fn tally_all(prepared: &Prepared<'_>, columns: &[Column]) -> Vec<Value> {
+    let (org, table) = (prepared.resolver.org, prepared.resolver.table);
+    let mut tallies = vec![Tally::default(); columns.len()];
+    let (mut looked_at, mut only_counted) = (Vec::new(), Vec::new());
+    for (at, column) in columns.iter().enumerate() {
+        match column {
+            Column::Call(Aggregate::Count, path) if path.is_never_null(org, table) => only_counted.push(at),
+            Column::Call(function, path) => looked_at.push((at, *function, path)),
+            Column::Key(_) => {}
+        }
+    }
+    let mut rows = 0;
+    if looked_at.is_empty() && prepared.filter.is_none() {
+        rows = i64::try_from(table.len(org)).unwrap_or(i64::MAX);
+    } else {
+        prepared.each_match(&mut |row| {
+            rows += 1;
+            for (at, function, path) in &looked_at {
+                match function {
+                    Aggregate::Count => tallies[*at].count += i64::from(!path.is_null(org, table, row)),
+                    _ => tallies[*at].take(path.value(org, table, row), *function, path.kind),
+                }
+            }
+            true
+        });
+    }
+    for at in only_counted {
+        tallies[at].count = rows;
+    }
+    let result = |(tally, column): (Tally, &Column)| match column {
+        Column::Call(function, _) => tally.result(*function),
+        Column::Key(_) => Value::Null,
+    };
+    tallies.into_iter().zip(columns).map(result).collect()
+}
+
 fn tally(prepared: &Prepared<'_>, columns: &[Column]) -> Vec<Vec<Value>> {
+    if prepared.query.group_by.is_empty() {
+        return vec![tally_all(prepared, columns)];
+    }
     let (org, table) = (prepared.resolver.org, prepared.resolver.table);
     let mut groups: Vec<(Vec<Value>, Vec<Tally>)> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    if prepared.query.group_by.is_empty() {
-        // Without GROUP BY there is one row, even over nothing.
-        known.insert("[]".to_owned(), 0);
-        groups.push((vec![Value::Null; columns.len()], vec![Tally::default(); columns.len()]));
-    }
     prepared.each_match(&mut |row| {
         let keys: Vec<Value> = columns
             .iter()

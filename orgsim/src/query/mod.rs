@@ -328,8 +328,8 @@ impl Prepared<'_> {
                 }
                 SelectItem::SubQuery(query) => {
                     let message = format!(
-                        "Didn't understand relationship '{}' in FROM part of query call. This simulated org does not evaluate \
-                         parent-to-child sub-queries; query the child object instead.",
+                        "Didn't understand relationship '{}' in FROM part of query call. (The simulated org reads parent-to-child \
+                         sub-queries but does not evaluate them: query the child object instead.)",
                         query.from.text
                     );
                     return Err(SoqlError::located("INVALID_TYPE", text, query.from.at, &message));

@@ -38,6 +38,27 @@ impl Path {
         self.names.last().map_or("", String::as_str)
     }
 
+    /// Whether [`Path::value`] would be null, without making the value up where the source can tell.
+    pub fn is_null(&self, org: &OrgData, table: Table, row: u64) -> bool {
+        match (table, self.column) {
+            (Table::Object(at), ColumnRef::Field(field)) if self.is_own() => {
+                let object = &org.model.objects[at];
+                org.rows.is_null(object, row, &object.fields[field])
+            }
+            _ => self.value(org, table, row) == Value::Null,
+        }
+    }
+
+    /// No row of `table` lacks a value, so counting values is counting rows.
+    pub fn is_never_null(&self, org: &OrgData, table: Table) -> bool {
+        match (table, self.column) {
+            (Table::Object(at), ColumnRef::Field(field)) => {
+                self.is_own() && org.model.objects[at].fields[field].field_type == "id"
+            }
+            _ => false,
+        }
+    }
+
     /// The path belongs to the row itself, not to a parent.
     pub fn is_own(&self) -> bool {
         self.hops.is_empty()

@@ -107,6 +107,30 @@ fn optional_fields_are_sometimes_empty_and_required_ones_never() {
 }
 
 #[test]
+fn what_depends_on_the_status_follows_it() {
+    let mut converted = 0;
+    for index in 0..1_000 {
+        let is_converted = value("Lead", index, "IsConverted") == Value::Bool(true);
+        assert_eq!(is_converted, text("Lead", index, "Status") == "Closed - Converted");
+        assert!(is_converted || value("Lead", index, "ConvertedAccountId") == Value::Null);
+        converted += u32::from(is_converted);
+        let lost = text("Opportunity", index, "StageName") == "Closed Lost";
+        assert!(lost || value("Opportunity", index, "Loss_Reason__c") == Value::Null);
+    }
+    assert!(converted > 10);
+}
+
+#[test]
+fn record_types_are_those_of_the_object_and_numbers_have_its_prefix() {
+    for index in 0..200 {
+        let id = text("Lease__c", index, "RecordTypeId");
+        let kind = ORG.record_types.iter().find(|kind| kind.id == id).unwrap();
+        assert_eq!(kind.object, "Lease__c");
+    }
+    assert_eq!(text("Lease__c", 0, "Name"), "LSE-000001");
+}
+
+#[test]
 fn the_seed_changes_the_rows() {
     let lead = ORG.object("Lead").unwrap();
     let other = SeededRows::new(8, &ORG);

@@ -226,3 +226,33 @@ pub const SENTENCES: &[&str] = &[
     "The guarantor has been informed.",
     "No further action needed for now.",
 ];
+pub const DEPARTMENTS: &[&str] = &[
+    "Letting",
+    "Finance",
+    "Facilities",
+    "Energy",
+    "Projects",
+    "Legal",
+    "Procurement",
+    "Tenant Services",
+    "Technology",
+];
+/// For short texts of which the name says nothing.
+pub const PHRASES: &[&str] = &[
+    "As agreed",
+    "To be confirmed",
+    "North wing",
+    "South entrance",
+    "Level 2",
+    "See file note",
+    "Standard",
+    "Phase one",
+    "By email",
+    "Reception",
+    "Plant room",
+    "Rear yard",
+    "On request",
+    "Pilot",
+    "Second quarter",
+    "Group head office",
+];

@@ -51,6 +51,9 @@ pub fn object_meta(root: Node) -> ObjectMeta {
 /// Reads a field; the error says which one and what is missing.
 pub fn field(node: Node, value_sets: &HashMap<String, Vec<(String, String)>>) -> Result<Field, String> {
     let name = text(node, "fullName").ok_or("a field without `fullName`")?;
+    if !is_api_name(&name) {
+        return Err(format!("`{name}` is no API name"));
+    }
     let custom = name.ends_with("__c");
     let Some(kind) = text(node, "type") else {
         if custom {
@@ -107,6 +110,12 @@ pub fn field(node: Node, value_sets: &HashMap<String, Vec<(String, String)>>) ->
         formula,
         ..named(&name, field_type)
     })
+}
+
+/// Templates such as `%%%NAMESPACE%%%Level__c` lie in some projects; they name nothing until they are filled in.
+pub fn is_api_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
 }
 
 fn named(name: &str, field_type: &str) -> Field {

@@ -158,6 +158,10 @@ fn read_file(
 }
 
 fn add_object(org: &mut OrgModel, name: &str, mut found: ObjectParts, report: &mut SfdxReport) {
+    if !fields::is_api_name(name) {
+        report.warnings.push(format!("object `{name}`: `{name}` is no API name"));
+        return;
+    }
     // Task and Event take their fields from Activity, which is no object of its own.
     let targets: &[&str] = if name == "Activity" { &["Task", "Event"] } else { &[name] };
     found.fields.sort_by(|a, b| a.name.cmp(&b.name));

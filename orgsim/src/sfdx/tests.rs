@@ -92,6 +92,11 @@ fn grants_of_a_project_keep_their_set_and_ids_stay_unique() {
     assert_eq!(ids.len(), org.permission_sets.len());
     let admin = org.permission_sets.iter().position(|set| set.label == "System Administrator").unwrap();
     assert!(org.object_permissions.iter().any(|grant| grant.set == admin && grant.object == "Lease__c"));
+    assert!(
+        org.object_permissions
+            .iter()
+            .any(|grant| grant.set == admin && grant.object == "Boat__c" && grant.edit)
+    );
 }
 
 #[test]
@@ -130,4 +135,14 @@ fn a_trigger_header_gives_object_and_events(
 #[case("trigger A on Lead")]
 fn what_is_no_trigger_has_no_header(#[case] body: &str) {
     assert_eq!(automation::trigger_header(body), None);
+}
+
+#[rstest]
+#[case("Boat__c", true)]
+#[case("pkg__Boat__c", true)]
+#[case("%%%NAMESPACE%%%Boat__c", false)]
+#[case("___NAMESPACE___Boat__c", false)]
+#[case("", false)]
+fn templates_are_no_api_names(#[case] name: &str, #[case] valid: bool) {
+    assert_eq!(fields::is_api_name(name), valid);
 }

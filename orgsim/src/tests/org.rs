@@ -14,7 +14,7 @@ fn field(name: &str, field_type: &str) -> Field {
         label: name.into(),
         field_type: field_type.into(),
         length,
-        nillable: true,
+        nillable: name != "Id",
         custom,
         ..Field::default()
     }

@@ -221,3 +221,39 @@ async fn a_token_dies_at_the_end_of_its_life() {
         json!([{ "message": "Session expired or invalid", "errorCode": "INVALID_SESSION_ID" }])
     );
 }
+
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - three.len()));
+        for at in 0..=three.len() {
+            text.push(char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize]));
+        }
+    }
+    text
+}
+
+#[rstest]
+#[case::lht(json!(4_000_000_000_i64), "orgsim-client", 200)]
+#[case::simple_salesforce(json!("4000000000"), "orgsim-client", 200)]
+#[case::sf_cli(json!(4_000_000_000_000_i64), "orgsim-client", 200)]
+#[case::expired(json!(1_500_000_000), "orgsim-client", 400)]
+#[case::no_expiry(json!(null), "orgsim-client", 400)]
+#[case::another_app(json!(4_000_000_000_i64), "somebody", 400)]
+#[tokio::test]
+async fn an_assertion_is_taken_with_every_expiry_real_clients_send(
+    #[case] exp: Value,
+    #[case] issuer: &str,
+    #[case] status: u16,
+) {
+    let sim = Sim::start().await;
+    let claims = json!({ "iss": issuer, "sub": "ops@acme.example", "aud": "https://login.salesforce.com", "exp": exp });
+    let assertion =
+        format!("{}.{}.c2ln", base64url(b"{\"alg\":\"RS256\"}"), base64url(claims.to_string().as_bytes()));
+    let form =
+        format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
+    let reply = sim.raw("POST", "/services/oauth2/token", "", form.as_bytes()).await.unwrap();
+    assert_eq!(reply.status, status, "{}", reply.json());
+    assert_eq!(reply.json()["id"].is_string(), status == 200);
+}

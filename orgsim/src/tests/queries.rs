@@ -107,6 +107,11 @@ async fn aggregates_are_named_grouped_and_filtered() {
         (&record["expr0"], &record["filled"], &record["expr1"]),
         (&json!(5_000), &json!(4_500), &json!(52_489.5))
     );
+    let open = sim.query("SELECT COUNT(Id), COUNT(Email) FROM Lead WHERE Status = 'Open'").await.json();
+    assert_eq!((&open["records"][0]["expr0"], &open["records"][0]["expr1"]), (&json!(150), &json!(75)));
+    let none =
+        sim.query("SELECT COUNT(Id), SUM(AnnualRevenue) FROM Account WHERE Name = 'none'").await.json();
+    assert_eq!((&none["records"][0]["expr0"], &none["records"][0]["expr1"]), (&json!(0), &json!(null)));
     let groups = sim.query("SELECT Industry i, COUNT(Id) n FROM Account WHERE Active__c = true GROUP BY Industry HAVING COUNT(Id) > 833 ORDER BY Industry DESC").await.json();
     let rows: Vec<_> =
         groups["records"].as_array().unwrap().iter().map(|r| (r["i"].clone(), r["n"].clone())).collect();

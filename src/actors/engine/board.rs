@@ -2,6 +2,7 @@
 //!
 //! A stage whose thread is blocked answers no message, so the watchdog reads these atomics instead.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,9 +32,9 @@ impl SlotBoard {
         self.busy_since.store(stamp(now), Ordering::Release);
     }
 
-    pub(super) fn suspend(&self, clock: SharedClock) -> Suspended<'_> {
+    pub(super) fn suspend_owned(self: &Arc<Self>, clock: SharedClock) -> Suspended {
         self.suspended.fetch_add(1, Ordering::AcqRel);
-        Suspended { slot: self, clock }
+        Suspended { slot: Arc::clone(self), clock }
     }
 
     /// The lease in hand, if it has shown no progress for longer than `timeout`.
@@ -52,12 +53,18 @@ fn stamp(now: Duration) -> u64 {
 }
 
 /// While it lives, the slot's timeout does not run.
-pub(super) struct Suspended<'a> {
-    slot: &'a SlotBoard,
+pub struct Suspended {
+    slot: Arc<SlotBoard>,
     clock: SharedClock,
 }
 
-impl Drop for Suspended<'_> {
+impl std::fmt::Debug for Suspended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Suspended").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Suspended {
     fn drop(&mut self) {
         self.slot.progress(self.clock.elapsed());
         self.slot.suspended.fetch_sub(1, Ordering::AcqRel);
@@ -74,7 +81,7 @@ mod tests {
     #[test]
     fn a_slot_is_overdue_only_without_progress_and_never_while_it_waits() {
         let clock = ManualClock::new();
-        let slot = SlotBoard::default();
+        let slot = Arc::new(SlotBoard::default());
         let lease = LeaseId { place: 3, turn: 9 };
         assert_eq!(slot.overdue(SECOND * 9, SECOND), None, "idle");
         slot.begin(lease, Duration::ZERO);
@@ -82,7 +89,7 @@ mod tests {
         assert_eq!(slot.overdue(SECOND * 2, SECOND), Some(lease));
         slot.progress(SECOND * 2);
         assert_eq!(slot.overdue(SECOND * 2, SECOND), None, "progressed");
-        let suspended = slot.suspend(clock.clone());
+        let suspended = slot.suspend_owned(clock.clone());
         assert_eq!(slot.overdue(SECOND * 99, SECOND), None, "waits for a permit");
         clock.advance(SECOND * 99);
         drop(suspended);

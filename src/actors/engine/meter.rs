@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use prometheus::{Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntGauge};
+use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntGauge};
 
 /// How an item left a stage's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +83,7 @@ pub struct Meter {
     pub redeliveries: IntCounter,
     pub in_flight: IntGauge,
     pub incarnation: IntGauge,
-    pub state: Gauge,
+    pub dead_letters: IntCounter,
 }
 
 impl Meter {
@@ -114,7 +114,7 @@ impl Meter {
             redeliveries: counter(),
             in_flight: gauge(),
             incarnation: gauge(),
-            state: Gauge::new("detached_state", "detached").expect("a fixed, valid name"),
+            dead_letters: counter(),
         }
     }
 

@@ -331,6 +331,17 @@ impl Engine {
         self.core.arbiters.stop();
     }
 
+    /// Time since the supervisor last looked around.
+    pub fn supervisor_silence(&self) -> Duration {
+        let beat = Duration::from_millis(self.core.supervisor_heartbeat.load(Ordering::Acquire));
+        self.core.clock.elapsed().saturating_sub(beat)
+    }
+
+    /// [`Engine::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.core.closed.load(Ordering::Acquire)
+    }
+
     /// The engine's state.
     pub fn run_state(&self) -> RunState {
         self.core.run_state()

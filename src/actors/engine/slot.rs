@@ -311,6 +311,7 @@ impl<W: Work> SlotEnv<W> {
                 tracing::error!(actor = W::NAME, job = %header.job, item = %header.item, number, why, "item given up, kept as a dead letter");
                 if lease.dead() {
                     self.host.meter.count(Outcome::Dead);
+                    self.host.meter.dead_letters.inc();
                     job.died();
                 }
             }

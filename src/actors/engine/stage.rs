@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::board::SlotBoard;
+use super::board::{SlotBoard, Suspended};
 use crate::clock::SharedClock;
 use crate::messages::{Header, Item};
 
@@ -156,8 +156,13 @@ impl StageCx {
 
     /// Awaits something that is not this handler's fault, such as a permit: its timeout does not run meanwhile.
     pub async fn waiting<F: Future>(&self, wait: F) -> F::Output {
-        let _suspended = self.slot.suspend(self.clock.0.clone());
+        let _suspended = self.slot.suspend_owned(self.clock.0.clone());
         wait.await
+    }
+
+    /// A handle by which code that does not know this handler can stop its timeout while it waits.
+    pub fn suspender(&self) -> Suspender {
+        Suspender { slot: Arc::clone(&self.slot), clock: self.clock.clone() }
     }
 
     /// Runs I/O on the process's own threads, so that one stage's sockets never wait for another stage's work. Dropped
@@ -193,6 +198,20 @@ impl StageCx {
                 Err(_cancelled) => std::future::pending().await,
             },
         }
+    }
+}
+
+/// See [`StageCx::suspender`].
+#[derive(Debug, Clone)]
+pub struct Suspender {
+    slot: Arc<SlotBoard>,
+    clock: SharedClockCell,
+}
+
+impl Suspender {
+    /// The handler's timeout does not run while what is returned lives.
+    pub fn suspend(&self) -> Suspended {
+        self.slot.suspend_owned(self.clock.0.clone())
     }
 }
 

@@ -1,0 +1,274 @@
+//! The fetcher: reads the org, and has the cache keep what it read before anybody goes on with it.
+//!
+//! Promises: what the cache has acknowledged is not read again, also after a crash, a panic or a retry. An object that
+//! cannot be described leaves with its reason, and the others of its group go on. A family that cannot be read is noted
+//! with its reason. A fault that may pass is retried by the engine; a spent quota waits without spending attempts.
+//! It keeps nothing: a restart costs the calls in hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cache::Cache;
+use super::engine::{Output, ServiceRef, Stage, StageCx, StageError};
+use super::rate_limiter::{on_behalf, priority_of};
+use super::schema_job::{SchemaRuns, family_key, field_permissions_key};
+use crate::messages::{DescribedObject, FetchAsk, Lookup, Store};
+use crate::model::{Family, ObjectDescribe, ObjectName, OrgName};
+use crate::salesforce::families::{self, FamilyError, FamilyRows};
+use crate::salesforce::gate::GateError;
+use crate::salesforce::{OrgClient, OrgError};
+use crate::store::cache::{CacheKey, Found};
+
+/// The clients of all orgs, by name.
+pub type OrgClients = Arc<HashMap<OrgName, OrgClient>>;
+
+/// See the module's promises.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    clients: OrgClients,
+    cache: ServiceRef<Cache>,
+    runs: SchemaRuns,
+}
+
+impl Fetcher {
+    /// A fetcher for these orgs.
+    pub fn new(clients: OrgClients, cache: ServiceRef<Cache>, runs: SchemaRuns) -> Self {
+        Self { clients, cache, runs }
+    }
+
+    fn client(&self, org: &OrgName, cx: &StageCx) -> Result<OrgClient, StageError> {
+        let client =
+            self.clients.get(org).ok_or_else(|| StageError::fatal(format!("no org is named `{org}`")))?;
+        Ok(client.with_priority(priority_of(cx.header().lane)))
+    }
+
+    /// Runs calls on the process's own threads, on this handler's behalf.
+    async fn call<F>(&self, cx: &StageCx, work: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        cx.io(on_behalf(cx.suspender(), work)).await
+    }
+
+    async fn describes(
+        &self,
+        client: OrgClient,
+        objects: &[ObjectName],
+        cx: &StageCx,
+    ) -> Result<Output<DescribedObject>, StageError> {
+        let org = client.org().clone();
+        let keys: Vec<CacheKey> = objects.iter().map(|object| describe_key(&client, object)).collect();
+        let known = lookup(&self.cache, keys).await;
+        let mut described: HashMap<ObjectName, Result<ObjectDescribe, String>> = HashMap::new();
+        for (object, found) in objects.iter().zip(known) {
+            if let Some(Ok(describe)) = found.map(|bytes| serde_json::from_slice(&bytes)) {
+                described.insert(object.clone(), Ok(describe));
+            }
+        }
+        let missing: Vec<ObjectName> =
+            objects.iter().filter(|object| !described.contains_key(*object)).cloned().collect();
+        let mut passing: Option<OrgError> = None;
+        if !missing.is_empty() {
+            let asker = client.clone();
+            let (answers, entries) = self
+                .call(cx, async move {
+                    let answers = asker.describe_group(&missing).await;
+                    let entries = answers.iter().filter_map(|(object, answer)| {
+                        let bytes = serde_json::to_vec(answer.as_ref().ok()?).ok()?;
+                        Some((describe_key(&asker, object), bytes))
+                    });
+                    let entries: Vec<_> = entries.collect();
+                    (answers, entries)
+                })
+                .await;
+            keep(&self.cache, entries).await?;
+            for (object, answer) in answers {
+                match answer {
+                    Ok(describe) => drop(described.insert(object, Ok(describe))),
+                    Err(error) if may_pass(&error) => passing = Some(error),
+                    Err(error) => drop(described.insert(object, Err(chain(&error)))),
+                }
+            }
+        }
+        if let Some(error) = passing {
+            // What was read is in the cache: the next attempt asks for the rest only.
+            return Err(stage_error(&error));
+        }
+        let described = objects.iter().filter_map(|object| {
+            let outcome = described.remove(object)?;
+            Some(DescribedObject { org: org.clone(), object: object.clone(), outcome })
+        });
+        Ok(Output::Many(described.collect()))
+    }
+
+    async fn family(&self, client: OrgClient, family: Family, cx: &StageCx) -> Result<(), StageError> {
+        let key = family_key(&client, family);
+        let asker = client.clone();
+        let read = self.call(cx, async move { families::read_family(&asker, family, &[]).await }).await;
+        let rows = self.family_rows(read, cx)?;
+        if let Ok(rows) = &rows {
+            keep(&self.cache, vec![(key, rows_to_json(rows)?)]).await?;
+        }
+        self.runs.note_family(cx.header(), family, rows);
+        Ok(())
+    }
+
+    async fn field_permissions(
+        &self,
+        client: OrgClient,
+        objects: &[ObjectName],
+        cx: &StageCx,
+    ) -> Result<(), StageError> {
+        let key = field_permissions_key(&client, objects);
+        let (asker, group) = (client.clone(), objects.to_vec());
+        let read = self.call(cx, async move {
+            families::read_field_permissions(&asker, &group).await.map(FamilyRows::FieldPermissions)
+        });
+        let rows = self.family_rows(read.await, cx)?;
+        if let Ok(rows) = &rows {
+            keep(&self.cache, vec![(key, rows_to_json(rows)?)]).await?;
+        }
+        self.runs.note_family(cx.header(), Family::FieldPermissions, rows);
+        Ok(())
+    }
+
+    /// A fault that may pass is the item's; one that will not is the family's, and is reported with it.
+    fn family_rows(
+        &self,
+        read: Result<FamilyRows, FamilyError>,
+        cx: &StageCx,
+    ) -> Result<Result<FamilyRows, String>, StageError> {
+        const LAST_ATTEMPT: u32 = 3;
+        match read {
+            Ok(rows) => Ok(Ok(rows)),
+            Err(FamilyError { source, .. }) if may_pass(&source) => {
+                let gave_up = cx.header().attempt >= LAST_ATTEMPT && !matches!(source, OrgError::Gate(_));
+                if gave_up { Ok(Err(chain(&source))) } else { Err(stage_error(&source)) }
+            }
+            Err(FamilyError { source, .. }) => Ok(Err(chain(&source))),
+        }
+    }
+}
+
+impl Stage for Fetcher {
+    type In = FetchAsk;
+    type Out = DescribedObject;
+    const NAME: &'static str = "fetcher";
+
+    async fn run(&self, ask: Arc<FetchAsk>, cx: &StageCx) -> Result<Output<DescribedObject>, StageError> {
+        let client = self.client(ask.org(), cx)?;
+        match &*ask {
+            FetchAsk::Describes { objects, .. } => self.describes(client, objects, cx).await,
+            FetchAsk::Family { family, .. } => self.family(client, *family, cx).await.map(|()| Output::None),
+            FetchAsk::FieldPermissions { objects, .. } => {
+                self.field_permissions(client, objects, cx).await.map(|()| Output::None)
+            }
+        }
+    }
+}
+
+/// Where an object's describe is kept.
+pub fn describe_key(client: &OrgClient, object: &ObjectName) -> CacheKey {
+    CacheKey::new(client.org(), client.api_version(), "describe", object.as_str())
+}
+
+/// What the cache knows, in the order of the keys. A cache that fails knows nothing.
+pub async fn lookup(cache: &ServiceRef<Cache>, keys: Vec<CacheKey>) -> Vec<Option<Vec<u8>>> {
+    let asked = keys.len();
+    match cache.ask(Lookup(keys)).await {
+        Ok(Ok(found)) => found
+            .into_iter()
+            .map(|one| match one {
+                Found::Hit(bytes) => Some(bytes),
+                Found::Miss | Found::Expired => None,
+            })
+            .collect(),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the cache cannot be read, the org is asked instead");
+            vec![None; asked]
+        }
+        Err(_closed) => vec![None; asked],
+    }
+}
+
+/// Has the cache keep entries. A full disk holds the work up: going on would spend the calls for nothing.
+async fn keep(cache: &ServiceRef<Cache>, entries: Vec<(CacheKey, Vec<u8>)>) -> Result<(), StageError> {
+    use crate::store::cache::CacheError;
+    const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(2);
+    if entries.is_empty() {
+        return Ok(());
+    }
+    match cache.ask(Store(entries)).await {
+        Ok(Ok(())) | Err(_) => Ok(()),
+        Ok(Err(error @ CacheError::DiskFull)) => {
+            tracing::error!(%error, "work waits until there is room");
+            Err(StageError::Throttled { after: WHILE_DISK_IS_FULL, why: error.to_string() })
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "an answer could not be cached");
+            Ok(())
+        }
+    }
+}
+
+fn rows_to_json(rows: &FamilyRows) -> Result<Vec<u8>, StageError> {
+    let bytes = match rows {
+        FamilyRows::Flows(rows) => serde_json::to_vec(rows),
+        FamilyRows::Triggers(rows) => serde_json::to_vec(rows),
+        FamilyRows::ValidationRules(rows) => serde_json::to_vec(rows),
+        FamilyRows::WorkflowRules(rows) => serde_json::to_vec(rows),
+        FamilyRows::RecordTypes(rows) => serde_json::to_vec(rows),
+        FamilyRows::Layouts(rows) => serde_json::to_vec(rows),
+        FamilyRows::PermissionSets(rows) => serde_json::to_vec(rows),
+        FamilyRows::ObjectPermissions(rows) => serde_json::to_vec(rows),
+        FamilyRows::FieldPermissions(rows) => serde_json::to_vec(rows),
+        FamilyRows::RecordCounts(rows) => serde_json::to_vec(rows),
+    };
+    bytes.map_err(|error| StageError::fatal(format!("rows cannot be kept: {error}")))
+}
+
+/// Reads a family back from the cache; `None` when the entry is of another form.
+pub fn rows_from_json(family: Family, bytes: &[u8]) -> Option<FamilyRows> {
+    Some(match family {
+        Family::Flows => FamilyRows::Flows(serde_json::from_slice(bytes).ok()?),
+        Family::Triggers => FamilyRows::Triggers(serde_json::from_slice(bytes).ok()?),
+        Family::ValidationRules => FamilyRows::ValidationRules(serde_json::from_slice(bytes).ok()?),
+        Family::WorkflowRules => FamilyRows::WorkflowRules(serde_json::from_slice(bytes).ok()?),
+        Family::RecordTypes => FamilyRows::RecordTypes(serde_json::from_slice(bytes).ok()?),
+        Family::Layouts => FamilyRows::Layouts(serde_json::from_slice(bytes).ok()?),
+        Family::PermissionSets => FamilyRows::PermissionSets(serde_json::from_slice(bytes).ok()?),
+        Family::ObjectPermissions => FamilyRows::ObjectPermissions(serde_json::from_slice(bytes).ok()?),
+        Family::FieldPermissions => FamilyRows::FieldPermissions(serde_json::from_slice(bytes).ok()?),
+        Family::RecordCounts => FamilyRows::RecordCounts(serde_json::from_slice(bytes).ok()?),
+    })
+}
+
+fn may_pass(error: &OrgError) -> bool {
+    error.is_transient() || error.throttle_kind().is_some() || matches!(error, OrgError::Gate(_))
+}
+
+fn stage_error(error: &OrgError) -> StageError {
+    match error {
+        OrgError::Gate(GateError::QuotaSpent { retry_after, .. }) => {
+            StageError::Throttled { after: *retry_after, why: chain(error) }
+        }
+        OrgError::Gate(GateError::Stopped) => {
+            StageError::Throttled { after: Duration::from_secs(1), why: chain(error) }
+        }
+        _ => StageError::Retry { after: error.retry_after(), why: chain(error) },
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

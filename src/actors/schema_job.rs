@@ -1,0 +1,721 @@
+//! The schema job: plans the fewest calls, puts the org's families and objects on the line, and finishes the library.
+//!
+//! Promises: a job is in the journal before it starts and leaves it when its library stands (*durable*); started again
+//! after a crash it goes on where it was: what the store has written for it is skipped, what the cache has is not read
+//! again. Counts come from the store (*honest*). A family or an object that fails is reported and stops nothing else.
+//!
+//! The plan: one global describe; every family once (field permissions by groups of objects, side by side); describes by
+//! 25. Families come first, because every object's documents need them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::cache::Cache;
+use super::engine::{Closed, DeadLetter, Engine, Journal, JournalWrite, LocalInbox, ServiceRef, Table};
+use super::fetcher::{OrgClients, chain, describe_key, lookup, rows_from_json};
+use super::rate_limiter::LimiterBook;
+use crate::clock::SharedClock;
+use crate::config::SchemaConfig;
+use crate::library::FamilyIndex;
+use crate::library::project::Failures;
+use crate::limiter::{Priority, QuotaSeen};
+use crate::messages::{DescribeAsk, DescribedObject, FetchAsk, Header, ItemId, JobId, Lane};
+use crate::model::{Families, Family, FamilyFailure, ObjectName, OrgName};
+use crate::salesforce::families::{FamilyRows, field_permission_partitions};
+use crate::salesforce::{OrgClient, OrgError};
+use crate::store::cache::CacheKey;
+use crate::telemetry::Metrics;
+use crate::vectors::{Finished, LibraryStore, LibraryStoreError, WriteReport};
+
+/// Keys of one cache look-up: enough to make the round trip cheap, few enough to keep memory small.
+const KEYS_PER_LOOKUP: usize = 100;
+/// Phase of a run that has ended and is kept for its dead letters.
+pub const DONE: &str = "done";
+const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(2);
+
+/// What one run of the job knows while it runs. Everything in it can be read again from the cache.
+#[derive(Debug)]
+pub struct SchemaRun {
+    org: OrgName,
+    parts: Mutex<BTreeMap<(Family, ItemId), Result<FamilyRows, String>>>,
+    index: OnceLock<Arc<FamilyIndex>>,
+    objects: AtomicU64,
+    written: AtomicU64,
+    documents_written: AtomicU64,
+    documents_unchanged: AtomicU64,
+    phase: Mutex<&'static str>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Serialize)]
+pub struct SchemaProgress {
+    /// The job.
+    pub job: JobId,
+    /// The org.
+    pub org: OrgName,
+    /// What it is doing.
+    pub phase: &'static str,
+    /// Objects in all; 0 until they are known.
+    pub objects: u64,
+    /// Objects written by this process for this job.
+    pub written: u64,
+}
+
+/// The runs of this process, by job.
+#[derive(Debug, Clone, Default)]
+pub struct SchemaRuns(Arc<DashMap<JobId, Arc<SchemaRun>>>);
+
+impl SchemaRuns {
+    fn begin(&self, job: &JobId, org: &OrgName) -> Arc<SchemaRun> {
+        let run = Arc::new(SchemaRun {
+            org: org.clone(),
+            parts: Mutex::default(),
+            index: OnceLock::new(),
+            objects: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            documents_written: AtomicU64::new(0),
+            documents_unchanged: AtomicU64::new(0),
+            phase: Mutex::new("starting"),
+        });
+        self.0.insert(job.clone(), Arc::clone(&run));
+        run
+    }
+
+    fn get(&self, job: &JobId) -> Option<Arc<SchemaRun>> {
+        self.0.get(job).map(|run| Arc::clone(run.value()))
+    }
+
+    /// Notes what came of a family, or of one part of it. Noted twice, the later counts.
+    pub fn note_family(&self, header: &Header, family: Family, rows: Result<FamilyRows, String>) {
+        if let Some(run) = self.get(&header.job) {
+            if let Err(why) = &rows {
+                tracing::warn!(org = %run.org, %family, why, "a family could not be read");
+            }
+            let mut parts = run.parts.lock().unwrap_or_else(PoisonError::into_inner);
+            parts.insert((family, header.item.clone()), rows);
+        }
+    }
+
+    /// Notes what the store said it wrote.
+    pub fn note_written(&self, header: &Header, report: &WriteReport) {
+        if let Some(run) = self.get(&header.job) {
+            run.written.fetch_add(report.objects, Ordering::Relaxed);
+            run.documents_written.fetch_add(report.documents_written, Ordering::Relaxed);
+            run.documents_unchanged.fetch_add(report.documents_unchanged, Ordering::Relaxed);
+        }
+    }
+
+    /// The families of the run that an item belongs to.
+    pub fn family_index(&self, header: &Header) -> Option<Arc<FamilyIndex>> {
+        self.get(&header.job)?.index.get().cloned()
+    }
+
+    /// How far every run is, sorted by job.
+    pub fn progress(&self) -> Vec<SchemaProgress> {
+        let one = |job: &JobId, run: &SchemaRun| SchemaProgress {
+            job: job.clone(),
+            org: run.org.clone(),
+            phase: *run.phase.lock().unwrap_or_else(PoisonError::into_inner),
+            objects: run.objects.load(Ordering::Relaxed),
+            written: run.written.load(Ordering::Relaxed),
+        };
+        let mut rows: Vec<_> = self.0.iter().map(|entry| one(entry.key(), entry.value())).collect();
+        rows.sort_by(|a, b| a.job.cmp(&b.job));
+        rows
+    }
+}
+
+impl SchemaRun {
+    fn enter(&self, phase: &'static str) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        tracing::info!(org = %self.org, phase, "schema job");
+    }
+
+    /// Joins the parts to families; what was never noted was given up on the line.
+    fn seal_families(&self) -> Families {
+        let mut parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut joined: BTreeMap<Family, Result<FamilyRows, FamilyFailure>> = BTreeMap::new();
+        while let Some(((family, _), rows)) = parts.pop_first() {
+            let rows = rows.map_err(|reason| FamilyFailure { family, reason });
+            match joined.remove(&family) {
+                None => drop(joined.insert(family, rows)),
+                Some(known) => drop(joined.insert(family, join(known, rows))),
+            }
+        }
+        macro_rules! take {
+            ($family:ident) => {
+                match joined.remove(&Family::$family) {
+                    Some(Ok(FamilyRows::$family(rows))) => Ok(rows),
+                    Some(Err(failure)) => Err(failure),
+                    _ => Err(FamilyFailure {
+                        family: Family::$family,
+                        reason: "it was given up; see the dead letters".to_owned(),
+                    }),
+                }
+            };
+        }
+        Families {
+            flows: take!(Flows),
+            triggers: take!(Triggers),
+            validation_rules: take!(ValidationRules),
+            workflow_rules: take!(WorkflowRules),
+            record_types: take!(RecordTypes),
+            layouts: take!(Layouts),
+            permission_sets: take!(PermissionSets),
+            object_permissions: take!(ObjectPermissions),
+            field_permissions: take!(FieldPermissions),
+            record_counts: take!(RecordCounts),
+        }
+    }
+}
+
+type Part = Result<FamilyRows, FamilyFailure>;
+
+/// Only field permissions come in parts; one failed part fails the family, for "no row" would mean "no access".
+fn join(known: Part, more: Part) -> Part {
+    match (known?, more?) {
+        (FamilyRows::FieldPermissions(mut known), FamilyRows::FieldPermissions(more)) => {
+            known.extend(more);
+            Ok(FamilyRows::FieldPermissions(known))
+        }
+        (_, more) => Ok(more),
+    }
+}
+
+/// Where a family is kept.
+pub fn family_key(client: &OrgClient, family: Family) -> CacheKey {
+    CacheKey::new(client.org(), client.api_version(), "family", family.as_str())
+}
+
+/// Where the field permissions of a group of objects are kept: another group is another key.
+pub fn field_permissions_key(client: &OrgClient, objects: &[ObjectName]) -> CacheKey {
+    let mut hash = Sha256::new();
+    for object in objects {
+        hash.update(object.as_str());
+        hash.update(b"\n");
+    }
+    let name = format!("{}-{:.16}", Family::FieldPermissions, hex(&hash.finalize()));
+    CacheKey::new(client.org(), client.api_version(), "family", &name)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the journal keeps of an accepted job.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub job: JobId,
+    /// Its kind; `schema` for now.
+    pub kind: String,
+    /// The org.
+    pub org: OrgName,
+    /// Who waits for it.
+    pub lane: Lane,
+}
+
+/// What a finished job did. Counts of documents and objects come from the store, calls from the limiter's own count.
+#[derive(Debug, Clone, Serialize)]
+pub struct SchemaReport {
+    /// The job.
+    pub job: JobId,
+    /// The org.
+    pub org: OrgName,
+    /// Objects the org listed and the config takes.
+    pub objects_listed: usize,
+    /// Objects written for this job, as the store says.
+    pub objects_written: usize,
+    /// Objects that failed, with their errors.
+    pub objects_failed: BTreeMap<String, String>,
+    /// Families that could not be read.
+    pub families_failed: Vec<FamilyFailure>,
+    /// Documents that were new or had changed.
+    pub documents_written: u64,
+    /// Documents that stood already.
+    pub documents_unchanged: u64,
+    /// Documents of vanished objects that went.
+    pub documents_removed: u64,
+    /// Documents of the org in the store now.
+    pub documents: u64,
+    /// Vectors of the org in the store now.
+    pub vectors: u64,
+    /// Calls made for this job, the login included.
+    pub calls: u64,
+    /// The org's own count of the day's calls, when it told.
+    pub org_usage: Option<(u64, u64)>,
+    /// Where the files for people are.
+    pub folder: PathBuf,
+}
+
+/// Why a job did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaJobError {
+    /// No such org in the config.
+    #[error("no org is named `{0}`")]
+    UnknownOrg(OrgName),
+    /// The org could not be asked what it holds.
+    #[error("ask `{org}` for its objects")]
+    Org {
+        /// The org.
+        org: OrgName,
+        /// Why.
+        source: OrgError,
+    },
+    /// The store or the files.
+    #[error("write the library")]
+    Library(#[from] LibraryStoreError),
+    /// The journal.
+    #[error("note the job in the journal")]
+    Journal(#[from] super::engine::JournalError),
+    /// The engine is leaving; the journal has the job, and the next start goes on with it.
+    #[error("the daemon is leaving; the job goes on at the next start")]
+    Interrupted,
+}
+
+impl From<Closed> for SchemaJobError {
+    fn from(_closed: Closed) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl SchemaJobError {
+    /// The org refused the login, which no retry mends.
+    pub fn is_refused_login(&self) -> bool {
+        matches!(self, Self::Org { source, .. } if source.is_refused_login())
+    }
+
+    /// Trying again later may help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Org { source, .. } => !source.is_refused_login() && source.is_transient(),
+            Self::Library(error) => error.is_disk_full(),
+            Self::Journal(error) => matches!(error, super::engine::JournalError::DiskFull),
+            Self::UnknownOrg(_) | Self::Interrupted => false,
+        }
+    }
+}
+
+/// Everything the job needs of the plant.
+#[derive(Clone)]
+pub struct SchemaJobs {
+    /// The engine.
+    pub engine: Engine,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Clients by org.
+    pub clients: OrgClients,
+    /// The cache.
+    pub cache: ServiceRef<Cache>,
+    /// The runs of this process.
+    pub runs: SchemaRuns,
+    /// The library's store.
+    pub library: LibraryStore,
+    /// The limiters' book, for counting calls.
+    pub book: Arc<LimiterBook>,
+    /// Mailbox of the batcher.
+    pub batcher: Arc<LocalInbox<DescribeAsk>>,
+    /// Mailbox of the fetcher.
+    pub fetcher: Arc<LocalInbox<FetchAsk>>,
+    /// Mailbox of the composer.
+    pub composer: Arc<LocalInbox<DescribedObject>>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Time.
+    pub clock: SharedClock,
+    /// What to take.
+    pub schema: SchemaConfig,
+    /// Parent of the orgs' output folders.
+    pub output_dir: PathBuf,
+}
+
+impl std::fmt::Debug for SchemaJobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SchemaJobs").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl SchemaJobs {
+    /// Accepts a job: when this returns it is in the journal. A job of this org that is there already is taken up again.
+    ///
+    /// # Errors
+    /// When the org is unknown or the journal cannot be written.
+    pub async fn accept(&self, org: &OrgName, lane: Lane) -> Result<JobRecord, SchemaJobError> {
+        if !self.clients.contains_key(org) {
+            return Err(SchemaJobError::UnknownOrg(org.clone()));
+        }
+        if let Some(unfinished) = self.unfinished().into_iter().find(|record| record.org == *org) {
+            return Ok(unfinished);
+        }
+        let stamp = self.clock.wall().strftime("%Y%m%dT%H%M%S%3f").to_string();
+        let job = JobId::new(&format!("schema-{org}-{stamp}"));
+        let record = JobRecord { job: job.clone(), kind: "schema".to_owned(), org: org.clone(), lane };
+        let value = serde_json::to_vec(&record)
+            .map_err(|error| super::engine::JournalError::Failed(error.to_string()))?;
+        let key = job.as_str().to_owned();
+        self.journal.commit(vec![JournalWrite::Put { table: Table::Jobs, key, value }]).await?;
+        Ok(record)
+    }
+
+    /// Schema jobs that were accepted and not finished.
+    pub fn unfinished(&self) -> Vec<JobRecord> {
+        let rows = self.journal.rows(Table::Jobs);
+        let records =
+            rows.iter().filter_map(|(key, value)| match serde_json::from_slice::<JobRecord>(value) {
+                Ok(record) => Some(record),
+                Err(error) => {
+                    tracing::warn!(key, %error, "a job in the journal cannot be read");
+                    None
+                }
+            });
+        records.filter(|record| record.kind == "schema").collect()
+    }
+
+    /// Drops an accepted job that will not be finished.
+    ///
+    /// # Errors
+    /// Those of the journal and the store.
+    pub async fn give_up(&self, record: &JobRecord) -> Result<(), SchemaJobError> {
+        self.forget(&record.job).await
+    }
+
+    async fn forget(&self, job: &JobId) -> Result<(), SchemaJobError> {
+        let key = job.as_str().to_owned();
+        self.journal.commit(vec![JournalWrite::Delete { table: Table::Jobs, key }]).await?;
+        // After the journal: a crash in between leaves notes of a job that nobody resumes, not a job without its notes.
+        self.library.forget_job(job.as_str()).await?;
+        Ok(())
+    }
+
+    /// Runs an accepted job to its end.
+    ///
+    /// # Errors
+    /// See [`SchemaJobError`]; after any of them the job is still in the journal.
+    pub async fn run(&self, record: &JobRecord) -> Result<SchemaReport, SchemaJobError> {
+        let JobRecord { job, org, lane, .. } = record;
+        let client = self.clients.get(org).ok_or_else(|| SchemaJobError::UnknownOrg(org.clone()))?;
+        let priority = super::rate_limiter::priority_of(*lane);
+        let run = self.runs.begin(job, org);
+        let outcome = self.run_phases(record, &client.with_priority(priority), &run, priority).await;
+        *run.phase.lock().unwrap_or_else(PoisonError::into_inner) = DONE;
+        let gave_up_items = outcome.as_ref().is_ok_and(|report| !report.objects_failed.is_empty());
+        if !gave_up_items {
+            // Kept otherwise: a dead letter that is tried again needs the run's families.
+            self.runs.0.remove(job);
+            self.engine.forget_job(job);
+        }
+        outcome
+    }
+
+    async fn run_phases(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        run: &Arc<SchemaRun>,
+        priority: Priority,
+    ) -> Result<SchemaReport, SchemaJobError> {
+        let JobRecord { job, org, .. } = record;
+        let calls_before = self.calls(org);
+        tracing::debug!(org = %org, priority = priority.as_str(), "schema job starts");
+        let objects = self.prepare(record, client, run).await?;
+        let entry = self.engine.job(job);
+        let (families_failed, unjoined) = run.index.get().map_or_else(Default::default, |index| {
+            let unjoined: Vec<_> = index.unjoined().iter().map(|(family, rows)| (*family, *rows)).collect();
+            (index.failures(), unjoined)
+        });
+
+        run.enter("describing objects");
+        let done = self.library.written(job.as_str()).await?;
+        let given_up = objects_of(&self.letters_of(job));
+        let waiting = objects
+            .iter()
+            .filter(|object| !done.contains(*object) && !given_up.contains_key(object.as_str()));
+        run.written.store(done.len() as u64, Ordering::Relaxed);
+        self.put_objects(record, client, &waiting.cloned().collect::<Vec<_>>()).await?;
+        self.dry(&entry).await?;
+
+        run.enter("writing the library");
+        let objects_failed = objects_of(&self.letters_of(job));
+        let written = self.library.written(job.as_str()).await?;
+        let failures = Failures {
+            objects: objects_failed
+                .iter()
+                .filter_map(|(object, why)| Some((object.parse().ok()?, why.clone())))
+                .collect(),
+            families: families_failed.clone(),
+            unjoined,
+        };
+        let keep: HashSet<ObjectName> = objects.iter().cloned().collect();
+        let finished = self.finish(org, Some(keep), failures).await?;
+        self.forget(job).await?;
+        let failed = objects_failed.len() as u64;
+        self.metrics.schema_objects_total.with_label_values(&["failed"]).inc_by(failed);
+        self.metrics
+            .schema_last_success_timestamp_seconds
+            .set(self.clock.wall().as_millisecond() as f64 / 1000.0);
+        Ok(SchemaReport {
+            job: job.clone(),
+            org: org.clone(),
+            objects_listed: objects.len(),
+            objects_written: written.len(),
+            objects_failed,
+            families_failed,
+            documents_written: run.documents_written.load(Ordering::Relaxed),
+            documents_unchanged: run.documents_unchanged.load(Ordering::Relaxed),
+            documents_removed: finished.documents_removed,
+            documents: finished.stored.documents,
+            vectors: finished.stored.vectors,
+            calls: self.calls(org) - calls_before,
+            org_usage: self.usage(org).map(|quota| (quota.used, quota.limit)),
+            folder: self.folder(org),
+        })
+    }
+
+    /// Lists the objects and reads the families: what every object's documents need.
+    async fn prepare(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        run: &Arc<SchemaRun>,
+    ) -> Result<Vec<ObjectName>, SchemaJobError> {
+        let org = &record.org;
+        run.enter("listing objects");
+        let listed = client.global_describe().await;
+        let listed = listed.map_err(|source| SchemaJobError::Org { org: org.clone(), source })?;
+        let mut objects: Vec<ObjectName> = listed
+            .into_iter()
+            .map(|object| object.name)
+            .filter(|name| self.schema.takes(name.as_str()))
+            .collect();
+        objects.sort_unstable();
+        objects.dedup();
+        run.objects.store(objects.len() as u64, Ordering::Relaxed);
+        run.enter("reading families");
+        self.put_families(record, client, run, &objects).await?;
+        self.dry(&self.engine.job(&record.job)).await?;
+        // Set once: a run has one driver.
+        let _ = run.index.set(Arc::new(FamilyIndex::new(run.seal_families())));
+        Ok(objects)
+    }
+
+    /// Admits dead letters of the schema job again and brings the files for people up to date. The families of a run that
+    /// has ended are read once more, from the cache as far as it has them.
+    ///
+    /// # Errors
+    /// A sentence for the person who asked.
+    pub async fn retry_letters(&self, numbers: &[u64]) -> Result<(), String> {
+        let all = self.engine.dead_letters();
+        let mut jobs: BTreeMap<JobId, OrgName> = BTreeMap::new();
+        for number in numbers {
+            let letter = all.iter().find(|letter| letter.number == *number);
+            let letter = letter.ok_or_else(|| format!("there is no dead letter {number}"))?;
+            let job = &letter.header.job;
+            if let Some(org) = org_of(&letter.item) {
+                jobs.insert(job.clone(), org);
+            }
+        }
+        for (job, org) in &jobs {
+            if self.runs.get(job).is_none() {
+                let client =
+                    self.clients.get(org).ok_or_else(|| format!("no org is named `{org}` any more"))?;
+                let run = self.runs.begin(job, org);
+                let record = JobRecord {
+                    job: job.clone(),
+                    kind: "schema".to_owned(),
+                    org: org.clone(),
+                    lane: Lane::Normal,
+                };
+                self.prepare(&record, client, &run).await.map_err(|error| chain(&error))?;
+            }
+        }
+        for number in numbers {
+            self.engine.retry_dead_letter(*number).await?;
+        }
+        for job in jobs.keys() {
+            self.refresh_after_retry(job).await.map_err(|error| chain(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the line is dry of this job; leaves when the engine does.
+    async fn dry(&self, entry: &super::engine::JobEntry) -> Result<(), SchemaJobError> {
+        let mut exit = self.engine.watch_exit();
+        tokio::select! {
+            () = entry.ran_dry() => Ok(()),
+            _ = exit.wait_for(Option::is_some) => Err(SchemaJobError::Interrupted),
+        }
+    }
+
+    async fn put_families(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        run: &SchemaRun,
+        objects: &[ObjectName],
+    ) -> Result<(), SchemaJobError> {
+        let whole = Family::ALL.into_iter().filter(|family| *family != Family::FieldPermissions);
+        let org = client.org();
+        let mut asks: Vec<(ItemId, Family, CacheKey, FetchAsk)> = whole
+            .map(|family| {
+                let ask = FetchAsk::Family { org: org.clone(), family };
+                (ItemId::new(&format!("family:{family}")), family, family_key(client, family), ask)
+            })
+            .collect();
+        for (part, objects) in field_permission_partitions(objects).into_iter().enumerate() {
+            let family = Family::FieldPermissions;
+            let key = field_permissions_key(client, &objects);
+            let ask = FetchAsk::FieldPermissions { org: org.clone(), objects, part };
+            // Padded, so that the parts are joined in their order.
+            asks.push((ItemId::new(&format!("family:{family}:{part:05}")), family, key, ask));
+        }
+        let keys = asks.iter().map(|(_, _, key, _)| key.clone()).collect();
+        let known = lookup(&self.cache, keys).await;
+        let entry = self.engine.job(&record.job);
+        for ((item, family, _, ask), known) in asks.into_iter().zip(known) {
+            if let Some(rows) = known.and_then(|bytes| rows_from_json(family, &bytes)) {
+                run.parts.lock().unwrap_or_else(PoisonError::into_inner).insert((family, item), Ok(rows));
+                continue;
+            }
+            self.engine.admit(&*self.fetcher, &entry, item, record.lane, ask).await?;
+        }
+        Ok(())
+    }
+
+    /// Misses first, so that groups of 25 fill up; then what the cache has.
+    async fn put_objects(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        objects: &[ObjectName],
+    ) -> Result<(), SchemaJobError> {
+        let entry = self.engine.job(&record.job);
+        let org = client.org();
+        let mut cached: Vec<ObjectName> = Vec::new();
+        for group in objects.chunks(KEYS_PER_LOOKUP) {
+            let keys = group.iter().map(|object| describe_key(client, object)).collect();
+            for (object, known) in group.iter().zip(lookup(&self.cache, keys).await) {
+                if known.is_some() {
+                    cached.push(object.clone());
+                } else {
+                    let ask = DescribeAsk { org: org.clone(), object: object.clone() };
+                    let item = ItemId::new(object.as_str());
+                    self.engine.admit(&*self.batcher, &entry, item, record.lane, ask).await?;
+                }
+            }
+        }
+        for group in cached.chunks(KEYS_PER_LOOKUP) {
+            let keys = group.iter().map(|object| describe_key(client, object)).collect();
+            for (object, known) in group.iter().zip(lookup(&self.cache, keys).await) {
+                let item = ItemId::new(object.as_str());
+                match known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+                    Some(describe) => {
+                        let described = DescribedObject {
+                            org: org.clone(),
+                            object: object.clone(),
+                            outcome: Ok(describe),
+                        };
+                        self.engine.admit(&*self.composer, &entry, item, record.lane, described).await?;
+                    }
+                    // Gone since the first look.
+                    None => {
+                        let ask = DescribeAsk { org: org.clone(), object: object.clone() };
+                        self.engine.admit(&*self.batcher, &entry, item, record.lane, ask).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes the library; a full disk is waited out, and said.
+    async fn finish(
+        &self,
+        org: &OrgName,
+        keep: Option<HashSet<ObjectName>>,
+        failures: Failures,
+    ) -> Result<Finished, SchemaJobError> {
+        loop {
+            match self.library.finish(org.clone(), keep.clone(), self.folder(org), failures.clone()).await {
+                Err(error) if error.is_disk_full() => {
+                    tracing::error!(org = %org, error = chain(&error), "the job waits until there is room");
+                    if self.engine.run_state().draining {
+                        return Err(SchemaJobError::Interrupted);
+                    }
+                    self.clock.sleep(WHILE_DISK_IS_FULL).await;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+
+    /// Brings the files for people up to date after dead letters were tried again, and forgets the run when none is left.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn refresh_after_retry(&self, job: &JobId) -> Result<(), SchemaJobError> {
+        let Some(run) = self.runs.get(job) else { return Ok(()) };
+        let entry = self.engine.job(job);
+        self.dry(&entry).await?;
+        let failed = objects_of(&self.letters_of(job));
+        let families = run.index.get().map(|index| index.failures()).unwrap_or_default();
+        let objects = failed.iter().filter_map(|(object, why)| Some((object.parse().ok()?, why.clone())));
+        let failures = Failures { objects: objects.collect(), families, unjoined: Vec::new() };
+        self.finish(&run.org, None, failures).await?;
+        self.library.forget_job(job.as_str()).await?;
+        if failed.is_empty() {
+            self.runs.0.remove(job);
+            self.engine.forget_job(job);
+        }
+        Ok(())
+    }
+
+    /// Where an org's files for people are.
+    pub fn folder(&self, org: &OrgName) -> PathBuf {
+        self.output_dir.join(org.as_str())
+    }
+
+    fn letters_of(&self, job: &JobId) -> Vec<DeadLetter> {
+        self.engine.dead_letters().into_iter().filter(|letter| letter.header.job == *job).collect()
+    }
+
+    fn calls(&self, org: &OrgName) -> u64 {
+        self.book.snapshot().get(org).map_or(0, |snapshot| snapshot.granted)
+    }
+
+    fn usage(&self, org: &OrgName) -> Option<QuotaSeen> {
+        self.book.snapshot().get(org).and_then(|snapshot| snapshot.quota)
+    }
+}
+
+/// The org that an item is about.
+fn org_of(item: &serde_json::Value) -> Option<OrgName> {
+    let places = ["/org", "/describes/org", "/family/org", "/field_permissions/org", "/objects/0/org"];
+    places.iter().find_map(|place| item.pointer(place)?.as_str()?.parse().ok())
+}
+
+/// The objects that dead letters are about, with the letters' errors; items of families are none.
+fn objects_of(letters: &[DeadLetter]) -> BTreeMap<String, String> {
+    let mut objects = BTreeMap::new();
+    for letter in letters {
+        let item = &letter.item;
+        let one = item.get("object").and_then(|name| name.as_str());
+        let group = item
+            .pointer("/describes/objects")
+            .or_else(|| item.get("objects"))
+            .and_then(|list| list.as_array());
+        let named = group.into_iter().flatten().filter_map(|member| {
+            member.as_str().or_else(|| member.get("object").and_then(|name| name.as_str()))
+        });
+        for object in one.into_iter().chain(named) {
+            objects.insert(object.to_owned(), letter.error.clone());
+        }
+    }
+    objects
+}

@@ -1,0 +1,155 @@
+//! Commands that build a plant of their own, do one thing and leave.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::daemon::{in_system, obey_signals};
+use super::progress::Progress;
+use super::{FAILED, STATE_FOLDER, show, tell_problems};
+use crate::actors::engine::Drained;
+use crate::actors::fetcher::chain;
+use crate::config::{Config, LogFormat, process_environment};
+use crate::control::{self, Command, Reply};
+use crate::desk;
+use crate::model::OrgName;
+use crate::plant::{Outside, Plant, PlantError};
+use crate::store::state_folder::library_path;
+use crate::telemetry::{Metrics, logging};
+use crate::vectors::{Search, SearchFilter};
+
+const QUESTIONS: [&str; 3] = [
+    "which field says why a deal was lost",
+    "where do we keep a customer's billing address",
+    "who may edit invoices",
+];
+
+/// Exit code for a plant that could not be built.
+pub fn plant_failure(error: &PlantError) -> u8 {
+    eprintln!("penstock: {}", chain(error));
+    if matches!(error, PlantError::StateFolder(_)) { STATE_FOLDER } else { FAILED }
+}
+
+/// Builds a plant and has it perform one command; used when no daemon holds the state folder.
+pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
+    with_plant(config, false, async move |plant| desk::perform(plant, command).await)
+}
+
+/// As [`command`], with progress.
+pub fn schema(config: &Config, command: Command, json: bool) -> Result<Reply, u8> {
+    with_plant(config, !json, async move |plant| desk::perform(plant, command).await)
+}
+
+fn with_plant<R>(config: &Config, progress: bool, work: impl AsyncFnOnce(&Arc<Plant>) -> R) -> Result<R, u8> {
+    let metrics = Metrics::new();
+    // One-shot commands speak through their output; the log keeps to what a person must know.
+    let filter = if config.log.filter.as_str() == "info" { "warn" } else { config.log.filter.as_str() };
+    let log = logging::init(LogFormat::Auto, filter, &metrics);
+    if let Err(error) = &log {
+        eprintln!("penstock: {}", chain(error));
+        return Err(FAILED);
+    }
+    in_system(async {
+        let plant = match Plant::build(config, Outside::real(), metrics).await {
+            Ok(plant) => Arc::new(plant),
+            Err(error) => return Err(plant_failure(&error)),
+        };
+        let signals = obey_signals(&plant);
+        let of_socket = Arc::clone(&plant);
+        let socket = control::listen(&plant.state().control_socket(), move |command| {
+            let plant = Arc::clone(&of_socket);
+            async move { desk::perform(&plant, command).await }
+        });
+        let shown = progress.then(|| Progress::follow(&plant));
+        let mut exit = plant.engine.watch_exit();
+        let outcome = tokio::select! {
+            outcome = work(&plant) => Ok(outcome),
+            code = exit.wait_for(Option::is_some) => Err(code.ok().and_then(|code| *code).unwrap_or(FAILED)),
+            drained = signals => Err(if drained == Drained::Dry { 0 } else { desk::LEFT_OVER }),
+        };
+        drop(shown);
+        if let Ok(socket) = socket {
+            socket.abort();
+            drop(std::fs::remove_file(plant.state().control_socket()));
+        }
+        plant.engine.close();
+        outcome
+    })
+}
+
+/// Reads the simulated org and asks it questions.
+pub fn demo(sfdx: Vec<PathBuf>, latency_ms: Option<u64>, json: bool) -> u8 {
+    let mut config = match Config::load(None, process_environment()) {
+        Ok(config) => config,
+        Err(problems) => return tell_problems(&problems),
+    };
+    let imported = !sfdx.is_empty();
+    if let Some(org) = config.org.first_mut().filter(|_| imported) {
+        // A name of its own: what the plain demo has cached and written stays as it is.
+        match "sfdx".parse() {
+            Ok(name) => org.name = name,
+            Err(_) => return FAILED,
+        }
+    }
+    config.simulator.sfdx = sfdx;
+    config.simulator.latency_ms = latency_ms.unwrap_or(config.simulator.latency_ms);
+    let Some(org) = config.org.first().map(|org| org.name.clone()) else { return FAILED };
+    let of_job = org.clone();
+    let outcome = with_plant(&config, !json, async move |plant| {
+        if imported {
+            // The project may have changed since the last time; the simulated org is asked again for nothing.
+            let prefix = format!("{of_job}/");
+            if let failed @ Reply::Failed { .. } = desk::perform(plant, Command::CacheClear { prefix }).await
+            {
+                return failed;
+            }
+        }
+        desk::perform(plant, Command::Schema { org: Some(of_job) }).await
+    });
+    let report = match outcome {
+        Ok(Reply::Done(done)) => done.pointer("/reports/0").cloned().unwrap_or_default(),
+        Ok(Reply::Failed { message, exit_code }) => {
+            eprintln!("penstock: {message}");
+            return exit_code;
+        }
+        Err(code) => return code,
+    };
+    ask_the_library(&config, org, &report, json)
+}
+
+fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) -> u8 {
+    let search = match Search::open_read_only(&library_path(&config.state_dir)) {
+        Ok(search) => search,
+        Err(error) => return super::tell(&error),
+    };
+    let model = crate::ai::StaticEmbedder::new();
+    let filter = SearchFilter { limit: 3, ..SearchFilter::of(org) };
+    let mut answers = Vec::new();
+    for question in QUESTIONS {
+        match search.search(&model, question, &filter) {
+            Ok(hits) => answers.push((question, hits)),
+            Err(error) => return super::tell(&error),
+        }
+    }
+    if json {
+        let answers: Vec<Value> = answers
+            .iter()
+            .map(|(question, hits)| serde_json::json!({ "question": question, "hits": hits }))
+            .collect();
+        println!("{:#}", serde_json::json!({ "report": report, "answers": answers }));
+        return 0;
+    }
+    print!("{}", show::report_text(report));
+    for (question, hits) in &answers {
+        println!("\n? {question}");
+        print!("{}", show::hits_text(hits));
+    }
+    let place = if filter_is_demo(&filter) { "" } else { " --org sfdx" };
+    println!("\nAsk your own: penstock search \"...\"{place}");
+    0
+}
+
+fn filter_is_demo(filter: &SearchFilter) -> bool {
+    filter.org.as_str() != "sfdx"
+}

@@ -1,0 +1,67 @@
+//! Progress of a running job on stderr: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::plant::Plant;
+
+const ON_TERMINAL: Duration = Duration::from_millis(100);
+const ELSEWHERE: Duration = Duration::from_secs(2);
+
+/// Follows the plant's runs until dropped.
+#[derive(Debug)]
+pub struct Progress {
+    task: tokio::task::JoinHandle<()>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Starts following.
+    pub fn follow(plant: &Arc<Plant>) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("{msg:<24} {wide_bar} {pos}/{len} {elapsed}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        let (plant, drawn) = (Arc::clone(plant), bar.clone());
+        let task = tokio::spawn(async move {
+            let mut said = String::new();
+            loop {
+                let paused = plant.engine.run_state().paused;
+                if let Some(run) = plant.schema.runs.progress().into_iter().next_back() {
+                    let phase = if paused { "paused" } else { run.phase };
+                    match &drawn {
+                        Some(bar) => {
+                            bar.set_length(run.objects);
+                            bar.set_position(run.written);
+                            bar.set_message(format!("{}: {phase}", run.org));
+                        }
+                        None => {
+                            let line =
+                                format!("{}: {phase}, {} of {} objects", run.org, run.written, run.objects);
+                            if line != said {
+                                eprintln!("{line}");
+                                said = line;
+                            }
+                        }
+                    }
+                }
+                plant.outside.clock.sleep(if drawn.is_some() { ON_TERMINAL } else { ELSEWHERE }).await;
+            }
+        });
+        Self { task, bar }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.task.abort();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What a person sees of an answer; with `json`, the answer itself.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::vectors::ObjectHit;
+
+fn print_json(value: &Value) {
+    println!("{value:#}");
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// The reports of a schema job.
+pub fn schema(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    for report in list(done, "reports") {
+        print!("{}", report_text(report));
+    }
+}
+
+/// One report as a few lines.
+pub fn report_text(report: &Value) -> String {
+    let mut out = String::new();
+    let failed = report.get("objects_failed").and_then(Value::as_object);
+    let failed_count = failed.map_or(0, serde_json::Map::len);
+    let _ = writeln!(
+        out,
+        "{}: {} of {} objects in the library, {failed_count} failed",
+        text(report, "org"),
+        number(report, "objects_written"),
+        number(report, "objects_listed"),
+    );
+    let _ = writeln!(
+        out,
+        "  documents  {} ({} new or changed, {} unchanged, {} removed), {} vectors",
+        number(report, "documents"),
+        number(report, "documents_written"),
+        number(report, "documents_unchanged"),
+        number(report, "documents_removed"),
+        number(report, "vectors"),
+    );
+    let usage = report.get("org_usage").and_then(Value::as_array).map_or_else(String::new, |usage| {
+        let at = |place: usize| usage.get(place).and_then(Value::as_u64).unwrap_or(0);
+        format!(", the org counts {} of {} today", at(0), at(1))
+    });
+    let _ = writeln!(out, "  API calls  {}{usage}", number(report, "calls"));
+    let _ = writeln!(out, "  files      {}", text(report, "folder"));
+    for family in list(report, "families_failed") {
+        let _ = writeln!(out, "  not read   {}: {}", text(family, "family"), text(family, "reason"));
+    }
+    for (object, why) in failed.into_iter().flatten().take(20) {
+        let _ = writeln!(out, "  failed     {object}: {}", why.as_str().unwrap_or("-"));
+    }
+    if failed_count > 20 {
+        let _ = writeln!(out, "  ... and {} more; see `penstock dead list`", failed_count - 20);
+    }
+    out
+}
+
+/// The answer to a question.
+pub fn hits(question: &str, hits: &[ObjectHit], json: bool) {
+    if json {
+        let value = serde_json::json!({ "question": question, "hits": hits });
+        return print_json(&value);
+    }
+    print!("{}", hits_text(hits));
+}
+
+/// Hits as lines: the object, then its best document.
+pub fn hits_text(hits: &[ObjectHit]) -> String {
+    let mut out = String::new();
+    if hits.is_empty() {
+        out.push_str("nothing found\n");
+    }
+    for (place, hit) in hits.iter().enumerate() {
+        let _ = writeln!(out, "{:2}. {} ({})  {:.3}", place + 1, hit.object, hit.label, hit.score);
+        if let Some(best) = hit.documents.first() {
+            let snippet: String = best.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
+            let snippet: String = snippet.chars().take(150).collect();
+            let _ = writeln!(out, "      {snippet}");
+        }
+    }
+    out
+}
+
+/// `penstock status`.
+pub fn status(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    let state = done.get("state").cloned().unwrap_or_default();
+    let is = |key: &str| state.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let word = match (is("paused"), is("draining"), is("degraded")) {
+        (true, ..) => "paused",
+        (_, true, _) => "draining",
+        (_, _, true) => "degraded",
+        _ => "running",
+    };
+    println!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid"));
+    println!("{:<14} {:>11} {:>15} {:>9}  restarts", "actor", "incarnation", "mailbox", "in hand");
+    for actor in list(done, "actors") {
+        let mailbox = actor.get("mailbox");
+        let capacity = actor.pointer("/capacity/0").and_then(Value::as_u64);
+        let fill = match (mailbox, capacity) {
+            (Some(depth), Some(capacity)) => format!("{} / {capacity}", number(depth, "items")),
+            _ => "-".to_owned(),
+        };
+        let in_hand = mailbox.map_or_else(|| "-".to_owned(), |depth| number(depth, "in_hand").to_string());
+        let restarts = actor.get("restarts").and_then(Value::as_object);
+        let restarts: Vec<String> =
+            restarts.into_iter().flatten().map(|(why, n)| format!("{n} {why}")).collect();
+        let restarts = if restarts.is_empty() { "0".to_owned() } else { restarts.join(", ") };
+        println!(
+            "{:<14} {:>11} {fill:>15} {in_hand:>9}  {restarts}",
+            text(actor, "actor"),
+            number(actor, "incarnation")
+        );
+    }
+    for job in list(done, "jobs") {
+        let (written, objects) = (number(job, "written"), number(job, "objects"));
+        println!("job {}: {}, {written} of {objects} objects", text(job, "job"), text(job, "phase"));
+    }
+    for org in list(done, "orgs") {
+        let limiter = org.get("limiter").cloned().unwrap_or_default();
+        let quota = limiter.get("quota").filter(|quota| !quota.is_null()).map_or_else(
+            || "quota not seen yet".to_owned(),
+            |quota| format!("{} of {} calls used today", number(quota, "used"), number(quota, "limit")),
+        );
+        println!(
+            "org {}: {quota}, {} of {} calls in flight",
+            text(org, "org"),
+            number(&limiter, "in_flight"),
+            number(&limiter, "concurrency_limit")
+        );
+    }
+    println!("dead letters: {}", number(done, "dead_letters"));
+}
+
+/// `penstock dead list`.
+pub fn dead_letters(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    let mut none = true;
+    for letter in list(done, "dead_letters") {
+        none = false;
+        let header = letter.get("header").cloned().unwrap_or_default();
+        println!(
+            "{:>4}  {}  {}  {}  after {} attempt(s)",
+            number(letter, "number"),
+            text(letter, "at"),
+            text(letter, "actor"),
+            text(&header, "item"),
+            number(letter, "attempts")
+        );
+        println!("      {}", text(letter, "error"));
+    }
+    if none {
+        println!("no dead letters");
+    }
+}
+
+/// `penstock cache stats`.
+pub fn cache_stats(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    println!(
+        "{} entries, {} bytes packed, {} bytes on disk",
+        number(done, "entries"),
+        number(done, "entry_bytes"),
+        number(done, "disk_bytes")
+    );
+}
+
+/// `penstock cache keys`.
+pub fn keys(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    for key in list(done, "keys").filter_map(Value::as_str) {
+        println!("{key}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Effects on their way to the sync-writer.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::envelope::Item;
+use crate::model::{EmbeddedDocument, ObjectName, OrgName};
+
+/// One object's documents with their vectors.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct EmbeddedObject {
+    /// The org.
+    pub org: OrgName,
+    /// The object.
+    pub object: ObjectName,
+    /// Its documents, sorted by id; those the store holds already have no vector.
+    pub documents: Vec<EmbeddedDocument>,
+}
+
+/// Objects to be written in one transaction.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct WriteBatch {
+    /// The objects.
+    pub objects: Vec<EmbeddedObject>,
+}
+
+impl fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WriteBatch({} objects)", self.objects.len())
+    }
+}
+
+impl Item for WriteBatch {
+    fn bytes(&self) -> u32 {
+        const EACH: usize = 400;
+        let one = |embedded: &EmbeddedDocument| {
+            let document = &embedded.document;
+            EACH + document.text.len() + embedded.vector.as_ref().map_or(0, |vector| vector.len() * 4)
+        };
+        let documents = self.objects.iter().flat_map(|object| &object.documents);
+        u32::try_from(documents.map(one).sum::<usize>()).unwrap_or(u32::MAX)
+    }
+}

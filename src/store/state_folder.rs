@@ -1,0 +1,106 @@
+//! The state folder: one daemon at a time, and damaged parts put aside.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::clock::SharedClock;
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateFolderError {
+    /// It cannot be made or written.
+    #[error("use the state folder `{}`", path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process works with it.
+    #[error("the state folder `{}` is in use by another penstock", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+/// A state folder that this process holds; dropped, it is free again.
+#[derive(Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl StateFolder {
+    /// Makes the folder if need be and locks it.
+    ///
+    /// # Errors
+    /// See [`StateFolderError`].
+    pub fn lock(path: &Path) -> Result<Self, StateFolderError> {
+        let io = |source| StateFolderError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(io)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(io)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err((_, nix::Error::EWOULDBLOCK)) => Err(StateFolderError::Locked { path: path.to_owned() }),
+            Err((_, error)) => Err(io(error.into())),
+        }
+    }
+
+    /// The journal's folder.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// The cache's folder.
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
+    /// The library's database.
+    pub fn library(&self) -> PathBuf {
+        library_path(&self.path)
+    }
+
+    /// The socket that a daemon listens on.
+    pub fn control_socket(&self) -> PathBuf {
+        control_socket_path(&self.path)
+    }
+}
+
+/// The library's database below a state folder.
+pub fn library_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("library.sqlite")
+}
+
+/// The control socket below a state folder.
+pub fn control_socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}
+
+/// Moves an SQLite file aside with what belongs to it. Returns where it is now.
+///
+/// # Errors
+/// Those of the renames.
+pub fn quarantine_database(path: &Path, clock: &SharedClock) -> io::Result<PathBuf> {
+    let stamp = clock.wall().strftime("%Y%m%dT%H%M%S%3f").to_string();
+    let aside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".quarantine-{stamp}{suffix}"));
+        PathBuf::from(name)
+    };
+    for suffix in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        let beside = PathBuf::from(beside);
+        if beside.exists() {
+            fs::rename(&beside, aside(suffix))?;
+        }
+    }
+    fs::rename(path, aside(""))?;
+    Ok(aside(""))
+}
