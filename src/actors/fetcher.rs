@@ -60,7 +60,8 @@ impl Fetcher {
     ) -> Result<Output<DescribedObject>, StageError> {
         let org = client.org().clone();
         let keys: Vec<CacheKey> = objects.iter().map(|object| describe_key(&client, object)).collect();
-        let known = lookup(&self.cache, keys).await;
+        // Waiting for the cache is not this handler's fault: the cache has a supervisor of its own.
+        let known = cx.waiting(lookup(&self.cache, keys)).await;
         let mut described: HashMap<ObjectName, Result<ObjectDescribe, String>> = HashMap::new();
         for (object, found) in objects.iter().zip(known) {
             if let Some(Ok(describe)) = found.map(|bytes| serde_json::from_slice(&bytes)) {
@@ -83,7 +84,7 @@ impl Fetcher {
                     (answers, entries)
                 })
                 .await;
-            keep(&self.cache, entries).await?;
+            cx.waiting(keep(&self.cache, entries)).await?;
             for (object, answer) in answers {
                 match answer {
                     Ok(describe) => drop(described.insert(object, Ok(describe))),
@@ -109,7 +110,7 @@ impl Fetcher {
         let read = self.call(cx, async move { families::read_family(&asker, family, &[]).await }).await;
         let rows = self.family_rows(read, cx)?;
         if let Ok(rows) = &rows {
-            keep(&self.cache, vec![(key, rows_to_json(rows)?)]).await?;
+            cx.waiting(keep(&self.cache, vec![(key, rows_to_json(rows)?)])).await?;
         }
         self.runs.note_family(cx.header(), family, rows);
         Ok(())
@@ -128,7 +129,7 @@ impl Fetcher {
         });
         let rows = self.family_rows(read.await, cx)?;
         if let Ok(rows) = &rows {
-            keep(&self.cache, vec![(key, rows_to_json(rows)?)]).await?;
+            cx.waiting(keep(&self.cache, vec![(key, rows_to_json(rows)?)])).await?;
         }
         self.runs.note_family(cx.header(), Family::FieldPermissions, rows);
         Ok(())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{SharedDisk, is_full};
-use super::journal::quarantine;
+use super::journal::{is_locked, quarantine};
 use super::writer::{Asked, StoreThread};
 use crate::clock::SharedClock;
 use crate::model::{ApiVersion, OrgName};
@@ -124,6 +124,9 @@ impl CacheStore {
         let mut quarantined = None;
         let db = match open_db(folder, options.memory_bytes) {
             Ok(db) => db,
+            Err(why) if is_locked(&why) => {
+                return Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, why));
+            }
             Err(why) => {
                 quarantined = Some((quarantine(folder, &clock)?, why));
                 open_db(folder, options.memory_bytes).map_err(std::io::Error::other)?

@@ -74,6 +74,7 @@ impl SledJournal {
         let mut quarantined = None;
         let (db, rows, next) = match open_and_scan(folder, memory_bytes) {
             Ok(opened) => opened,
+            Err(why) if is_locked(&why) => return Err(io::Error::new(io::ErrorKind::WouldBlock, why)),
             Err(why) => {
                 let aside = quarantine(folder, clock)?;
                 quarantined = Some((aside, why));
@@ -112,6 +113,11 @@ impl Journal for SledJournal {
             .map(|((_, key), value)| (key.clone(), value.clone()))
             .collect()
     }
+}
+
+/// Somebody else has the folder open, which is no damage. sled tells it only in words.
+pub(super) fn is_locked(why: &str) -> bool {
+    why.contains("could not acquire lock")
 }
 
 /// Moves a folder aside so that nothing in it is lost. Returns where it is now.
