@@ -6,7 +6,8 @@
 # The simulated org is a process of its own. The schema job runs once undisturbed. Then it runs in another state folder
 # and is killed with -9 at random moments, spread over the length of the undisturbed run, and started again on the same
 # folder until it finishes; a finished run is compared, and the next round starts from an empty folder, until all kills
-# are spent. So early, middle and late moments are all hit. What must hold:
+# are spent. So early, middle and late moments are all hit; the early ones more often, for there the org is read. What
+# must hold:
 #
 #   a  each finished documents.jsonl, sorted, is byte for byte that of the undisturbed run, and so are the pages
 #   b  no describe whose result the cache held after a kill is asked of the org again in that round
@@ -77,7 +78,8 @@ while [ "$killed" -lt "$kills" ]; do
     child=$!
     children=("${children[0]}" "$child")
     if [ "$killed" -lt "$kills" ]; then
-      moment=$(((RANDOM * 32768 + RANDOM) % length_ms))
+      # Every second one falls into the first fifth, where the org is read.
+      moment=$(((RANDOM * 32768 + RANDOM) % (killed % 2 == 0 ? length_ms / 5 : length_ms)))
       pause_ms "$moment"
       kill -9 "$child" 2> /dev/null || true
     fi
