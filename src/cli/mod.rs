@@ -187,7 +187,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: CliCommand) -> u8 {
     match command {
         CliCommand::Demo { sfdx, latency_ms, output } => one_shot::demo(sfdx, latency_ms, output.json),
-        CliCommand::Run(config) => with_config(&config, |config, path| daemon::run(config, path)),
+        CliCommand::Run(config) => with_config(&config, daemon::run),
         CliCommand::Schema { config, org, output } => with_config(&config, |config, _| {
             let command = Command::Schema { org };
             ask_or_do(
@@ -260,7 +260,7 @@ fn tell_problems(problems: &Problems) -> u8 {
 
 fn command_over(config: &ConfigArg, command: Command, show: impl FnOnce(&serde_json::Value)) -> u8 {
     with_config(config, |config, _| {
-        ask_or_do(&config, command, |config, command| one_shot::command(config, command), show)
+        ask_or_do(&config, command, one_shot::command, show)
     })
 }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::{Semaphore, oneshot};
 
 /// The thread is gone, so the store is closed.
@@ -58,8 +58,7 @@ impl<Q: Send + 'static, A: Send + 'static> StoreThread<Q, A> {
         most: usize,
         mut serve: impl FnMut(Vec<Asked<Q, A>>) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (requests, waiting): (Sender<Asked<Q, A>>, Receiver<Asked<Q, A>>) =
-            crossbeam_channel::bounded(capacity);
+        let (requests, waiting) = crossbeam_channel::bounded::<Asked<Q, A>>(capacity);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             while let Ok(first) = waiting.recv() {
                 let mut batch = vec![first];

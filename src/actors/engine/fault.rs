@@ -1,7 +1,5 @@
 //! Faults on demand, so that tests can break each actor and see what the engine makes of it.
 
-use std::future::Future;
-
 /// What happens to the next piece of work of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -35,15 +33,13 @@ impl FaultPoint for NoFaults {
 ///
 /// # Panics
 /// For [`Fault::Panic`], which is its purpose.
-pub fn suffer(fault: Fault) -> impl Future<Output = ()> {
-    async move {
-        match fault {
-            Fault::None => {}
-            Fault::Panic => panic!("a fault was asked for"),
-            Fault::Hang => std::future::pending().await,
-            Fault::Block => loop {
-                std::thread::park();
-            },
-        }
+pub async fn suffer(fault: Fault) {
+    match fault {
+        Fault::None => {}
+        Fault::Panic => panic!("a fault was asked for"),
+        Fault::Hang => std::future::pending().await,
+        Fault::Block => loop {
+            std::thread::park();
+        },
     }
 }

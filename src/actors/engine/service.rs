@@ -31,7 +31,7 @@ pub trait Service: Actor<Context = Context<Self>> + Handler<Ping> {
 
 /// How to reach a service, whichever incarnation lives.
 pub struct ServiceRef<A: Actor> {
-    current: watch::Receiver<Option<(u64, Addr<A>)>>,
+    current: watch::Receiver<Live<A>>,
 }
 
 impl<A: Actor> Clone for ServiceRef<A> {
@@ -86,12 +86,15 @@ impl<A: Actor<Context = Context<A>>> ServiceRef<A> {
     }
 }
 
+/// The number and address of a live incarnation.
+type Live<A> = Option<(u64, Addr<A>)>;
+
 pub(super) struct ServiceHost<A: Service> {
     meter: Meter,
     factory: Arc<dyn Fn() -> A + Send + Sync>,
     incarnation: AtomicU64,
     ended: AtomicU64,
-    current: Mutex<watch::Sender<Option<(u64, Addr<A>)>>>,
+    current: Mutex<watch::Sender<Live<A>>>,
     unanswered: AtomicU64,
 }
 
@@ -115,7 +118,7 @@ impl<A: Service> ServiceHost<A> {
         (Arc::new(host), ServiceRef { current })
     }
 
-    fn publish(&self, live: Option<(u64, Addr<A>)>) {
+    fn publish(&self, live: Live<A>) {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).send_replace(live);
     }
 
