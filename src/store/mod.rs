@@ -4,6 +4,7 @@ pub mod atomic_file;
 pub mod cache;
 pub mod disk;
 pub mod journal;
+pub mod journal_contract;
 pub mod library_folder;
 pub mod state_folder;
 pub mod writer;
