@@ -259,9 +259,7 @@ fn tell_problems(problems: &Problems) -> u8 {
 }
 
 fn command_over(config: &ConfigArg, command: Command, show: impl FnOnce(&serde_json::Value)) -> u8 {
-    with_config(config, |config, _| {
-        ask_or_do(&config, command, one_shot::command, show)
-    })
+    with_config(config, |config, _| ask_or_do(&config, command, one_shot::command, show))
 }
 
 /// Asks the daemon that holds the state folder; without one, does it here.
