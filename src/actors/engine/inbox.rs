@@ -9,14 +9,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::mailbox::{
     Closed, Depth, Lease, LeaseAsk, LeaseHome, LeaseId, Mailbox, Nack, Outlet, TryLease, TryPut,
 };
+use super::sleepers::{Sleepers, Ticket};
 use crate::clock::{BoxFuture, SharedClock};
 use crate::messages::{Envelope, Item, Lane};
 
@@ -61,7 +64,7 @@ impl<T> Ord for Delayed<T> {
 }
 
 struct Waiting<T> {
-    envelope: Envelope<T>,
+    envelope: Arc<Envelope<T>>,
     entered: oneshot::Sender<()>,
 }
 
@@ -92,6 +95,9 @@ struct State<T> {
     free_places: Vec<u32>,
     in_hand_count: usize,
     next_order: u64,
+    sleepers: Sleepers,
+    /// Incarnations below this one lost their thread: they get nothing any more.
+    first_live: u64,
     frozen: bool,
     closed: bool,
     peak_lane_items: usize,
@@ -102,7 +108,6 @@ struct State<T> {
 pub struct LocalInbox<T> {
     me: Weak<Self>,
     state: Mutex<State<T>>,
-    arrived: Notify,
     capacity: Capacity,
     clock: SharedClock,
 }
@@ -127,12 +132,13 @@ impl<T: Item> LocalInbox<T> {
                 free_places: Vec::new(),
                 in_hand_count: 0,
                 next_order: 0,
+                sleepers: Sleepers::default(),
+                first_live: 0,
                 frozen: false,
                 closed: false,
                 peak_lane_items: 0,
                 peak_lane_bytes: 0,
             }),
-            arrived: Notify::new(),
             capacity: Capacity { items: capacity.items.max(1), bytes: capacity.bytes.max(1) },
             clock,
         })
@@ -157,7 +163,7 @@ impl<T: Item> LocalInbox<T> {
         lane.items < self.capacity.items && lane.bytes + self.cost(bytes) <= self.capacity.bytes
     }
 
-    fn enter(&self, state: &mut State<T>, envelope: Envelope<T>) {
+    fn enter(&self, state: &mut State<T>, envelope: Arc<Envelope<T>>, now: Duration) {
         let order = state.next_order;
         state.next_order += 1;
         let cost = self.cost(envelope.header.bytes);
@@ -169,28 +175,29 @@ impl<T: Item> LocalInbox<T> {
             "a lane is over its bound"
         );
         let (items, bytes) = (lane.items, lane.bytes);
-        lane.queue.push_back(Queued { order, arrived: self.clock.elapsed(), envelope: Arc::new(envelope) });
+        lane.queue.push_back(Queued { order, arrived: now, envelope });
         state.peak_lane_items = state.peak_lane_items.max(items);
         state.peak_lane_bytes = state.peak_lane_bytes.max(bytes);
     }
 
-    /// Gives a credit back and lets in whoever waited for it. Returns how many entered.
-    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> usize {
+    /// Gives a credit back and lets in whoever waited for it. Returns what is to be told to whom after the lock.
+    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> Entered {
         let cost = self.cost(bytes);
         let place = lane.index();
         state.lanes[place].items -= 1;
         state.lanes[place].bytes -= cost;
-        let mut entered = 0;
+        let mut entered = Entered { putters: Vec::new(), waker: None };
         while let Some(first) = state.lanes[place].waiting.front() {
             if !self.fits(&state.lanes[place], first.envelope.header.bytes) {
                 break;
             }
             if let Some(waiting) = state.lanes[place].waiting.pop_front() {
-                self.enter(state, waiting.envelope);
-                // The putter may have gone: its item is in all the same, as if the put had returned.
-                let _ = waiting.entered.send(());
-                entered += 1;
+                self.enter(state, waiting.envelope, self.clock.elapsed());
+                entered.putters.push(waiting.entered);
             }
+        }
+        if !entered.putters.is_empty() {
+            entered.waker = state.sleepers.send_one();
         }
         entered
     }
@@ -201,17 +208,7 @@ impl<T: Item> LocalInbox<T> {
         queue.insert(at, queued);
     }
 
-    fn wake(&self, items: usize) {
-        for _ in 0..items {
-            self.arrived.notify_one();
-        }
-    }
-
-    fn promote_due(&self, state: &mut State<T>) {
-        if state.delayed.is_empty() {
-            return;
-        }
-        let now = self.clock.elapsed();
+    fn promote_due(state: &mut State<T>, now: Duration) {
         while state.delayed.peek().is_some_and(|Reverse(first)| first.due <= now) {
             if let Some(Reverse(due)) = state.delayed.pop() {
                 Self::requeue(state, due.queued);
@@ -241,11 +238,11 @@ impl<T: Item> LocalInbox<T> {
         best
     }
 
-    fn take(&self, state: &mut State<T>, incarnation: u64, ask: LeaseAsk) -> TryLease<T> {
-        if state.frozen || state.closed {
+    fn take(&self, state: &mut State<T>, incarnation: u64, ask: LeaseAsk, now: Duration) -> TryLease<T> {
+        if state.frozen || state.closed || incarnation < state.first_live {
             return TryLease::Empty;
         }
-        self.promote_due(state);
+        Self::promote_due(state, now);
         let Some(place) = Self::pick_lane(state) else { return TryLease::Empty };
         let fits = state.lanes[place].queue.front().is_some_and(|first| {
             let header = &first.envelope.header;
@@ -273,8 +270,8 @@ impl<T: Item> LocalInbox<T> {
         hand.held = Some(held);
         let id = LeaseId { place, turn: hand.turn };
         state.in_hand_count += 1;
-        let waited = self.clock.elapsed().saturating_sub(queued.arrived);
-        TryLease::Leased(Lease { envelope: queued.envelope, id, waited, home: Some(me) })
+        let waited = now.saturating_sub(queued.arrived);
+        TryLease::Leased(Lease { envelope: queued.envelope, id, leased_at: now, waited, home: Some(me) })
     }
 
     fn let_go(state: &mut State<T>, id: LeaseId) -> Option<Held<T>> {
@@ -310,44 +307,195 @@ impl<T: Item> LocalInbox<T> {
     }
 }
 
-impl<T: Item> Outlet<T> for LocalInbox<T> {
-    fn try_put(&self, envelope: Envelope<T>) -> TryPut<T> {
+/// Whom to tell that a credit came back, once the lock is open again.
+struct Entered {
+    putters: Vec<oneshot::Sender<()>>,
+    waker: Option<Waker>,
+}
+
+impl Entered {
+    fn tell(self) {
+        for putter in self.putters {
+            // The putter may have gone: its item is in all the same, as if the put had returned.
+            let _ = putter.send(());
+        }
+        wake(self.waker);
+    }
+}
+
+fn wake(waker: impl IntoIterator<Item = Waker>) {
+    waker.into_iter().for_each(Waker::wake);
+}
+
+impl<T> State<T> {
+    /// Somebody may have something to do: lease an item, or watch for the next one that is due.
+    fn has_work(&self) -> bool {
+        self.has_queued() || self.next_due().is_some()
+    }
+
+    fn has_queued(&self) -> bool {
+        !self.frozen && !self.closed && self.lanes.iter().any(|lane| !lane.queue.is_empty())
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        self.delayed.peek().filter(|_| !self.frozen && !self.closed).map(|Reverse(first)| first.due)
+    }
+
+    fn send_for_work(&mut self) -> Option<Waker> {
+        if self.has_work() { self.sleepers.send_one() } else { None }
+    }
+}
+
+/// One that waits for an item. However it ends, it leaves no item behind that nobody looks at.
+struct Sleep<'a, T: Item> {
+    inbox: &'a LocalInbox<T>,
+    ticket: Option<Ticket>,
+    alarm: Option<(Duration, BoxFuture<'static, ()>)>,
+}
+
+impl<'a, T: Item> Sleep<'a, T> {
+    fn new(inbox: &'a LocalInbox<T>) -> Self {
+        Self { inbox, ticket: None, alarm: None }
+    }
+
+    fn rise(&mut self, state: &mut State<T>) {
+        if let Some(ticket) = self.ticket.take() {
+            state.sleepers.rise(ticket);
+        }
+    }
+
+    /// Looks for an item; with none, sleeps until one comes or is due.
+    fn poll_lease(&mut self, incarnation: u64, context: &mut Context<'_>) -> Poll<Result<Lease<T>, Closed>> {
+        loop {
+            let now = self.inbox.clock.elapsed();
+            let due = {
+                let mut state = self.inbox.lock();
+                self.rise(&mut state);
+                if let TryLease::Leased(lease) = self.inbox.take(&mut state, incarnation, LeaseAsk::ANY, now) {
+                    let next = state.send_for_work();
+                    drop(state);
+                    wake(next);
+                    return Poll::Ready(Ok(lease));
+                }
+                if state.closed {
+                    return Poll::Ready(Err(Closed));
+                }
+                self.ticket = Some(state.sleepers.sleep(context.waker()));
+                state.next_due()
+            };
+            if self.poll_alarm(due, context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Rings when the next delayed item is due; with none, never.
+    fn poll_alarm(&mut self, due: Option<Duration>, context: &mut Context<'_>) -> Poll<()> {
+        if self.alarm.as_ref().map(|(at, _)| *at) != due {
+            self.alarm = due.map(|due| (due, self.inbox.clock.sleep_until(due)));
+        }
+        let Some((_, alarm)) = &mut self.alarm else { return Poll::Pending };
+        let rung = alarm.as_mut().poll(context);
+        if rung.is_ready() {
+            self.alarm = None;
+        }
+        rung
+    }
+
+    /// Sleeps until an item may be had.
+    fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let due = {
+            let mut state = self.inbox.lock();
+            self.rise(&mut state);
+            if state.has_queued() || state.closed {
+                return Poll::Ready(());
+            }
+            self.ticket = Some(state.sleepers.sleep(context.waker()));
+            state.next_due()
+        };
+        self.poll_alarm(due, context)
+    }
+}
+
+impl<T: Item> Drop for Sleep<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let mut state = self.inbox.lock();
+            state.sleepers.rise(ticket);
+            let next = state.send_for_work();
+            drop(state);
+            wake(next);
+        }
+    }
+}
+
+/// What became of a put under the lock.
+enum Put<T> {
+    Entered,
+    Full(Arc<Envelope<T>>),
+    Closed(Arc<Envelope<T>>),
+}
+
+impl<T: Item> LocalInbox<T> {
+    fn put_now(&self, envelope: Arc<Envelope<T>>, now: Duration) -> Put<T> {
         let mut state = self.lock();
         if state.closed {
-            return TryPut::Closed(envelope);
+            return Put::Closed(envelope);
         }
         let lane = &state.lanes[envelope.header.lane.index()];
         if !lane.waiting.is_empty() || !self.fits(lane, envelope.header.bytes) {
-            return TryPut::Full(envelope);
+            return Put::Full(envelope);
         }
-        self.enter(&mut state, envelope);
+        self.enter(&mut state, envelope, now);
+        let waker = if state.frozen { None } else { state.sleepers.send_one() };
         drop(state);
-        self.arrived.notify_one();
-        TryPut::Taken
+        wake(waker);
+        Put::Entered
+    }
+}
+
+/// An envelope that no lease has seen yet is ours alone.
+fn sole<T>(envelope: Arc<Envelope<T>>, then: impl FnOnce(Envelope<T>) -> TryPut<T>) -> TryPut<T> {
+    // A shared one could only be in the mailbox already, which is to say taken.
+    Arc::into_inner(envelope).map_or(TryPut::Taken, then)
+}
+
+impl<T: Item> Outlet<T> for LocalInbox<T> {
+    fn try_put(&self, envelope: Envelope<T>) -> TryPut<T> {
+        self.try_put_at(envelope, self.clock.elapsed())
+    }
+
+    fn try_put_at(&self, envelope: Envelope<T>, now: Duration) -> TryPut<T> {
+        match self.put_now(Arc::new(envelope), now) {
+            Put::Entered => TryPut::Taken,
+            Put::Full(envelope) => sole(envelope, TryPut::Full),
+            Put::Closed(envelope) => sole(envelope, TryPut::Closed),
+        }
     }
 
     fn put(&self, envelope: Envelope<T>) -> BoxFuture<'_, Result<(), Closed>> {
-        let envelope = match self.try_put(envelope) {
-            TryPut::Taken => return Box::pin(std::future::ready(Ok(()))),
-            TryPut::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
-            TryPut::Full(envelope) => envelope,
+        let envelope = match self.put_now(Arc::new(envelope), self.clock.elapsed()) {
+            Put::Entered => return Box::pin(std::future::ready(Ok(()))),
+            Put::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
+            Put::Full(envelope) => envelope,
         };
         Box::pin(async move {
-            let lane = envelope.header.lane;
             let (entered, wait) = oneshot::channel();
             {
+                let now = self.clock.elapsed();
                 let mut state = self.lock();
                 if state.closed {
                     return Err(Closed);
                 }
-                let place = lane.index();
+                let place = envelope.header.lane.index();
                 // A credit may have come back since the try.
                 if state.lanes[place].waiting.is_empty()
                     && self.fits(&state.lanes[place], envelope.header.bytes)
                 {
-                    self.enter(&mut state, envelope);
+                    self.enter(&mut state, envelope, now);
+                    let waker = state.send_for_work();
                     drop(state);
-                    self.arrived.notify_one();
+                    wake(waker);
                     return Ok(());
                 }
                 state.lanes[place].waiting.push_back(Waiting { envelope, entered });
@@ -359,43 +507,24 @@ impl<T: Item> Outlet<T> for LocalInbox<T> {
 
 impl<T: Item> Mailbox<T> for LocalInbox<T> {
     fn try_lease(&self, incarnation: u64, ask: LeaseAsk) -> TryLease<T> {
-        let taken = self.take(&mut self.lock(), incarnation, ask);
-        if matches!(taken, TryLease::Unfit) {
-            // Whoever asked was woken for this item and leaves it: somebody else must look.
-            self.arrived.notify_one();
-        }
+        let now = ask.now.unwrap_or_else(|| self.clock.elapsed());
+        let mut state = self.lock();
+        let taken = self.take(&mut state, incarnation, ask, now);
+        // Whoever asked may have been the one on the way: what it leaves, somebody else must see.
+        let next = if matches!(taken, TryLease::Empty) { None } else { state.send_for_work() };
+        drop(state);
+        wake(next);
         taken
     }
 
     fn arrival(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.arrived.notified())
+        let mut sleep = Sleep::new(self);
+        Box::pin(async move { poll_fn(|context| sleep.poll_arrival(context)).await })
     }
 
     fn lease(&self, incarnation: u64) -> BoxFuture<'_, Result<Lease<T>, Closed>> {
-        Box::pin(async move {
-            loop {
-                let arrived = self.arrived.notified();
-                tokio::pin!(arrived);
-                arrived.as_mut().enable();
-                let due = {
-                    let mut state = self.lock();
-                    if let TryLease::Leased(lease) = self.take(&mut state, incarnation, LeaseAsk::ANY) {
-                        return Ok(lease);
-                    }
-                    if state.closed {
-                        return Err(Closed);
-                    }
-                    state.delayed.peek().filter(|_| !state.frozen).map(|Reverse(first)| first.due)
-                };
-                match due {
-                    None => arrived.await,
-                    Some(due) => tokio::select! {
-                        () = arrived => {}
-                        () = self.clock.sleep_until(due) => {}
-                    },
-                }
-            }
-        })
+        let mut sleep = Sleep::new(self);
+        Box::pin(async move { poll_fn(|context| sleep.poll_lease(incarnation, context)).await })
     }
 
     fn freeze(&self) {
@@ -403,25 +532,26 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
     }
 
     fn thaw(&self) {
-        let items = {
+        // Everybody looks again, also for the next due time of delayed items.
+        let wakers = {
             let mut state = self.lock();
             state.frozen = false;
-            state.lanes.iter().map(|lane| lane.queue.len()).sum::<usize>()
+            state.sleepers.send_all()
         };
-        // Whoever waits looks again, also for the next due time of delayed items.
-        self.arrived.notify_waiters();
-        self.wake(items.min(1));
+        wake(wakers);
     }
 
     fn close(&self) {
-        let waiting: Vec<Waiting<T>> = {
+        let (waiting, wakers) = {
             let mut state = self.lock();
             state.closed = true;
-            state.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
+            let waiting: Vec<Waiting<T>> =
+                state.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect();
+            (waiting, state.sleepers.send_all())
         };
         // Dropping the senders tells the putters.
         drop(waiting);
-        self.arrived.notify_waiters();
+        wake(wakers);
     }
 
     fn depth(&self) -> Depth {
@@ -453,12 +583,16 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
                 self.give_back(&mut state, held, Nack { after: Duration::ZERO, charge: true, alone: false });
             }
         }
+        let wakers = if only.is_none() {
+            // Slots that sleep on a lost thread would swallow wakes meant for the next incarnation; and should the thread
+            // come back, it may lease no more: nobody watches it.
+            state.first_live = state.first_live.max(incarnation + 1);
+            state.sleepers.send_all()
+        } else {
+            state.send_for_work().into_iter().collect()
+        };
         drop(state);
-        if only.is_none() {
-            // Slots that wait on a lost thread would swallow wakes meant for the next incarnation.
-            self.arrived.notify_waiters();
-        }
-        self.wake(ids.len());
+        wake(wakers);
         ids.len()
     }
 }
@@ -470,7 +604,7 @@ impl<T: Item> LeaseHome<T> for LocalInbox<T> {
         let (lane, bytes) = (held.envelope.header.lane, held.envelope.header.bytes);
         let entered = self.release(&mut state, lane, bytes);
         drop(state);
-        self.wake(entered);
+        entered.tell();
         true
     }
 
@@ -478,9 +612,10 @@ impl<T: Item> LeaseHome<T> for LocalInbox<T> {
         let mut state = self.lock();
         let Some(held) = Self::let_go(&mut state, id) else { return false };
         self.give_back(&mut state, held, nack);
+        // Also after a delay: somebody must watch for the new due time.
+        let waker = state.send_for_work();
         drop(state);
-        // Also after a delay: whoever waits must look at the new due time.
-        self.arrived.notify_one();
+        wake(waker);
         true
     }
 

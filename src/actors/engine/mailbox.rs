@@ -34,6 +34,12 @@ pub trait Outlet<T>: Send + Sync + 'static {
     /// Puts without waiting.
     fn try_put(&self, envelope: Envelope<T>) -> TryPut<T>;
 
+    /// Puts without waiting; `now` is the present by the engine's clock, which the caller has just read.
+    fn try_put_at(&self, envelope: Envelope<T>, now: Duration) -> TryPut<T> {
+        let _read_again = now;
+        self.try_put(envelope)
+    }
+
     /// Puts, waiting for a credit of the item's lane. Once polled, the item enters whether or not the future lives on,
     /// so a sender that dies while it waits loses nothing.
     ///
@@ -97,11 +103,13 @@ pub struct LeaseAsk {
     pub bytes_max: u64,
     /// Serial of the job whose batch it would join: items of other jobs, and items that must run alone, do not fit.
     pub joining: Option<u64>,
+    /// The present, if whoever asks has just read the clock.
+    pub now: Option<Duration>,
 }
 
 impl LeaseAsk {
     /// Any item.
-    pub const ANY: Self = Self { bytes_max: u64::MAX, joining: None };
+    pub const ANY: Self = Self { bytes_max: u64::MAX, joining: None, now: None };
 }
 
 /// The answer of a lease that would not wait.
@@ -164,6 +172,7 @@ pub trait LeaseHome<T>: Send + Sync {
 pub struct Lease<T> {
     pub(super) envelope: Arc<Envelope<T>>,
     pub(super) id: LeaseId,
+    pub(super) leased_at: Duration,
     pub(super) waited: Duration,
     pub(super) home: Option<Arc<dyn LeaseHome<T>>>,
 }
@@ -183,9 +192,18 @@ impl<T> Lease<T> {
         &self.envelope
     }
 
+    pub(super) fn shared_envelope(&self) -> Arc<Envelope<T>> {
+        Arc::clone(&self.envelope)
+    }
+
     /// Names this lease.
     pub fn id(&self) -> LeaseId {
         self.id
+    }
+
+    /// When it was leased, by the engine's clock.
+    pub fn leased_at(&self) -> Duration {
+        self.leased_at
     }
 
     /// Time from the item's arrival (or its return) to this lease.

@@ -31,6 +31,7 @@ pub mod mailbox;
 pub mod meter;
 pub mod policy;
 pub mod service;
+mod sleepers;
 mod slot;
 pub mod stage;
 mod stage_host;
@@ -251,13 +252,20 @@ impl Engine {
         lane: Lane,
         content: T,
     ) -> Result<(), Closed> {
-        let mut run = self.core.watch_run_state();
-        let state = *run.wait_for(|state| state.admits() || state.draining).await.map_err(|_gone| Closed)?;
+        let mut state = self.core.run_state();
+        if !state.admits() {
+            let mut run = self.core.watch_run_state();
+            state = *run.wait_for(|state| state.admits() || state.draining).await.map_err(|_gone| Closed)?;
+        }
         if state.draining {
             return Err(Closed);
         }
         job.admit();
-        let put = inbox.put(Envelope::admit(job, item, lane, content)).await;
+        let put = match inbox.try_put(Envelope::admit(job, item, lane, content)) {
+            TryPut::Taken => Ok(()),
+            TryPut::Closed(_) => Err(Closed),
+            TryPut::Full(envelope) => inbox.put(envelope).await,
+        };
         if put.is_err() {
             job.withdraw();
         }

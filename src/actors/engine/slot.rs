@@ -14,7 +14,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use super::board::SlotBoard;
 use super::core::Core;
 use super::dead_letter::DeadLetter;
 use super::fault::{Fault, suffer};
@@ -24,7 +23,7 @@ use super::ledger::JobEntry;
 use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
 use super::meter::{Outcome, RestartReason};
 use super::policy::backoff;
-use super::stage::{BatchStage, Output, Seal, SharedClockCell, Stage, StageCx, StageError};
+use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
 use super::stage_host::{StageHost, delivery_key};
 use crate::messages::{Envelope, Item, ItemId};
 
@@ -32,7 +31,7 @@ use crate::messages::{Envelope, Item, ItemId};
 pub(super) struct SlotEnv<W: Work> {
     pub host: Arc<StageHost<W>>,
     pub core: Arc<Core>,
-    pub board: Arc<SlotBoard>,
+    pub tools: Arc<SlotTools>,
     pub number: u64,
     pub retirement: Arc<Retirement>,
 }
@@ -62,19 +61,33 @@ enum Ended<T> {
     Panicked(String),
 }
 
+/// What could not be settled without waiting.
+enum Unsettled<W: Work> {
+    /// Not a single output.
+    Ended(Lease<W::In>, Ended<W::Out>),
+    /// The mailbox downstream is full; the delivery has begun.
+    Full(Lease<W::In>, Envelope<W::Out>),
+}
+
 impl<S: Stage> Work for Single<S> {
     type In = S::In;
     type Out = S::Out;
     const NAME: &'static str = S::NAME;
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
-        while let Some(lease) = env.next().await {
+        let mut now = None;
+        while let Some(lease) = env.next(now.take()).await {
             if let Some(lease) = env.admissible(lease).await {
                 let item = Arc::clone(&lease.envelope().item);
-                let cx = env.begin(&lease);
-                let ended = env.guarded(&lease, work.0.run(item, &cx)).await;
-                env.board.end();
-                env.settle_one(lease, ended).await;
+                let cx = env.begin(&lease, lease.leased_at());
+                let (ended, at) = env.guarded(&lease, lease.leased_at(), work.0.run(item, &cx)).await;
+                env.tools.board.end();
+                if let Some(unsettled) = env.pass_on(lease, ended, at) {
+                    env.settle(unsettled).await;
+                } else {
+                    // Nothing was waited for: it is still as late as it was at the handler's end.
+                    now = Some(at);
+                }
             }
             // A line whose stages never wait would otherwise keep its thread to one of them.
             tokio::task::coop::consume_budget().await;
@@ -88,14 +101,15 @@ impl<S: BatchStage> Work for Batched<S> {
     const NAME: &'static str = S::NAME;
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
-        while let Some(first) = env.next().await {
+        while let Some(first) = env.next(None).await {
             let Some(first) = env.admissible(first).await else { continue };
             let leases = env.seal(first, work.seal).await;
             let Some(head) = leases.first() else { continue };
             let members = leases.iter().map(|lease| Arc::clone(&lease.envelope().item)).collect();
-            let cx = env.begin(head);
-            let ended = env.guarded(head, work.stage.run(members, &cx)).await;
-            env.board.end();
+            let now = env.core.clock.elapsed();
+            let cx = env.begin(head, now);
+            let (ended, _at) = env.guarded(head, now, work.stage.run(members, &cx)).await;
+            env.tools.board.end();
             env.settle_batch(leases, ended).await;
             tokio::task::coop::consume_budget().await;
         }
@@ -103,12 +117,12 @@ impl<S: BatchStage> Work for Batched<S> {
 }
 
 impl<W: Work> SlotEnv<W> {
-    /// The next lease; `None` when this slot has ended.
-    async fn next(&self) -> Option<Lease<W::In>> {
+    /// The next lease, at `now` if the clock has just been read; `None` when this slot has ended.
+    async fn next(&self, now: Option<Duration>) -> Option<Lease<W::In>> {
         if self.retirement.is_retired() {
             return None;
         }
-        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk::ANY) {
+        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk { now, ..LeaseAsk::ANY }) {
             TryLease::Leased(lease) => lease,
             TryLease::Unfit | TryLease::Empty => tokio::select! {
                 biased;
@@ -146,7 +160,7 @@ impl<W: Work> SlotEnv<W> {
         let mut leases = vec![first];
         while leases.len() < seal.items && bytes < seal.bytes && !leases[0].envelope().header.alone {
             let joining = Some(leases[0].envelope().job.serial());
-            let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining };
+            let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining, now: None };
             match self.host.inbox.try_lease(self.number, ask) {
                 TryLease::Leased(lease) => {
                     if let Some(lease) = self.admissible(lease).await {
@@ -171,25 +185,21 @@ impl<W: Work> SlotEnv<W> {
         leases
     }
 
-    fn begin(&self, lease: &Lease<W::In>) -> StageCx {
+    fn begin(&self, lease: &Lease<W::In>, now: Duration) -> StageCx {
         self.host.meter.in_flight.inc();
-        self.board.begin(lease.id(), self.core.clock.elapsed());
-        StageCx {
-            header: lease.envelope().header.clone(),
-            slot: Arc::clone(&self.board),
-            runtime: self.core.runtime.clone(),
-            clock: SharedClockCell(self.core.clock.clone()),
-        }
+        self.tools.board.begin(lease.id(), now);
+        let headed: Arc<dyn Headed> = lease.shared_envelope();
+        StageCx { headed, tools: Arc::clone(&self.tools) }
     }
 
-    /// Runs a handler so that its panic is ours to see, within the item's span.
+    /// Runs a handler so that its panic is ours to see, within the item's span. Also says when it ended.
     async fn guarded(
         &self,
         lease: &Lease<W::In>,
+        started: Duration,
         run: impl Future<Output = Result<Output<W::Out>, StageError>>,
-    ) -> Ended<W::Out> {
+    ) -> (Ended<W::Out>, Duration) {
         let _in_flight = InFlight(&self.host.meter.in_flight);
-        let started = self.core.clock.elapsed();
         let envelope = lease.envelope();
         let hop = tracing::debug_span!(
             parent: &envelope.span,
@@ -209,9 +219,50 @@ impl<W: Work> SlotEnv<W> {
             Ok(answer) => Ended::Answered(answer),
             Err(panic) => Ended::Panicked(panic_text(&*panic)),
         };
-        let took = self.core.clock.elapsed().saturating_sub(started);
-        self.host.meter.handle_seconds.observe(took.as_secs_f64());
-        ended
+        let at = self.core.clock.elapsed();
+        self.host.meter.handle_seconds.observe(at.saturating_sub(started).as_secs_f64());
+        (ended, at)
+    }
+
+    /// Settles the one case that nearly all items are: one output, or none, and room for it. Whatever must wait, or is
+    /// anything else, is handed back to be settled at leisure.
+    fn pass_on(&self, lease: Lease<W::In>, ended: Ended<W::Out>, now: Duration) -> Option<Unsettled<W>> {
+        let content = match ended {
+            Ended::Answered(Ok(Output::One(content))) => Some(content),
+            Ended::Answered(Ok(Output::None)) => None,
+            ended => return Some(Unsettled::Ended(lease, ended)),
+        };
+        if !lease.begin_delivery() {
+            self.host.meter.count(Outcome::Fenced);
+            return None;
+        }
+        let Some(content) = content else {
+            finish_lease(&self.host, lease, |job| job.acked(true));
+            return None;
+        };
+        let envelope = lease.envelope();
+        let (header, job) = (&envelope.header, &envelope.job);
+        let child =
+            Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
+        // The child is counted in its parent's stead, so the job's count stays as it is.
+        match self.host.outlet.try_put_at(child, now) {
+            TryPut::Taken => finish_lease(&self.host, lease, |_job| {}),
+            // The engine is leaving, and the journal will replay.
+            TryPut::Closed(_) => drop(lease),
+            TryPut::Full(child) => return Some(Unsettled::Full(lease, child)),
+        }
+        None
+    }
+
+    async fn settle(&self, unsettled: Unsettled<W>) {
+        match unsettled {
+            Unsettled::Ended(lease, ended) => self.settle_one(lease, ended).await,
+            Unsettled::Full(lease, child) => {
+                let job = Arc::clone(&lease.envelope().job);
+                job.expect(1);
+                self.deliver_slowly(vec![lease], VecDeque::from([child]), job).await;
+            }
+        }
     }
 
     async fn settle_one(&self, lease: Lease<W::In>, ended: Ended<W::Out>) {
@@ -412,13 +463,17 @@ impl<W: Work> SlotEnv<W> {
 
 fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
     for lease in held {
-        let job = Arc::clone(&lease.envelope().job);
-        if lease.ack() {
-            host.meter.done.inc();
-            job.acked(leaf);
-        } else {
-            host.meter.count(Outcome::Fenced);
-        }
+        finish_lease(host, lease, |job| job.acked(leaf));
+    }
+}
+
+fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>, count: impl FnOnce(&JobEntry)) {
+    let envelope = lease.shared_envelope();
+    if lease.ack() {
+        host.meter.done.inc();
+        count(&envelope.job);
+    } else {
+        host.meter.count(Outcome::Fenced);
     }
 }
 
