@@ -96,6 +96,8 @@ struct State<T> {
     in_hand_count: usize,
     next_order: u64,
     sleepers: Sleepers,
+    /// Putters whose item has entered, to be told when whoever let it in ends its turn.
+    untold: Vec<oneshot::Sender<()>>,
     /// Incarnations below this one lost their thread: they get nothing any more.
     first_live: u64,
     frozen: bool,
@@ -133,6 +135,7 @@ impl<T: Item> LocalInbox<T> {
                 in_hand_count: 0,
                 next_order: 0,
                 sleepers: Sleepers::default(),
+                untold: Vec::new(),
                 first_live: 0,
                 frozen: false,
                 closed: false,
@@ -180,26 +183,24 @@ impl<T: Item> LocalInbox<T> {
         state.peak_lane_bytes = state.peak_lane_bytes.max(bytes);
     }
 
-    /// Gives a credit back and lets in whoever waited for it. Returns what is to be told to whom after the lock.
-    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> Entered {
+    /// Gives a credit back and lets in whoever waited for it. Returns whom to wake after the lock.
+    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> Option<Waker> {
         let cost = self.cost(bytes);
         let place = lane.index();
         state.lanes[place].items -= 1;
         state.lanes[place].bytes -= cost;
-        let mut entered = Entered { putters: Vec::new(), waker: None };
+        let mut entered = false;
         while let Some(first) = state.lanes[place].waiting.front() {
             if !self.fits(&state.lanes[place], first.envelope.header.bytes) {
                 break;
             }
             if let Some(waiting) = state.lanes[place].waiting.pop_front() {
                 self.enter(state, waiting.envelope, self.clock.elapsed());
-                entered.putters.push(waiting.entered);
+                state.untold.push(waiting.entered);
+                entered = true;
             }
         }
-        if !entered.putters.is_empty() {
-            entered.waker = state.sleepers.send_one();
-        }
-        entered
+        if entered { state.send_for_work() } else { None }
     }
 
     fn requeue(state: &mut State<T>, queued: Queued<T>) {
@@ -307,19 +308,11 @@ impl<T: Item> LocalInbox<T> {
     }
 }
 
-/// Whom to tell that a credit came back, once the lock is open again.
-struct Entered {
-    putters: Vec<oneshot::Sender<()>>,
-    waker: Option<Waker>,
-}
-
-impl Entered {
-    fn tell(self) {
-        for putter in self.putters {
-            // The putter may have gone: its item is in all the same, as if the put had returned.
-            let _ = putter.send(());
-        }
-        wake(self.waker);
+/// Tells putters that their item is in, once the lock is open again.
+fn tell(putters: Vec<oneshot::Sender<()>>) {
+    for putter in putters {
+        // The putter may have gone: its item is in all the same, as if the put had returned.
+        let _ = putter.send(());
     }
 }
 
@@ -527,6 +520,11 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
         Box::pin(async move { poll_fn(|context| sleep.poll_lease(incarnation, context)).await })
     }
 
+    fn end_turn(&self) {
+        let putters = std::mem::take(&mut self.lock().untold);
+        tell(putters);
+    }
+
     fn freeze(&self) {
         self.lock().frozen = true;
     }
@@ -542,13 +540,15 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
     }
 
     fn close(&self) {
-        let (waiting, wakers) = {
+        let (waiting, putters, wakers) = {
             let mut state = self.lock();
             state.closed = true;
             let waiting: Vec<Waiting<T>> =
                 state.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect();
-            (waiting, state.sleepers.send_all())
+            let putters = std::mem::take(&mut state.untold);
+            (waiting, putters, state.sleepers.send_all())
         };
+        tell(putters);
         // Dropping the senders tells the putters.
         drop(waiting);
         wake(wakers);
@@ -591,7 +591,10 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
         } else {
             state.send_for_work().into_iter().collect()
         };
+        // Whose turn it was to tell them may be lost.
+        let putters = std::mem::take(&mut state.untold);
         drop(state);
+        tell(putters);
         wake(wakers);
         ids.len()
     }
@@ -599,12 +602,18 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
 
 impl<T: Item> LeaseHome<T> for LocalInbox<T> {
     fn ack(&self, id: LeaseId) -> bool {
+        let acked = self.ack_within_turn(id);
+        self.end_turn();
+        acked
+    }
+
+    fn ack_within_turn(&self, id: LeaseId) -> bool {
         let mut state = self.lock();
         let Some(held) = Self::let_go(&mut state, id) else { return false };
         let (lane, bytes) = (held.envelope.header.lane, held.envelope.header.bytes);
-        let entered = self.release(&mut state, lane, bytes);
+        let waker = self.release(&mut state, lane, bytes);
         drop(state);
-        entered.tell();
+        wake(waker);
         true
     }
 

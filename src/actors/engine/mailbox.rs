@@ -79,6 +79,9 @@ pub trait Mailbox<T>: Outlet<T> {
     /// Resolves when an item may have become ready. May resolve for nothing; never misses one that came after the call.
     fn arrival(&self) -> BoxFuture<'_, ()>;
 
+    /// Tells upstream what [`Lease::ack_within_turn`] has not: call it before waiting for anything.
+    fn end_turn(&self) {}
+
     /// Nothing is leased until [`Mailbox::thaw`]; puts go on until the mailbox is full.
     fn freeze(&self);
 
@@ -162,6 +165,10 @@ impl Nack {
 pub trait LeaseHome<T>: Send + Sync {
     /// The item has passed on or ended; frees its credit. False when fenced.
     fn ack(&self, id: LeaseId) -> bool;
+    /// Like `ack`, but whoever waits to put may be told as late as [`Mailbox::end_turn`].
+    fn ack_within_turn(&self, id: LeaseId) -> bool {
+        self.ack(id)
+    }
     /// Gives it back. False when fenced.
     fn nack(&self, id: LeaseId, nack: Nack) -> bool;
     /// From now on the lease cannot be revoked. False when it has been already.
@@ -219,6 +226,12 @@ impl<T> Lease<T> {
     /// The item has passed on or ended. False when fenced.
     pub fn ack(mut self) -> bool {
         self.home.take().is_some_and(|home| home.ack(self.id))
+    }
+
+    /// Like [`Lease::ack`], for a slot that goes on at once: a put that waits has entered by now, and hears of it at the
+    /// slot's [`Mailbox::end_turn`], so that one wake lets it put many and not one.
+    pub(super) fn ack_within_turn(mut self) -> bool {
+        self.home.take().is_some_and(|home| home.ack_within_turn(self.id))
     }
 
     /// Gives the item back. False when fenced.

@@ -36,6 +36,7 @@ mod slot;
 pub mod stage;
 mod stage_host;
 pub(crate) mod supervision;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

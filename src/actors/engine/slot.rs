@@ -5,7 +5,7 @@
 //! was in hand; the members of a batch whose culprit is unknown are tried again one by one, free of charge.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,7 @@ use super::meter::{Outcome, RestartReason};
 use super::policy::backoff;
 use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
 use super::stage_host::{StageHost, delivery_key};
+use super::turn::Turn;
 use crate::messages::{Envelope, Item, ItemId};
 
 /// What a slot works with besides its stage.
@@ -34,6 +35,7 @@ pub(super) struct SlotEnv<W: Work> {
     pub tools: Arc<SlotTools>,
     pub number: u64,
     pub retirement: Arc<Retirement>,
+    pub turn: Turn<W::In>,
 }
 
 /// Either kind of stage, as the host sees it.
@@ -83,11 +85,15 @@ impl<S: Stage> Work for Single<S> {
                 let (ended, at) = env.guarded(&lease, lease.leased_at(), work.0.run(item, &cx)).await;
                 env.tools.board.end();
                 if let Some(unsettled) = env.pass_on(lease, ended, at) {
+                    env.turn.end();
                     env.settle(unsettled).await;
                 } else {
                     // Nothing was waited for: it is still as late as it was at the handler's end.
                     now = Some(at);
                 }
+            }
+            if !tokio::task::coop::has_budget_remaining() {
+                env.turn.end();
             }
             // A line whose stages never wait would otherwise keep its thread to one of them.
             tokio::task::coop::consume_budget().await;
@@ -102,6 +108,7 @@ impl<S: BatchStage> Work for Batched<S> {
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
         while let Some(first) = env.next(None).await {
+            env.turn.end();
             let Some(first) = env.admissible(first).await else { continue };
             let leases = env.seal(first, work.seal).await;
             let Some(head) = leases.first() else { continue };
@@ -111,6 +118,7 @@ impl<S: BatchStage> Work for Batched<S> {
             let (ended, _at) = env.guarded(head, now, work.stage.run(members, &cx)).await;
             env.tools.board.end();
             env.settle_batch(leases, ended).await;
+            env.turn.end();
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -124,13 +132,16 @@ impl<W: Work> SlotEnv<W> {
         }
         let lease = match self.host.inbox.try_lease(self.number, LeaseAsk { now, ..LeaseAsk::ANY }) {
             TryLease::Leased(lease) => lease,
-            TryLease::Unfit | TryLease::Empty => tokio::select! {
-                biased;
-                () = self.retirement.wait() => return None,
-                lease = self.host.inbox.lease(self.number) => lease.ok()?,
-            },
+            TryLease::Unfit | TryLease::Empty => {
+                self.turn.end();
+                tokio::select! {
+                    biased;
+                    () = self.retirement.wait() => return None,
+                    lease = self.host.inbox.lease(self.number) => lease.ok()?,
+                }
+            }
         };
-        self.host.meter.mailbox_wait_seconds.observe(lease.waited().as_secs_f64());
+        self.turn.waited(lease.waited());
         Some(lease)
     }
 
@@ -213,14 +224,23 @@ impl<W: Work> SlotEnv<W> {
                 Fault::None => {}
                 fault => suffer(fault).await,
             }
-            run.await
+            // Nearly always nobody listens to this span, and entering one costs about a tenth of a hop.
+            if hop.is_disabled() { run.await } else { run.instrument(hop).await }
         };
-        let ended = match AssertUnwindSafe(run.instrument(hop)).catch_unwind().await {
+        let mut run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
+        let ended = poll_fn(|context| {
+            let polled = run.as_mut().poll(context);
+            if polled.is_pending() {
+                self.turn.end();
+            }
+            polled
+        });
+        let ended = match ended.await {
             Ok(answer) => Ended::Answered(answer),
             Err(panic) => Ended::Panicked(panic_text(&*panic)),
         };
         let at = self.core.clock.elapsed();
-        self.host.meter.handle_seconds.observe(at.saturating_sub(started).as_secs_f64());
+        self.turn.handled(at.saturating_sub(started));
         (ended, at)
     }
 
@@ -237,7 +257,10 @@ impl<W: Work> SlotEnv<W> {
             return None;
         }
         let Some(content) = content else {
-            finish_lease(&self.host, lease, |job| job.acked(true));
+            let job = Arc::clone(&lease.envelope().job);
+            if finish_lease(&self.host, lease) {
+                job.acked(true);
+            }
             return None;
         };
         let envelope = lease.envelope();
@@ -246,7 +269,9 @@ impl<W: Work> SlotEnv<W> {
             Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
         // The child is counted in its parent's stead, so the job's count stays as it is.
         match self.host.outlet.try_put_at(child, now) {
-            TryPut::Taken => finish_lease(&self.host, lease, |_job| {}),
+            TryPut::Taken => {
+                finish_lease(&self.host, lease);
+            }
             // The engine is leaving, and the journal will replay.
             TryPut::Closed(_) => drop(lease),
             TryPut::Full(child) => return Some(Unsettled::Full(lease, child)),
@@ -254,6 +279,7 @@ impl<W: Work> SlotEnv<W> {
         None
     }
 
+    /// Settles what [`SlotEnv::pass_on`] could not.
     async fn settle(&self, unsettled: Unsettled<W>) {
         match unsettled {
             Unsettled::Ended(lease, ended) => self.settle_one(lease, ended).await,
@@ -463,18 +489,22 @@ impl<W: Work> SlotEnv<W> {
 
 fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
     for lease in held {
-        finish_lease(host, lease, |job| job.acked(leaf));
+        let job = Arc::clone(&lease.envelope().job);
+        if finish_lease(host, lease) {
+            job.acked(leaf);
+        }
     }
 }
 
-fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>, count: impl FnOnce(&JobEntry)) {
-    let envelope = lease.shared_envelope();
-    if lease.ack() {
+/// Acks without uncounting. False when fenced.
+fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>) -> bool {
+    let acked = lease.ack_within_turn();
+    if acked {
         host.meter.done.inc();
-        count(&envelope.job);
     } else {
         host.meter.count(Outcome::Fenced);
     }
+    acked
 }
 
 /// The outputs of one delivery that have not been put yet, and what to do after the last one. Whoever takes the last

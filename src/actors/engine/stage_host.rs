@@ -22,6 +22,7 @@ use super::mailbox::{Depth, LeaseId, Mailbox, Outlet};
 use super::meter::{Meter, RestartReason};
 use super::slot::{Rest, SlotEnv, Work};
 use super::stage::SlotTools;
+use super::turn::Turn;
 use crate::clock::BoxFuture;
 use crate::messages::{Envelope, Item};
 
@@ -283,6 +284,7 @@ impl<W: Work> Actor for StageActor<W> {
                 }),
                 number: self.number,
                 retirement: Arc::clone(&self.retirement),
+                turn: Turn::new(Arc::clone(&self.host.inbox), &self.host.meter),
             };
             self.aborts.push(slots.spawn_local(W::slot(Rc::clone(&self.work), env)));
         }
