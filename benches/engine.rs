@@ -18,7 +18,7 @@ fn run_length(contestant: Contestant) -> u64 {
     match contestant {
         // A hundred times slower than the others.
         Contestant::ActixAsk { at_once: 1 } => 1_000,
-        _ => 20_000,
+        _ => 50_000,
     }
 }
 

@@ -14,8 +14,7 @@ use actix_rt::Arbiter;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use penstock::actors::engine::{
-    Capacity, Engine, EngineParts, LocalInbox, MemoryJournal, Meter, NoFaults, NoOutlet, Nothing, Output,
-    RestartPolicy, SeededChance, Stage, StageConfig, StageCx, StageError,
+    Capacity, Engine, LocalInbox, Meter, NoOutlet, Nothing, Output, Stage, StageConfig, StageCx, StageError,
 };
 use penstock::clock::{SharedClock, SystemClock};
 use penstock::messages::{Item, ItemId, JobId, Lane};
@@ -170,16 +169,7 @@ struct PenstockLine {
 
 impl PenstockLine {
     fn new(stages: usize, slots: usize) -> Self {
-        let parts = EngineParts {
-            clock: clock(),
-            runtime: tokio::runtime::Handle::current(),
-            policy: RestartPolicy::default(),
-            journal: Arc::new(MemoryJournal::default()),
-            chance: Arc::new(SeededChance::new(1)),
-            faults: Arc::new(NoFaults),
-        };
-        let escalations = prometheus::IntCounter::new("escalations_total", "escalations").expect("a valid name");
-        let engine = Engine::start(parts, Meter::detached(), escalations);
+        let engine = Engine::in_memory();
         let config = StageConfig { slots, mailbox: Capacity { items: MAILBOX, bytes: 1 << 20 } };
         let mut first = engine.stage(config, Meter::detached(), Arc::new(NoOutlet), || Last);
         for _ in 1..stages {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,14 +19,18 @@ use super::dead_letter::DeadLetter;
 use super::fault::{Fault, suffer};
 use super::incarnation::{Retirement, panic_text};
 use super::journal::JournalError;
-use super::ledger::JobEntry;
 use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
 use super::meter::{Outcome, RestartReason};
 use super::policy::backoff;
 use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
-use super::stage_host::{StageHost, delivery_key};
+use super::stage_host::StageHost;
 use super::turn::Turn;
-use crate::messages::{Envelope, Item, ItemId};
+use crate::messages::{Envelope, Item};
+
+mod delivery;
+
+pub(super) use delivery::Rest;
+use delivery::finish_lease;
 
 /// What a slot works with besides its stage.
 pub(super) struct SlotEnv<W: Work> {
@@ -90,6 +94,7 @@ impl<S: Stage> Work for Single<S> {
                 } else {
                     // Nothing was waited for: it is still as late as it was at the handler's end.
                     now = Some(at);
+                    env.turn.goes_on();
                 }
             }
             if !tokio::task::coop::has_budget_remaining() {
@@ -265,8 +270,7 @@ impl<W: Work> SlotEnv<W> {
         };
         let envelope = lease.envelope();
         let (header, job) = (&envelope.header, &envelope.job);
-        let child =
-            Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
+        let child = Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
         // The child is counted in its parent's stead, so the job's count stays as it is.
         match self.host.outlet.try_put_at(child, now) {
             TryPut::Taken => {
@@ -395,162 +399,6 @@ impl<W: Work> SlotEnv<W> {
                 tracing::error!(actor = W::NAME, item = %header.item, %error, "dead letter cannot be kept, the item waits");
                 self.give_back(lease, Nack { after: WHILE_DISK_IS_FULL, ..Nack::FREE });
             }
-        }
-    }
-
-    /// Puts the outputs downstream, then acks. Children are counted before the parents are uncounted.
-    async fn deliver(&self, leases: Vec<Lease<W::In>>, output: Output<W::Out>) {
-        let mut held = Vec::with_capacity(leases.len());
-        for lease in leases {
-            if lease.begin_delivery() {
-                held.push(lease);
-            } else {
-                self.host.meter.count(Outcome::Fenced);
-            }
-        }
-        let Some(head) = held.first() else { return };
-        let (header, job, span) = {
-            let envelope = head.envelope();
-            (&envelope.header, Arc::clone(&envelope.job), &envelope.span)
-        };
-        let mut children: VecDeque<Envelope<W::Out>> = VecDeque::new();
-        match output {
-            Output::None => {}
-            Output::One(content) => {
-                children.push_back(Envelope::<W::In>::follow(
-                    header,
-                    &job,
-                    span,
-                    header.item.clone(),
-                    content,
-                ));
-            }
-            Output::Many(contents) => {
-                for (index, content) in contents.into_iter().enumerate() {
-                    let id: ItemId = header.item.child(index);
-                    children.push_back(Envelope::<W::In>::follow(header, &job, span, id, content));
-                }
-            }
-        }
-        let leaf = children.is_empty();
-        job.expect(children.len());
-        while let Some(child) = children.pop_front() {
-            match self.host.outlet.try_put(child) {
-                TryPut::Taken => {}
-                TryPut::Closed(_) => return self.undeliverable(held, &job, children.len() + 1),
-                TryPut::Full(child) => {
-                    children.push_front(child);
-                    return self.deliver_slowly(held, children, job).await;
-                }
-            }
-        }
-        self.finish(held, leaf);
-    }
-
-    /// The mailbox downstream closed: the engine is leaving, and the journal will replay.
-    fn undeliverable(&self, held: Vec<Lease<W::In>>, job: &JobEntry, unsent: usize) {
-        job.end(unsent);
-        drop(held);
-    }
-
-    async fn deliver_slowly(
-        &self,
-        held: Vec<Lease<W::In>>,
-        children: VecDeque<Envelope<W::Out>>,
-        job: Arc<JobEntry>,
-    ) {
-        let started = self.core.clock.elapsed();
-        let Some(key) = held.first().map(|lease| delivery_key(lease.id())) else { return };
-        let host = Arc::clone(&self.host);
-        let rest = Arc::new(Rest {
-            children: Mutex::new(children),
-            finish: Mutex::new(Some(Box::new(move || finish_leases(&host, held, false)))),
-        });
-        self.deliveries().insert(key, Arc::clone(&rest));
-        let _hand_over = HandOver { env: self, key };
-        while let Some(child) = rest.next() {
-            if self.host.outlet.put(child).await.is_err() {
-                return rest.give_up(&job);
-            }
-        }
-        rest.finish();
-        let blocked = self.core.clock.elapsed().saturating_sub(started);
-        self.host.meter.blocked_seconds.inc_by(blocked.as_secs_f64());
-    }
-
-    fn deliveries(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<Rest<W::Out>>>> {
-        self.host.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn finish(&self, held: Vec<Lease<W::In>>, leaf: bool) {
-        finish_leases(&self.host, held, leaf);
-    }
-}
-
-fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
-    for lease in held {
-        let job = Arc::clone(&lease.envelope().job);
-        if finish_lease(host, lease) {
-            job.acked(leaf);
-        }
-    }
-}
-
-/// Acks without uncounting. False when fenced.
-fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>) -> bool {
-    let acked = lease.ack_within_turn();
-    if acked {
-        host.meter.done.inc();
-    } else {
-        host.meter.count(Outcome::Fenced);
-    }
-    acked
-}
-
-/// The outputs of one delivery that have not been put yet, and what to do after the last one. Whoever takes the last
-/// one finishes; nobody finishes twice.
-pub(super) struct Rest<T> {
-    children: Mutex<VecDeque<Envelope<T>>>,
-    finish: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl<T> Rest<T> {
-    /// The mailbox downstream closed over one child: the engine is leaving, and the journal will replay.
-    fn give_up(&self, job: &JobEntry) {
-        let unsent: Vec<_> = self.children.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-        job.end(unsent.len() + 1);
-        drop(self.finish.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    pub fn next(&self) -> Option<Envelope<T>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    fn is_finished(&self) -> bool {
-        self.finish.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    pub fn finish(&self) {
-        let finish = self.finish.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(finish) = finish {
-            finish();
-        }
-    }
-}
-
-/// Ends a slow delivery: done, it is only struck off; dropped half-way with its slot, the rest is put by the process's
-/// own threads.
-struct HandOver<'a, W: Work> {
-    env: &'a SlotEnv<W>,
-    key: u64,
-}
-
-impl<W: Work> Drop for HandOver<'_, W> {
-    fn drop(&mut self) {
-        let rest = self.env.deliveries().remove(&self.key);
-        if let Some(rest) = rest.filter(|rest| !rest.is_finished()) {
-            let outlet = Arc::clone(&self.env.host.outlet);
-            self.env.core.runtime.spawn(rest.take_over(outlet));
         }
     }
 }

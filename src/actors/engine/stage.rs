@@ -1,7 +1,7 @@
 //! What a stage is: its input, its output, its work, and how it says that the work failed.
 //!
 //! Writing a stage takes three steps: a type that implements [`Stage`] (or [`BatchStage`]), a factory that builds it
-//! from what is durable, and a call of [`super::line::LineBuilder`] that names its mailbox and its outlet. The engine
+//! from what is durable, and a call of [`super::Engine::stage`] that states its size and names its outlet. The engine
 //! does the rest: leases, attempts, restarts, dead letters, freezing, metrics. `examples/three_stages.rs` is whole.
 
 use std::future::Future;
