@@ -471,3 +471,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sealing_slot_that_was_woken_leaves_the_rest_to_the_next_sleeper() {
+    let inbox = LocalInbox::new(CAPACITY, ManualClock::new());
+    let job = JobEntry::new(JobId::new("toys"));
+    let (sealing_bell, other_bell) = (Arc::<Bell>::default(), Arc::<Bell>::default());
+    let (mut sealing, mut other) = (inbox.arrival(), inbox.lease(1));
+    let (sealing_waker, other_waker) = (sealing_bell.clone().into(), other_bell.clone().into());
+    assert!(sealing.as_mut().poll(&mut Context::from_waker(&sealing_waker)).is_pending());
+    assert!(other.as_mut().poll(&mut Context::from_waker(&other_waker)).is_pending());
+    for number in 0..2 {
+        let toy = Toy { number, size: 1 };
+        let envelope = Envelope::admit(&job, ItemId::new(&number.to_string()), Lane::Normal, toy);
+        assert!(matches!(inbox.try_put(envelope), TryPut::Taken));
+    }
+    assert!(sealing_bell.0.load(Ordering::SeqCst), "it has slept longest");
+    assert!(!other_bell.0.load(Ordering::SeqCst), "one on the way is enough");
+    assert!(sealing.as_mut().poll(&mut Context::from_waker(&sealing_waker)).is_ready());
+    let _joined = inbox.try_lease(1, LeaseAsk::ANY);
+    assert!(other_bell.0.load(Ordering::SeqCst), "its batch may be full: the other item is the other's");
+}
