@@ -484,6 +484,8 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
             bytes: state.lanes.iter().map(|lane| lane.bytes).sum(),
             in_hand: state.in_hand_count,
             waiting: state.lanes.iter().map(|lane| lane.waiting.len()).sum(),
+            fullest_lane_items: state.lanes.iter().map(|lane| lane.items).max().unwrap_or(0),
+            fullest_lane_bytes: state.lanes.iter().map(|lane| lane.bytes).max().unwrap_or(0),
             peak_lane_items: state.peak_lane_items,
             peak_lane_bytes: state.peak_lane_bytes,
         }

@@ -59,6 +59,10 @@ pub struct Depth {
     pub in_hand: usize,
     /// Items upstream that wait for a credit.
     pub waiting: usize,
+    /// Items of the fullest lane: what the capacity, which is a lane's, is to be held against.
+    pub fullest_lane_items: usize,
+    /// Bytes of the fullest lane.
+    pub fullest_lane_bytes: u64,
     /// Highest `items` of any lane since the start.
     pub peak_lane_items: usize,
     /// Highest `bytes` of any lane since the start.

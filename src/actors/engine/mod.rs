@@ -409,8 +409,8 @@ impl Engine {
     pub fn refresh_gauges(&self) {
         for host in self.core.hosts() {
             if let Some(depth) = host.depth() {
-                host.meter().mailbox_messages.set(depth.items as i64);
-                host.meter().mailbox_bytes.set(depth.bytes as i64);
+                host.meter().mailbox_messages.set(depth.fullest_lane_items as i64);
+                host.meter().mailbox_bytes.set(depth.fullest_lane_bytes as i64);
             }
         }
     }
