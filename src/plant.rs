@@ -16,8 +16,8 @@ use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
 use crate::actors::embedder::Embedder;
 use crate::actors::engine::{
-    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, Meter, NoFaults,
-    NoOutlet, Outcome, RestartPolicy, RestartReason, Seal, SeededChance, Service, Stage, StageConfig,
+    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, NoFaults,
+    NoOutlet, RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
 };
 use crate::actors::fetcher::{Fetcher, OrgClients};
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
@@ -170,18 +170,18 @@ impl Plant {
             faults: Arc::clone(&outside.faults),
         };
         let escalations = metrics.engine_escalations_total.clone();
-        let engine = Engine::start(parts, meter(&metrics, "supervisor"), escalations);
+        let engine = Engine::start(parts, metrics.actor("supervisor"), escalations);
         engine.restore_pause();
 
         let profiles = config.org.iter().map(|org| (org.name.clone(), limit_profile(org)));
         let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
         let (of_limiter, run, faults) =
             (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
-        let limiter = engine.service(meter(&metrics, RateLimiter::NAME), move || {
+        let limiter = engine.service(metrics.actor(RateLimiter::NAME), move || {
             RateLimiter::new(Arc::clone(&of_limiter), run.clone(), Arc::clone(&faults))
         });
         let of_cache = Cache::new(cache_store.clone(), metrics.clone(), Arc::clone(&outside.faults));
-        let cache = engine.service(meter(&metrics, Cache::NAME), move || of_cache.clone());
+        let cache = engine.service(metrics.actor(Cache::NAME), move || of_cache.clone());
         let gate: Arc<dyn Gate> = Arc::new(LimiterGate::new(limiter, outside.clock.clone(), metrics.clone()));
         let clients = org_clients(config, &simulators, &gate, &outside)?;
         let runs = SchemaRuns::default();
@@ -190,37 +190,37 @@ impl Plant {
         let writer = SyncWriter::new(library.clone(), runs.clone(), metrics.clone());
         let sync_writer = engine.stage(
             stage_config(&actors.sync_writer),
-            meter(&metrics, SyncWriter::NAME),
+            metrics.actor(SyncWriter::NAME),
             Arc::new(NoOutlet),
             move || writer.clone(),
         );
         let embed = Embedder::new(Arc::clone(&model) as Arc<dyn Model>, library.clone(), metrics.clone());
         let embedder = engine.stage(
             stage_config(&actors.embedder),
-            meter(&metrics, Embedder::NAME),
+            metrics.actor(Embedder::NAME),
             sync_writer,
             move || embed.clone(),
         );
         let (size, seal) = batching_config(&actors.text_batcher);
-        let text_meter = meter(&metrics, TextBatcher::NAME);
+        let text_meter = metrics.actor(TextBatcher::NAME);
         let text_batcher = engine.batch_stage(size, seal, text_meter, embedder, || TextBatcher)?;
         let compose = Composer::new(runs.clone());
         let composer = engine.stage(
             stage_config(&actors.composer),
-            meter(&metrics, Composer::NAME),
+            metrics.actor(Composer::NAME),
             text_batcher,
             move || compose.clone(),
         );
         let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone());
         let fetcher = engine.stage(
             stage_config(&actors.fetcher),
-            meter(&metrics, Fetcher::NAME),
+            metrics.actor(Fetcher::NAME),
             composer.clone(),
             move || fetch.clone(),
         );
         let (size, seal) = batching_config(&actors.batcher);
         let batcher =
-            engine.batch_stage(size, seal, meter(&metrics, Batcher::NAME), fetcher.clone(), || Batcher)?;
+            engine.batch_stage(size, seal, metrics.actor(Batcher::NAME), fetcher.clone(), || Batcher)?;
 
         let schema = SchemaJobs {
             engine: engine.clone(),
@@ -299,30 +299,6 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     for actor in telemetry::metrics::ACTORS {
         let state = if run.degraded { ActorState::Degraded } else { ActorState::Running };
         metrics.actor(actor).set_state(state);
-    }
-}
-
-fn meter(metrics: &Metrics, actor: &'static str) -> Meter {
-    let series = metrics.actor(actor);
-    let outcome =
-        |outcome: Outcome| metrics.actor_messages_total.with_label_values(&[actor, outcome.as_str()]);
-    let restart =
-        |reason: RestartReason| metrics.actor_restarts_total.with_label_values(&[actor, reason.as_str()]);
-    Meter {
-        mailbox_messages: series.mailbox_messages.clone(),
-        mailbox_bytes: series.mailbox_bytes.clone(),
-        mailbox_capacity_messages: series.mailbox_capacity_messages.clone(),
-        mailbox_capacity_bytes: series.mailbox_capacity_bytes.clone(),
-        messages: Outcome::ALL.into_iter().map(|one| (one, outcome(one))).collect(),
-        done: outcome(Outcome::Done),
-        handle_seconds: series.handle_seconds.clone(),
-        mailbox_wait_seconds: series.mailbox_wait_seconds.clone(),
-        blocked_seconds: series.blocked_seconds.clone(),
-        restarts: RestartReason::ALL.into_iter().map(|reason| (reason, restart(reason))).collect(),
-        redeliveries: metrics.actor_redeliveries_total.with_label_values(&[actor, "retry"]),
-        dead_letters: series.dead_letters.clone(),
-        in_flight: series.in_flight.clone(),
-        incarnation: series.incarnation.clone(),
     }
 }
 
