@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::actors::fetcher::chain;
-use crate::actors::schema_job::{DONE, SchemaJobError, SchemaReport};
+use crate::actors::schema_job::{SchemaJobError, SchemaReport};
+use crate::actors::schema_run::DONE;
 use crate::control::{Command, Reply};
 use crate::messages::Lane;
 use crate::model::OrgName;

@@ -21,7 +21,8 @@ use crate::actors::engine::{
 };
 use crate::actors::fetcher::{Fetcher, OrgClients};
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
-use crate::actors::schema_job::{SchemaJobs, SchemaRuns};
+use crate::actors::schema_job::SchemaJobs;
+use crate::actors::schema_run::SchemaRuns;
 use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, StaticEmbedder};
 use crate::clock::{SharedClock, SystemClock};

@@ -507,7 +507,8 @@ fn a_stuck_handler_and_a_blocked_thread_lose_their_lease_and_the_line_goes_on() 
             tokio::time::timeout(Duration::from_secs(20), job.ran_dry()).await.expect("the line goes on");
             assert_eq!(job.counts().done, 100, "{fault:?}");
             assert!(seen.lock().unwrap().values().all(|times| *times == 1));
-            assert_eq!(meter.restarts[&RestartReason::Stuck].get(), 1, "{fault:?}");
+            // The item may be done before the supervisor has got round to counting what it did.
+            eventually("it is rebuilt", || meter.restarts[&RestartReason::Stuck].get() == 1).await;
             assert_eq!(rig.engine.abandoned_arbiters(), usize::from(fault == Fault::Block));
             assert_eq!(rig.supervisor.restarts_total(), 0);
             rig.engine.close();

@@ -1,6 +1,7 @@
 //! Record ids: 15 characters that mind their case, and a three-character suffix that survives losing it.
 
-const SUFFIX_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
+use crate::catalog::ids::checksum;
+
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// The 18-character form of a 15-character id; anything of another length is returned as it is.
@@ -8,13 +9,7 @@ pub fn with_suffix(id: &str) -> String {
     if id.len() != 15 || !id.is_ascii() {
         return id.to_owned();
     }
-    let mut full = id.to_owned();
-    for group in id.as_bytes().chunks(5) {
-        let bits =
-            group.iter().enumerate().map(|(at, b)| usize::from(b.is_ascii_uppercase()) << at).sum::<usize>();
-        full.push(char::from(SUFFIX_ALPHABET[bits]));
-    }
-    full
+    format!("{id}{}", checksum(id))
 }
 
 /// An id of our own: prefix, `5g`, then `number` in base 62; 18 characters.

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use actix::{Actor, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
+use actix::{Actor, Context, Handler, ResponseFuture};
 
-use super::engine::fault::Fault;
+use super::engine::fault::suffer_in_service;
 use super::engine::{FaultPoint, Ping, Service};
 use crate::messages::{Lookup, Store};
 use crate::store::cache::{CacheError, CacheStore, Found};
@@ -35,14 +35,7 @@ impl Cache {
     }
 
     fn strike(&self, context: &mut Context<Self>) {
-        match self.faults.strike(Self::NAME) {
-            Fault::None => {}
-            Fault::Panic => panic!("a fault was asked for"),
-            Fault::Hang => context.wait(std::future::pending::<()>().into_actor(self)),
-            Fault::Block => loop {
-                std::thread::park();
-            },
-        }
+        suffer_in_service(self.faults.strike(Self::NAME), context);
     }
 }
 

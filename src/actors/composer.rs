@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::engine::{Output, Stage, StageCx, StageError};
-use super::schema_job::SchemaRuns;
+use super::schema_run::SchemaRuns;
 use crate::library::compose;
 use crate::messages::{DescribedObject, ObjectDocuments};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::cache::Cache;
 use super::engine::{Output, ServiceRef, Stage, StageCx, StageError};
 use super::rate_limiter::{on_behalf, priority_of};
-use super::schema_job::{SchemaRuns, family_key, field_permissions_key};
+use super::schema_run::{SchemaRuns, family_key, field_permissions_key};
 use crate::messages::{DescribedObject, FetchAsk, Lookup, Store};
 use crate::model::{Family, ObjectDescribe, ObjectName, OrgName};
 use crate::salesforce::families::{self, FamilyError, FamilyRows};

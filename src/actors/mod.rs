@@ -11,5 +11,6 @@ pub mod engine;
 pub mod fetcher;
 pub mod rate_limiter;
 pub mod schema_job;
+pub mod schema_run;
 pub(crate) mod supervisor;
 pub mod sync_writer;

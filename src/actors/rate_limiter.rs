@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture};
 use tokio::sync::{oneshot, watch};
 
-use super::engine::fault::Fault;
+use super::engine::fault::suffer_in_service;
 use super::engine::stage::Suspender;
 use super::engine::{FaultPoint, Ping, RunState, Service, ServiceRef};
 use crate::clock::{BoxFuture, SharedClock};
@@ -276,14 +276,7 @@ impl Handler<AskPermit> for RateLimiter {
     type Result = ResponseFuture<Result<Granted, GateError>>;
 
     fn handle(&mut self, AskPermit(ask): AskPermit, context: &mut Self::Context) -> Self::Result {
-        match self.faults.strike(Self::NAME) {
-            Fault::None => {}
-            Fault::Panic => panic!("a fault was asked for"),
-            Fault::Hang => context.wait(std::future::pending::<()>().into_actor(self)),
-            Fault::Block => loop {
-                std::thread::park();
-            },
-        }
+        suffer_in_service(self.faults.strike(Self::NAME), context);
         let (answer, answered) = oneshot::channel();
         let lanes = self.waiting.entry(ask.org.clone()).or_default();
         lanes[ask.priority.index()].push_back(Waiter { ask, answer });

@@ -9,205 +9,33 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::cache::Cache;
 use super::engine::{Closed, DeadLetter, Engine, Journal, JournalWrite, LocalInbox, ServiceRef, Table};
 use super::fetcher::{OrgClients, chain, describe_key, lookup, rows_from_json};
 use super::rate_limiter::LimiterBook;
+use super::schema_run::{SchemaRun, SchemaRuns, family_key, field_permissions_key};
 use crate::clock::SharedClock;
 use crate::config::SchemaConfig;
 use crate::library::FamilyIndex;
 use crate::library::project::Failures;
 use crate::limiter::{Priority, QuotaSeen};
-use crate::messages::{DescribeAsk, DescribedObject, FetchAsk, Header, ItemId, JobId, Lane};
-use crate::model::{Families, Family, FamilyFailure, ObjectName, OrgName};
-use crate::salesforce::families::{FamilyRows, field_permission_partitions};
+use crate::messages::{DescribeAsk, DescribedObject, FetchAsk, ItemId, JobId, Lane};
+use crate::model::{Family, FamilyFailure, ObjectName, OrgName};
+use crate::salesforce::families::field_permission_partitions;
 use crate::salesforce::{OrgClient, OrgError};
 use crate::store::cache::CacheKey;
 use crate::telemetry::Metrics;
-use crate::vectors::{Finished, LibraryStore, LibraryStoreError, WriteReport};
+use crate::vectors::{Finished, LibraryStore, LibraryStoreError};
 
 /// Keys of one cache look-up: enough to make the round trip cheap, few enough to keep memory small.
 const KEYS_PER_LOOKUP: usize = 100;
-/// Phase of a run that has ended and is kept for its dead letters.
-pub const DONE: &str = "done";
 const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(2);
-
-/// What one run of the job knows while it runs. Everything in it can be read again from the cache.
-#[derive(Debug)]
-pub struct SchemaRun {
-    org: OrgName,
-    parts: Mutex<BTreeMap<(Family, ItemId), Result<FamilyRows, String>>>,
-    index: OnceLock<Arc<FamilyIndex>>,
-    objects: AtomicU64,
-    written: AtomicU64,
-    documents_written: AtomicU64,
-    documents_unchanged: AtomicU64,
-    phase: Mutex<&'static str>,
-}
-
-/// How far a run is.
-#[derive(Debug, Clone, Serialize)]
-pub struct SchemaProgress {
-    /// The job.
-    pub job: JobId,
-    /// The org.
-    pub org: OrgName,
-    /// What it is doing.
-    pub phase: &'static str,
-    /// Objects in all; 0 until they are known.
-    pub objects: u64,
-    /// Objects written by this process for this job.
-    pub written: u64,
-}
-
-/// The runs of this process, by job.
-#[derive(Debug, Clone, Default)]
-pub struct SchemaRuns(Arc<DashMap<JobId, Arc<SchemaRun>>>);
-
-impl SchemaRuns {
-    fn begin(&self, job: &JobId, org: &OrgName) -> Arc<SchemaRun> {
-        let run = Arc::new(SchemaRun {
-            org: org.clone(),
-            parts: Mutex::default(),
-            index: OnceLock::new(),
-            objects: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            documents_written: AtomicU64::new(0),
-            documents_unchanged: AtomicU64::new(0),
-            phase: Mutex::new("starting"),
-        });
-        self.0.insert(job.clone(), Arc::clone(&run));
-        run
-    }
-
-    fn get(&self, job: &JobId) -> Option<Arc<SchemaRun>> {
-        self.0.get(job).map(|run| Arc::clone(run.value()))
-    }
-
-    /// Notes what came of a family, or of one part of it. Noted twice, the later counts.
-    pub fn note_family(&self, header: &Header, family: Family, rows: Result<FamilyRows, String>) {
-        if let Some(run) = self.get(&header.job) {
-            if let Err(why) = &rows {
-                tracing::warn!(org = %run.org, %family, why, "a family could not be read");
-            }
-            let mut parts = run.parts.lock().unwrap_or_else(PoisonError::into_inner);
-            parts.insert((family, header.item.clone()), rows);
-        }
-    }
-
-    /// Notes what the store said it wrote.
-    pub fn note_written(&self, header: &Header, report: &WriteReport) {
-        if let Some(run) = self.get(&header.job) {
-            run.written.fetch_add(report.objects, Ordering::Relaxed);
-            run.documents_written.fetch_add(report.documents_written, Ordering::Relaxed);
-            run.documents_unchanged.fetch_add(report.documents_unchanged, Ordering::Relaxed);
-        }
-    }
-
-    /// The families of the run that an item belongs to.
-    pub fn family_index(&self, header: &Header) -> Option<Arc<FamilyIndex>> {
-        self.get(&header.job)?.index.get().cloned()
-    }
-
-    /// How far every run is, sorted by job.
-    pub fn progress(&self) -> Vec<SchemaProgress> {
-        let one = |job: &JobId, run: &SchemaRun| SchemaProgress {
-            job: job.clone(),
-            org: run.org.clone(),
-            phase: *run.phase.lock().unwrap_or_else(PoisonError::into_inner),
-            objects: run.objects.load(Ordering::Relaxed),
-            written: run.written.load(Ordering::Relaxed),
-        };
-        let mut rows: Vec<_> = self.0.iter().map(|entry| one(entry.key(), entry.value())).collect();
-        rows.sort_by(|a, b| a.job.cmp(&b.job));
-        rows
-    }
-}
-
-impl SchemaRun {
-    fn enter(&self, phase: &'static str) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
-        tracing::info!(org = %self.org, phase, "schema job");
-    }
-
-    /// Joins the parts to families; what was never noted was given up on the line.
-    fn seal_families(&self) -> Families {
-        let mut parts = std::mem::take(&mut *self.parts.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut joined: BTreeMap<Family, Result<FamilyRows, FamilyFailure>> = BTreeMap::new();
-        while let Some(((family, _), rows)) = parts.pop_first() {
-            let rows = rows.map_err(|reason| FamilyFailure { family, reason });
-            match joined.remove(&family) {
-                None => drop(joined.insert(family, rows)),
-                Some(known) => drop(joined.insert(family, join(known, rows))),
-            }
-        }
-        macro_rules! take {
-            ($family:ident) => {
-                match joined.remove(&Family::$family) {
-                    Some(Ok(FamilyRows::$family(rows))) => Ok(rows),
-                    Some(Err(failure)) => Err(failure),
-                    _ => Err(FamilyFailure {
-                        family: Family::$family,
-                        reason: "it was given up; see the dead letters".to_owned(),
-                    }),
-                }
-            };
-        }
-        Families {
-            flows: take!(Flows),
-            triggers: take!(Triggers),
-            validation_rules: take!(ValidationRules),
-            workflow_rules: take!(WorkflowRules),
-            record_types: take!(RecordTypes),
-            layouts: take!(Layouts),
-            permission_sets: take!(PermissionSets),
-            object_permissions: take!(ObjectPermissions),
-            field_permissions: take!(FieldPermissions),
-            record_counts: take!(RecordCounts),
-        }
-    }
-}
-
-type Part = Result<FamilyRows, FamilyFailure>;
-
-/// Only field permissions come in parts; one failed part fails the family, for "no row" would mean "no access".
-fn join(known: Part, more: Part) -> Part {
-    match (known?, more?) {
-        (FamilyRows::FieldPermissions(mut known), FamilyRows::FieldPermissions(more)) => {
-            known.extend(more);
-            Ok(FamilyRows::FieldPermissions(known))
-        }
-        (_, more) => Ok(more),
-    }
-}
-
-/// Where a family is kept.
-pub fn family_key(client: &OrgClient, family: Family) -> CacheKey {
-    CacheKey::new(client.org(), client.api_version(), "family", family.as_str())
-}
-
-/// Where the field permissions of a group of objects are kept: another group is another key.
-pub fn field_permissions_key(client: &OrgClient, objects: &[ObjectName]) -> CacheKey {
-    let mut hash = Sha256::new();
-    for object in objects {
-        hash.update(object.as_str());
-        hash.update(b"\n");
-    }
-    let name = format!("{}-{:.16}", Family::FieldPermissions, hex(&hash.finalize()));
-    CacheKey::new(client.org(), client.api_version(), "family", &name)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// What the journal keeps of an accepted job.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -404,11 +232,11 @@ impl SchemaJobs {
         let priority = super::rate_limiter::priority_of(*lane);
         let run = self.runs.begin(job, org);
         let outcome = self.run_phases(record, &client.with_priority(priority), &run, priority).await;
-        *run.phase.lock().unwrap_or_else(PoisonError::into_inner) = DONE;
+        run.end();
         let gave_up_items = outcome.as_ref().is_ok_and(|report| !report.objects_failed.is_empty());
         if !gave_up_items {
             // Kept otherwise: a dead letter that is tried again needs the run's families.
-            self.runs.0.remove(job);
+            self.runs.remove(job);
             self.engine.forget_job(job);
         }
         outcome
@@ -683,7 +511,7 @@ impl SchemaJobs {
         self.finish(&run.org, None, failures).await?;
         self.library.forget_job(job.as_str()).await?;
         if failed.is_empty() {
-            self.runs.0.remove(job);
+            self.runs.remove(job);
             self.engine.forget_job(job);
         }
         Ok(())

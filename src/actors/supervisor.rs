@@ -15,7 +15,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 
 use super::engine::arbiters::ArbiterKind;
 use super::engine::core::{Core, Event};
-use super::engine::fault::Fault;
+use super::engine::fault::suffer_in_service;
 use super::engine::meter::RestartReason;
 use super::engine::policy::{RestartBudget, Verdict};
 use super::engine::supervision::SharedBudget;
@@ -120,14 +120,7 @@ impl Supervisor {
         if self.is_replaced() {
             return context.stop();
         }
-        match self.core.faults.strike(Self::NAME) {
-            Fault::None => {}
-            Fault::Panic => panic!("a fault was asked for"),
-            Fault::Hang => return context.wait(std::future::pending().into_actor(self)),
-            Fault::Block => loop {
-                std::thread::park();
-            },
-        }
+        suffer_in_service(self.core.faults.strike(Self::NAME), context);
         let now = self.core.clock.elapsed();
         self.core.supervisor_heartbeat.store(now.as_millis() as u64, Ordering::Release);
         if self.core.arbiters.is_blocked(ArbiterKind::Stages, self.core.policy.handler_timeout) {

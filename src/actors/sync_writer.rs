@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::embedder::store_error;
 use super::engine::{Nothing, Output, Stage, StageCx, StageError};
-use super::schema_job::SchemaRuns;
+use super::schema_run::SchemaRuns;
 use crate::messages::WriteBatch;
 use crate::telemetry::Metrics;
 use crate::vectors::{LibraryStore, ObjectWrite};

@@ -211,7 +211,7 @@ pub fn status(done: &Value, json: bool) {
         let mailbox = actor.get("mailbox");
         let capacity = actor.pointer("/capacity/0").and_then(Value::as_u64);
         let fill = match (mailbox, capacity) {
-            (Some(depth), Some(capacity)) => format!("{} / {capacity}", number(depth, "items")),
+            (Some(depth), Some(capacity)) => format!("{} / {capacity}", number(depth, "fullest_lane_items")),
             _ => "-".to_owned(),
         };
         let in_hand = mailbox.map_or_else(|| "-".to_owned(), |depth| number(depth, "in_hand").to_string());

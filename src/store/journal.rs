@@ -17,8 +17,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::disk::{SharedDisk, is_full};
 use super::high_water::{self, HighWater};
+use super::journal_contract::{Journal, JournalError, JournalWrite, Table};
 use super::writer::{Asked, StoreThread};
-use crate::actors::engine::journal::{Journal, JournalError, JournalWrite, Table};
 use crate::clock::{BoxFuture, SharedClock};
 
 const VERSION: u8 = 1;

@@ -1,15 +1,18 @@
 //! The library's files for people: `documents.jsonl`, `objects/<Object>.md`, `nodes.csv`, `edges.csv`,
 //! `report.json`.
 //!
-//! Documents stream through: what is held is one object's page. The four whole-library files replace
-//! their old versions together at the end, each atomically; pages are written as their object is done,
-//! and pages of objects that are gone go last. A run that stops half-way leaves the old files standing.
+//! Documents stream through: what is held is one object's page. New versions are written beside the old
+//! files and replace them at the end, each atomically: pages first, then the whole-library files; pages of
+//! objects that are gone go last. A run that stops half-way leaves the old files standing.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::atomic_file::{AtomicFile, StoreError, remove_if_there, remove_leftovers, write_if_changed};
+use super::atomic_file::{
+    AtomicFile, Prepared, StoreError, commit_all, prepare_if_changed, remove_if_there, remove_leftovers,
+    write_if_changed,
+};
 use crate::library::project::{
     EDGES_HEAD, Failures, NODES_HEAD, ObjectPage, StoredDocument, edge_lines, jsonl_line, node_line,
 };
@@ -35,6 +38,7 @@ pub struct LibraryFolder {
     nodes: AtomicFile,
     edges: AtomicFile,
     page: Option<ObjectPage>,
+    pages: Vec<Prepared>,
     page_names: HashSet<String>,
     counts: FolderCounts,
 }
@@ -59,6 +63,7 @@ impl LibraryFolder {
             nodes,
             edges,
             page: None,
+            pages: Vec::new(),
             page_names: HashSet::new(),
             counts: FolderCounts::default(),
         })
@@ -86,12 +91,13 @@ impl LibraryFolder {
     /// When the disk refuses; files not yet replaced stand in their old version.
     pub fn commit(mut self, failures: &Failures) -> Result<FolderCounts, StoreError> {
         self.finish_page()?;
+        let pages = self.folder.join("objects");
+        commit_all(&pages, std::mem::take(&mut self.pages))?;
         self.documents.commit()?;
         self.nodes.commit()?;
         self.edges.commit()?;
         write_if_changed(&self.folder.join("report.json"), &failures.report())?;
 
-        let pages = self.folder.join("objects");
         let failed = |source| StoreError::new("read the folder", &pages, source);
         for entry in fs::read_dir(&pages).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -107,9 +113,10 @@ impl LibraryFolder {
     fn finish_page(&mut self) -> Result<(), StoreError> {
         let Some(page) = self.page.take() else { return Ok(()) };
         let name = format!("{}.md", page.object());
-        let written = write_if_changed(&self.folder.join("objects").join(&name), &page.markdown())?;
+        let prepared = prepare_if_changed(&self.folder.join("objects").join(&name), &page.markdown())?;
         self.counts.pages += 1;
-        self.counts.pages_written += u64::from(written);
+        self.counts.pages_written += u64::from(prepared.is_some());
+        self.pages.extend(prepared);
         self.page_names.insert(name);
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod disk;
 pub mod high_water;
 pub mod journal;
+pub mod journal_contract;
 pub mod library_folder;
 pub mod state_folder;
 pub mod writer;

@@ -63,8 +63,23 @@ pub fn init(format: LogFormat, filter: &str, metrics: &Metrics) -> Result<LogHan
     };
     let (subscriber, handle) = build(pretty, terminal, filter, metrics, std::io::stderr)?;
     subscriber.try_init().map_err(LoggingError::Taken)?;
+    log_panics();
     Ok(handle)
 }
+
+/// A panic becomes one line of the log, like every other event: the engine deals with it, and a trace of the stack on
+/// stderr would only frighten whoever reads along.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let location = info.location().map(ToString::to_string).unwrap_or_default();
+        let said = info.payload_as_str().unwrap_or("a panic without a text");
+        let said: String = said.chars().take(PANIC_TEXT_MAX).collect();
+        tracing::error!(location, said, "panicked");
+    }));
+}
+
+/// Characters of a panic's text that reach the log.
+const PANIC_TEXT_MAX: usize = 400;
 
 /// A subscriber that writes to `writer`, and the handle to its filter.
 ///

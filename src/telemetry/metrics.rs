@@ -135,13 +135,13 @@ macro_rules! catalogue {
 
 catalogue! {
     actor_mailbox_messages: IntGaugeVec = "penstock_actor_mailbox_messages" ["actor"] "items"
-        "Items an actor holds: waiting, in hand, or waiting for downstream.";
+        "Items in the fullest lane of an actor's mailbox: waiting, in hand, or waiting for downstream.";
     actor_mailbox_bytes: IntGaugeVec = "penstock_actor_mailbox_bytes" ["actor"] "bytes"
-        "Bytes of the items an actor holds.";
+        "Bytes in the fullest lane of an actor's mailbox.";
     actor_mailbox_capacity_messages: IntGaugeVec = "penstock_actor_mailbox_capacity_messages" ["actor"] "items"
-        "Items an actor may hold at most.";
+        "Items each lane of an actor's mailbox may hold.";
     actor_mailbox_capacity_bytes: IntGaugeVec = "penstock_actor_mailbox_capacity_bytes" ["actor"] "bytes"
-        "Bytes an actor may hold at most.";
+        "Bytes each lane of an actor's mailbox may hold.";
     actor_messages_total: IntCounterVec = "penstock_actor_messages_total" ["actor", "outcome"] "items"
         "Items an actor resolved, by outcome; fenced answers came too late to count.";
     actor_handle_seconds: HistogramVec = "penstock_actor_handle_seconds" ["actor"] "seconds"

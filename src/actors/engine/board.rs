@@ -32,7 +32,7 @@ impl SlotBoard {
         self.busy_since.store(stamp(now), Ordering::Release);
     }
 
-    pub(super) fn suspend_owned(self: &Arc<Self>, clock: SharedClock) -> Suspended {
+    pub(super) fn suspend(self: &Arc<Self>, clock: SharedClock) -> Suspended {
         self.suspended.fetch_add(1, Ordering::AcqRel);
         Suspended { slot: Arc::clone(self), clock }
     }
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(slot.overdue(SECOND * 2, SECOND), Some(lease));
         slot.progress(SECOND * 2);
         assert_eq!(slot.overdue(SECOND * 2, SECOND), None, "progressed");
-        let suspended = slot.suspend_owned(clock.clone());
+        let suspended = slot.suspend(clock.clone());
         assert_eq!(slot.overdue(SECOND * 99, SECOND), None, "waits for a permit");
         clock.advance(SECOND * 99);
         drop(suspended);

@@ -13,13 +13,13 @@ use tokio::sync::{Notify, watch};
 
 use super::arbiters::{ArbiterKind, Arbiters};
 use super::dead_letter::{DeadLetter, DeadLetters};
-use super::fault::FaultPoint;
-use super::journal::Journal;
+use super::fault::{FaultPoint, NoFaults};
+use super::journal::{Journal, MemoryJournal};
 use super::ledger::JobLedger;
 use super::mailbox::Depth;
 use super::meter::{Meter, RestartReason};
 use super::policy::RestartPolicy;
-use crate::clock::{BoxFuture, SharedClock};
+use crate::clock::{BoxFuture, SharedClock, SystemClock};
 
 /// Where randomness comes from: numbers in 0..1.
 pub trait Chance: Send + Sync + 'static {
@@ -115,6 +115,24 @@ pub struct EngineParts {
     pub chance: Arc<dyn Chance>,
     /// Faults on demand; [`super::fault::NoFaults`] outside tests.
     pub faults: Arc<dyn FaultPoint>,
+}
+
+impl EngineParts {
+    /// For examples, benches and first steps: the machine's clock, the present tokio runtime, the default policy, a journal
+    /// that forgets at exit, fixed randomness, no faults.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn in_memory() -> Self {
+        Self {
+            clock: SystemClock::shared(),
+            runtime: Handle::current(),
+            policy: RestartPolicy::default(),
+            journal: Arc::new(MemoryJournal::default()),
+            chance: Arc::new(SeededChance::new(0)),
+            faults: Arc::new(NoFaults),
+        }
+    }
 }
 
 impl std::fmt::Debug for EngineParts {

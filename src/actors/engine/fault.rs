@@ -43,3 +43,22 @@ pub async fn suffer(fault: Fault) {
         },
     }
 }
+
+/// Suffers the fault in a service's handler: a hang stops the service's whole context, as a real one would.
+///
+/// # Panics
+/// For [`Fault::Panic`], which is its purpose.
+pub fn suffer_in_service<A>(fault: Fault, context: &mut actix::Context<A>)
+where
+    A: actix::Actor<Context = actix::Context<A>>,
+{
+    use actix::AsyncContext;
+    match fault {
+        Fault::None => {}
+        Fault::Panic => panic!("a fault was asked for"),
+        Fault::Hang => context.wait(actix::fut::wrap_future::<_, A>(std::future::pending::<()>())),
+        Fault::Block => loop {
+            std::thread::park();
+        },
+    }
+}

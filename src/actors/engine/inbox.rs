@@ -9,16 +9,25 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 use super::mailbox::{
     Closed, Depth, Lease, LeaseAsk, LeaseHome, LeaseId, Mailbox, Nack, Outlet, TryLease, TryPut,
 };
+use super::sleepers::Sleepers;
 use crate::clock::{BoxFuture, SharedClock};
 use crate::messages::{Envelope, Item, Lane};
+
+mod sleep;
+#[cfg(test)]
+mod tests;
+
+use sleep::Sleep;
 
 /// What each lane may hold. Lanes have credits of their own, so a full bulk lane never blocks an interactive item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +70,7 @@ impl<T> Ord for Delayed<T> {
 }
 
 struct Waiting<T> {
-    envelope: Envelope<T>,
+    envelope: Arc<Envelope<T>>,
     entered: oneshot::Sender<()>,
 }
 
@@ -92,6 +101,11 @@ struct State<T> {
     free_places: Vec<u32>,
     in_hand_count: usize,
     next_order: u64,
+    sleepers: Sleepers,
+    /// Putters whose item has entered, to be told when whoever let it in ends its turn.
+    untold: Vec<oneshot::Sender<()>>,
+    /// Incarnations below this one lost their thread: they get nothing any more.
+    first_live: u64,
     frozen: bool,
     closed: bool,
     peak_lane_items: usize,
@@ -102,7 +116,6 @@ struct State<T> {
 pub struct LocalInbox<T> {
     me: Weak<Self>,
     state: Mutex<State<T>>,
-    arrived: Notify,
     capacity: Capacity,
     clock: SharedClock,
 }
@@ -127,12 +140,14 @@ impl<T: Item> LocalInbox<T> {
                 free_places: Vec::new(),
                 in_hand_count: 0,
                 next_order: 0,
+                sleepers: Sleepers::default(),
+                untold: Vec::new(),
+                first_live: 0,
                 frozen: false,
                 closed: false,
                 peak_lane_items: 0,
                 peak_lane_bytes: 0,
             }),
-            arrived: Notify::new(),
             capacity: Capacity { items: capacity.items.max(1), bytes: capacity.bytes.max(1) },
             clock,
         })
@@ -157,7 +172,7 @@ impl<T: Item> LocalInbox<T> {
         lane.items < self.capacity.items && lane.bytes + self.cost(bytes) <= self.capacity.bytes
     }
 
-    fn enter(&self, state: &mut State<T>, envelope: Envelope<T>) {
+    fn enter(&self, state: &mut State<T>, envelope: Arc<Envelope<T>>, now: Duration) {
         let order = state.next_order;
         state.next_order += 1;
         let cost = self.cost(envelope.header.bytes);
@@ -169,30 +184,29 @@ impl<T: Item> LocalInbox<T> {
             "a lane is over its bound"
         );
         let (items, bytes) = (lane.items, lane.bytes);
-        lane.queue.push_back(Queued { order, arrived: self.clock.elapsed(), envelope: Arc::new(envelope) });
+        lane.queue.push_back(Queued { order, arrived: now, envelope });
         state.peak_lane_items = state.peak_lane_items.max(items);
         state.peak_lane_bytes = state.peak_lane_bytes.max(bytes);
     }
 
-    /// Gives a credit back and lets in whoever waited for it. Returns how many entered.
-    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> usize {
+    /// Gives a credit back and lets in whoever waited for it. Returns whom to wake after the lock.
+    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> Option<Waker> {
         let cost = self.cost(bytes);
         let place = lane.index();
         state.lanes[place].items -= 1;
         state.lanes[place].bytes -= cost;
-        let mut entered = 0;
+        let mut entered = false;
         while let Some(first) = state.lanes[place].waiting.front() {
             if !self.fits(&state.lanes[place], first.envelope.header.bytes) {
                 break;
             }
             if let Some(waiting) = state.lanes[place].waiting.pop_front() {
-                self.enter(state, waiting.envelope);
-                // The putter may have gone: its item is in all the same, as if the put had returned.
-                let _ = waiting.entered.send(());
-                entered += 1;
+                self.enter(state, waiting.envelope, self.clock.elapsed());
+                state.untold.push(waiting.entered);
+                entered = true;
             }
         }
-        entered
+        if entered { state.send_for_work() } else { None }
     }
 
     fn requeue(state: &mut State<T>, queued: Queued<T>) {
@@ -201,17 +215,7 @@ impl<T: Item> LocalInbox<T> {
         queue.insert(at, queued);
     }
 
-    fn wake(&self, items: usize) {
-        for _ in 0..items {
-            self.arrived.notify_one();
-        }
-    }
-
-    fn promote_due(&self, state: &mut State<T>) {
-        if state.delayed.is_empty() {
-            return;
-        }
-        let now = self.clock.elapsed();
+    fn promote_due(state: &mut State<T>, now: Duration) {
         while state.delayed.peek().is_some_and(|Reverse(first)| first.due <= now) {
             if let Some(Reverse(due)) = state.delayed.pop() {
                 Self::requeue(state, due.queued);
@@ -241,11 +245,11 @@ impl<T: Item> LocalInbox<T> {
         best
     }
 
-    fn take(&self, state: &mut State<T>, incarnation: u64, ask: LeaseAsk) -> TryLease<T> {
-        if state.frozen || state.closed {
+    fn take(&self, state: &mut State<T>, incarnation: u64, ask: LeaseAsk, now: Duration) -> TryLease<T> {
+        if state.frozen || state.closed || incarnation < state.first_live {
             return TryLease::Empty;
         }
-        self.promote_due(state);
+        Self::promote_due(state, now);
         let Some(place) = Self::pick_lane(state) else { return TryLease::Empty };
         let fits = state.lanes[place].queue.front().is_some_and(|first| {
             let header = &first.envelope.header;
@@ -273,8 +277,8 @@ impl<T: Item> LocalInbox<T> {
         hand.held = Some(held);
         let id = LeaseId { place, turn: hand.turn };
         state.in_hand_count += 1;
-        let waited = self.clock.elapsed().saturating_sub(queued.arrived);
-        TryLease::Leased(Lease { envelope: queued.envelope, id, waited, home: Some(me) })
+        let waited = now.saturating_sub(queued.arrived);
+        TryLease::Leased(Lease { envelope: queued.envelope, id, leased_at: now, waited, home: Some(me) })
     }
 
     fn let_go(state: &mut State<T>, id: LeaseId) -> Option<Held<T>> {
@@ -310,44 +314,104 @@ impl<T: Item> LocalInbox<T> {
     }
 }
 
-impl<T: Item> Outlet<T> for LocalInbox<T> {
-    fn try_put(&self, envelope: Envelope<T>) -> TryPut<T> {
+/// Tells putters that their item is in, once the lock is open again.
+fn tell(putters: Vec<oneshot::Sender<()>>) {
+    for putter in putters {
+        // The putter may have gone: its item is in all the same, as if the put had returned.
+        let _ = putter.send(());
+    }
+}
+
+fn wake(waker: impl IntoIterator<Item = Waker>) {
+    waker.into_iter().for_each(Waker::wake);
+}
+
+impl<T> State<T> {
+    /// Somebody may have something to do: lease an item, or watch for the next one that is due.
+    fn has_work(&self) -> bool {
+        self.has_queued() || self.next_due().is_some()
+    }
+
+    fn has_queued(&self) -> bool {
+        !self.frozen && !self.closed && self.lanes.iter().any(|lane| !lane.queue.is_empty())
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        self.delayed.peek().filter(|_| !self.frozen && !self.closed).map(|Reverse(first)| first.due)
+    }
+
+    fn send_for_work(&mut self) -> Option<Waker> {
+        if self.has_work() { self.sleepers.send_one() } else { None }
+    }
+}
+
+/// What became of a put under the lock.
+enum Put<T> {
+    Entered,
+    Full(Arc<Envelope<T>>),
+    Closed(Arc<Envelope<T>>),
+}
+
+impl<T: Item> LocalInbox<T> {
+    fn put_now(&self, envelope: Arc<Envelope<T>>, now: Duration) -> Put<T> {
         let mut state = self.lock();
         if state.closed {
-            return TryPut::Closed(envelope);
+            return Put::Closed(envelope);
         }
         let lane = &state.lanes[envelope.header.lane.index()];
         if !lane.waiting.is_empty() || !self.fits(lane, envelope.header.bytes) {
-            return TryPut::Full(envelope);
+            return Put::Full(envelope);
         }
-        self.enter(&mut state, envelope);
+        self.enter(&mut state, envelope, now);
+        let waker = if state.frozen { None } else { state.sleepers.send_one() };
         drop(state);
-        self.arrived.notify_one();
-        TryPut::Taken
+        wake(waker);
+        Put::Entered
+    }
+}
+
+/// An envelope that no lease has seen yet is ours alone.
+fn sole<T>(envelope: Arc<Envelope<T>>, then: impl FnOnce(Envelope<T>) -> TryPut<T>) -> TryPut<T> {
+    // A shared one could only be in the mailbox already, which is to say taken.
+    Arc::into_inner(envelope).map_or(TryPut::Taken, then)
+}
+
+impl<T: Item> Outlet<T> for LocalInbox<T> {
+    fn try_put(&self, envelope: Envelope<T>) -> TryPut<T> {
+        self.try_put_at(envelope, self.clock.elapsed())
+    }
+
+    fn try_put_at(&self, envelope: Envelope<T>, now: Duration) -> TryPut<T> {
+        match self.put_now(Arc::new(envelope), now) {
+            Put::Entered => TryPut::Taken,
+            Put::Full(envelope) => sole(envelope, TryPut::Full),
+            Put::Closed(envelope) => sole(envelope, TryPut::Closed),
+        }
     }
 
     fn put(&self, envelope: Envelope<T>) -> BoxFuture<'_, Result<(), Closed>> {
-        let envelope = match self.try_put(envelope) {
-            TryPut::Taken => return Box::pin(std::future::ready(Ok(()))),
-            TryPut::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
-            TryPut::Full(envelope) => envelope,
+        let envelope = match self.put_now(Arc::new(envelope), self.clock.elapsed()) {
+            Put::Entered => return Box::pin(std::future::ready(Ok(()))),
+            Put::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
+            Put::Full(envelope) => envelope,
         };
         Box::pin(async move {
-            let lane = envelope.header.lane;
             let (entered, wait) = oneshot::channel();
             {
+                let now = self.clock.elapsed();
                 let mut state = self.lock();
                 if state.closed {
                     return Err(Closed);
                 }
-                let place = lane.index();
+                let place = envelope.header.lane.index();
                 // A credit may have come back since the try.
                 if state.lanes[place].waiting.is_empty()
                     && self.fits(&state.lanes[place], envelope.header.bytes)
                 {
-                    self.enter(&mut state, envelope);
+                    self.enter(&mut state, envelope, now);
+                    let waker = state.send_for_work();
                     drop(state);
-                    self.arrived.notify_one();
+                    wake(waker);
                     return Ok(());
                 }
                 state.lanes[place].waiting.push_back(Waiting { envelope, entered });
@@ -359,43 +423,29 @@ impl<T: Item> Outlet<T> for LocalInbox<T> {
 
 impl<T: Item> Mailbox<T> for LocalInbox<T> {
     fn try_lease(&self, incarnation: u64, ask: LeaseAsk) -> TryLease<T> {
-        let taken = self.take(&mut self.lock(), incarnation, ask);
-        if matches!(taken, TryLease::Unfit) {
-            // Whoever asked was woken for this item and leaves it: somebody else must look.
-            self.arrived.notify_one();
-        }
+        let now = ask.now.unwrap_or_else(|| self.clock.elapsed());
+        let mut state = self.lock();
+        let taken = self.take(&mut state, incarnation, ask, now);
+        // Whoever asked may have been the one on the way: what it leaves, somebody else must see.
+        let next = if matches!(taken, TryLease::Empty) { None } else { state.send_for_work() };
+        drop(state);
+        wake(next);
         taken
     }
 
     fn arrival(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.arrived.notified())
+        let mut sleep = Sleep::new(self);
+        Box::pin(async move { poll_fn(|context| sleep.poll_arrival(context)).await })
     }
 
     fn lease(&self, incarnation: u64) -> BoxFuture<'_, Result<Lease<T>, Closed>> {
-        Box::pin(async move {
-            loop {
-                let arrived = self.arrived.notified();
-                tokio::pin!(arrived);
-                arrived.as_mut().enable();
-                let due = {
-                    let mut state = self.lock();
-                    if let TryLease::Leased(lease) = self.take(&mut state, incarnation, LeaseAsk::ANY) {
-                        return Ok(lease);
-                    }
-                    if state.closed {
-                        return Err(Closed);
-                    }
-                    state.delayed.peek().filter(|_| !state.frozen).map(|Reverse(first)| first.due)
-                };
-                match due {
-                    None => arrived.await,
-                    Some(due) => tokio::select! {
-                        () = arrived => {}
-                        () = self.clock.sleep_until(due) => {}
-                    },
-                }
-            }
-        })
+        let mut sleep = Sleep::new(self);
+        Box::pin(async move { poll_fn(|context| sleep.poll_lease(incarnation, context)).await })
+    }
+
+    fn end_turn(&self) {
+        let putters = std::mem::take(&mut self.lock().untold);
+        tell(putters);
     }
 
     fn freeze(&self) {
@@ -403,25 +453,28 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
     }
 
     fn thaw(&self) {
-        let items = {
+        // Everybody looks again, also for the next due time of delayed items.
+        let wakers = {
             let mut state = self.lock();
             state.frozen = false;
-            state.lanes.iter().map(|lane| lane.queue.len()).sum::<usize>()
+            state.sleepers.send_all()
         };
-        // Whoever waits looks again, also for the next due time of delayed items.
-        self.arrived.notify_waiters();
-        self.wake(items.min(1));
+        wake(wakers);
     }
 
     fn close(&self) {
-        let waiting: Vec<Waiting<T>> = {
+        let (waiting, putters, wakers) = {
             let mut state = self.lock();
             state.closed = true;
-            state.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect()
+            let waiting: Vec<Waiting<T>> =
+                state.lanes.iter_mut().flat_map(|lane| lane.waiting.drain(..)).collect();
+            let putters = std::mem::take(&mut state.untold);
+            (waiting, putters, state.sleepers.send_all())
         };
+        tell(putters);
         // Dropping the senders tells the putters.
         drop(waiting);
-        self.arrived.notify_waiters();
+        wake(wakers);
     }
 
     fn depth(&self) -> Depth {
@@ -431,6 +484,8 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
             bytes: state.lanes.iter().map(|lane| lane.bytes).sum(),
             in_hand: state.in_hand_count,
             waiting: state.lanes.iter().map(|lane| lane.waiting.len()).sum(),
+            fullest_lane_items: state.lanes.iter().map(|lane| lane.items).max().unwrap_or(0),
+            fullest_lane_bytes: state.lanes.iter().map(|lane| lane.bytes).max().unwrap_or(0),
             peak_lane_items: state.peak_lane_items,
             peak_lane_bytes: state.peak_lane_bytes,
         }
@@ -453,24 +508,37 @@ impl<T: Item> Mailbox<T> for LocalInbox<T> {
                 self.give_back(&mut state, held, Nack { after: Duration::ZERO, charge: true, alone: false });
             }
         }
+        let wakers = if only.is_none() {
+            // Slots that sleep on a lost thread would swallow wakes meant for the next incarnation; and should the thread
+            // come back, it may lease no more: nobody watches it.
+            state.first_live = state.first_live.max(incarnation + 1);
+            state.sleepers.send_all()
+        } else {
+            state.send_for_work().into_iter().collect()
+        };
+        // Whose turn it was to tell them may be lost.
+        let putters = std::mem::take(&mut state.untold);
         drop(state);
-        if only.is_none() {
-            // Slots that wait on a lost thread would swallow wakes meant for the next incarnation.
-            self.arrived.notify_waiters();
-        }
-        self.wake(ids.len());
+        tell(putters);
+        wake(wakers);
         ids.len()
     }
 }
 
 impl<T: Item> LeaseHome<T> for LocalInbox<T> {
     fn ack(&self, id: LeaseId) -> bool {
+        let acked = self.ack_within_turn(id);
+        self.end_turn();
+        acked
+    }
+
+    fn ack_within_turn(&self, id: LeaseId) -> bool {
         let mut state = self.lock();
         let Some(held) = Self::let_go(&mut state, id) else { return false };
         let (lane, bytes) = (held.envelope.header.lane, held.envelope.header.bytes);
-        let entered = self.release(&mut state, lane, bytes);
+        let waker = self.release(&mut state, lane, bytes);
         drop(state);
-        self.wake(entered);
+        wake(waker);
         true
     }
 
@@ -478,9 +546,10 @@ impl<T: Item> LeaseHome<T> for LocalInbox<T> {
         let mut state = self.lock();
         let Some(held) = Self::let_go(&mut state, id) else { return false };
         self.give_back(&mut state, held, nack);
+        // Also after a delay: somebody must watch for the new due time.
+        let waker = state.send_for_work();
         drop(state);
-        // Also after a delay: whoever waits must look at the new due time.
-        self.arrived.notify_one();
+        wake(waker);
         true
     }
 

@@ -34,6 +34,12 @@ pub trait Outlet<T>: Send + Sync + 'static {
     /// Puts without waiting.
     fn try_put(&self, envelope: Envelope<T>) -> TryPut<T>;
 
+    /// Puts without waiting; `now` is the present by the engine's clock, which the caller has just read.
+    fn try_put_at(&self, envelope: Envelope<T>, now: Duration) -> TryPut<T> {
+        let _read_again = now;
+        self.try_put(envelope)
+    }
+
     /// Puts, waiting for a credit of the item's lane. Once polled, the item enters whether or not the future lives on,
     /// so a sender that dies while it waits loses nothing.
     ///
@@ -53,6 +59,10 @@ pub struct Depth {
     pub in_hand: usize,
     /// Items upstream that wait for a credit.
     pub waiting: usize,
+    /// Items of the fullest lane: what the capacity, which is a lane's, is to be held against.
+    pub fullest_lane_items: usize,
+    /// Bytes of the fullest lane.
+    pub fullest_lane_bytes: u64,
     /// Highest `items` of any lane since the start.
     pub peak_lane_items: usize,
     /// Highest `bytes` of any lane since the start.
@@ -72,6 +82,9 @@ pub trait Mailbox<T>: Outlet<T> {
 
     /// Resolves when an item may have become ready. May resolve for nothing; never misses one that came after the call.
     fn arrival(&self) -> BoxFuture<'_, ()>;
+
+    /// Tells upstream what [`Lease::ack_within_turn`] has not: call it before waiting for anything.
+    fn end_turn(&self) {}
 
     /// Nothing is leased until [`Mailbox::thaw`]; puts go on until the mailbox is full.
     fn freeze(&self);
@@ -97,11 +110,13 @@ pub struct LeaseAsk {
     pub bytes_max: u64,
     /// Serial of the job whose batch it would join: items of other jobs, and items that must run alone, do not fit.
     pub joining: Option<u64>,
+    /// The present, if whoever asks has just read the clock.
+    pub now: Option<Duration>,
 }
 
 impl LeaseAsk {
     /// Any item.
-    pub const ANY: Self = Self { bytes_max: u64::MAX, joining: None };
+    pub const ANY: Self = Self { bytes_max: u64::MAX, joining: None, now: None };
 }
 
 /// The answer of a lease that would not wait.
@@ -154,6 +169,10 @@ impl Nack {
 pub trait LeaseHome<T>: Send + Sync {
     /// The item has passed on or ended; frees its credit. False when fenced.
     fn ack(&self, id: LeaseId) -> bool;
+    /// Like `ack`, but whoever waits to put may be told as late as [`Mailbox::end_turn`].
+    fn ack_within_turn(&self, id: LeaseId) -> bool {
+        self.ack(id)
+    }
     /// Gives it back. False when fenced.
     fn nack(&self, id: LeaseId, nack: Nack) -> bool;
     /// From now on the lease cannot be revoked. False when it has been already.
@@ -164,6 +183,7 @@ pub trait LeaseHome<T>: Send + Sync {
 pub struct Lease<T> {
     pub(super) envelope: Arc<Envelope<T>>,
     pub(super) id: LeaseId,
+    pub(super) leased_at: Duration,
     pub(super) waited: Duration,
     pub(super) home: Option<Arc<dyn LeaseHome<T>>>,
 }
@@ -183,9 +203,18 @@ impl<T> Lease<T> {
         &self.envelope
     }
 
+    pub(super) fn shared_envelope(&self) -> Arc<Envelope<T>> {
+        Arc::clone(&self.envelope)
+    }
+
     /// Names this lease.
     pub fn id(&self) -> LeaseId {
         self.id
+    }
+
+    /// When it was leased, by the engine's clock.
+    pub fn leased_at(&self) -> Duration {
+        self.leased_at
     }
 
     /// Time from the item's arrival (or its return) to this lease.
@@ -201,6 +230,12 @@ impl<T> Lease<T> {
     /// The item has passed on or ended. False when fenced.
     pub fn ack(mut self) -> bool {
         self.home.take().is_some_and(|home| home.ack(self.id))
+    }
+
+    /// Like [`Lease::ack`], for a slot that goes on at once: a put that waits has entered by now, and hears of it at the
+    /// slot's [`Mailbox::end_turn`], so that one wake lets it put many and not one.
+    pub(super) fn ack_within_turn(mut self) -> bool {
+        self.home.take().is_some_and(|home| home.ack_within_turn(self.id))
     }
 
     /// Gives the item back. False when fenced.

@@ -5,36 +5,41 @@
 //! was in hand; the members of a batch whose culprit is unknown are tried again one by one, free of charge.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use super::board::SlotBoard;
 use super::core::Core;
 use super::dead_letter::DeadLetter;
 use super::fault::{Fault, suffer};
 use super::incarnation::{Retirement, panic_text};
 use super::journal::JournalError;
-use super::ledger::JobEntry;
 use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
 use super::meter::{Outcome, RestartReason};
 use super::policy::backoff;
-use super::stage::{BatchStage, Output, Seal, SharedClockCell, Stage, StageCx, StageError};
-use super::stage_host::{StageHost, delivery_key};
-use crate::messages::{Envelope, Item, ItemId};
+use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
+use super::stage_host::StageHost;
+use super::turn::Turn;
+use crate::messages::{Envelope, Item};
+
+mod delivery;
+
+pub(super) use delivery::Rest;
+use delivery::finish_lease;
 
 /// What a slot works with besides its stage.
 pub(super) struct SlotEnv<W: Work> {
     pub host: Arc<StageHost<W>>,
     pub core: Arc<Core>,
-    pub board: Arc<SlotBoard>,
+    pub tools: Arc<SlotTools>,
     pub number: u64,
     pub retirement: Arc<Retirement>,
+    pub turn: Turn<W::In>,
 }
 
 /// Either kind of stage, as the host sees it.
@@ -62,19 +67,38 @@ enum Ended<T> {
     Panicked(String),
 }
 
+/// What could not be settled without waiting.
+enum Unsettled<W: Work> {
+    /// Not a single output.
+    Ended(Lease<W::In>, Ended<W::Out>),
+    /// The mailbox downstream is full; the delivery has begun.
+    Full(Lease<W::In>, Envelope<W::Out>),
+}
+
 impl<S: Stage> Work for Single<S> {
     type In = S::In;
     type Out = S::Out;
     const NAME: &'static str = S::NAME;
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
-        while let Some(lease) = env.next().await {
+        let mut now = None;
+        while let Some(lease) = env.next(now.take()).await {
             if let Some(lease) = env.admissible(lease).await {
                 let item = Arc::clone(&lease.envelope().item);
-                let cx = env.begin(&lease);
-                let ended = env.guarded(&lease, work.0.run(item, &cx)).await;
-                env.board.end();
-                env.settle_one(lease, ended).await;
+                let cx = env.begin(&lease, lease.leased_at());
+                let (ended, at) = env.guarded(&lease, lease.leased_at(), work.0.run(item, &cx)).await;
+                env.tools.board.end();
+                if let Some(unsettled) = env.pass_on(lease, ended, at) {
+                    env.turn.end();
+                    env.settle(unsettled).await;
+                } else {
+                    // Nothing was waited for: it is still as late as it was at the handler's end.
+                    now = Some(at);
+                    env.turn.goes_on();
+                }
+            }
+            if !tokio::task::coop::has_budget_remaining() {
+                env.turn.end();
             }
             // A line whose stages never wait would otherwise keep its thread to one of them.
             tokio::task::coop::consume_budget().await;
@@ -88,35 +112,41 @@ impl<S: BatchStage> Work for Batched<S> {
     const NAME: &'static str = S::NAME;
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
-        while let Some(first) = env.next().await {
+        while let Some(first) = env.next(None).await {
+            env.turn.end();
             let Some(first) = env.admissible(first).await else { continue };
             let leases = env.seal(first, work.seal).await;
             let Some(head) = leases.first() else { continue };
             let members = leases.iter().map(|lease| Arc::clone(&lease.envelope().item)).collect();
-            let cx = env.begin(head);
-            let ended = env.guarded(head, work.stage.run(members, &cx)).await;
-            env.board.end();
+            let now = env.core.clock.elapsed();
+            let cx = env.begin(head, now);
+            let (ended, _at) = env.guarded(head, now, work.stage.run(members, &cx)).await;
+            env.tools.board.end();
             env.settle_batch(leases, ended).await;
+            env.turn.end();
             tokio::task::coop::consume_budget().await;
         }
     }
 }
 
 impl<W: Work> SlotEnv<W> {
-    /// The next lease; `None` when this slot has ended.
-    async fn next(&self) -> Option<Lease<W::In>> {
+    /// The next lease, at `now` if the clock has just been read; `None` when this slot has ended.
+    async fn next(&self, now: Option<Duration>) -> Option<Lease<W::In>> {
         if self.retirement.is_retired() {
             return None;
         }
-        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk::ANY) {
+        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk { now, ..LeaseAsk::ANY }) {
             TryLease::Leased(lease) => lease,
-            TryLease::Unfit | TryLease::Empty => tokio::select! {
-                biased;
-                () = self.retirement.wait() => return None,
-                lease = self.host.inbox.lease(self.number) => lease.ok()?,
-            },
+            TryLease::Unfit | TryLease::Empty => {
+                self.turn.end();
+                tokio::select! {
+                    biased;
+                    () = self.retirement.wait() => return None,
+                    lease = self.host.inbox.lease(self.number) => lease.ok()?,
+                }
+            }
         };
-        self.host.meter.mailbox_wait_seconds.observe(lease.waited().as_secs_f64());
+        self.turn.waited(lease.waited());
         Some(lease)
     }
 
@@ -146,7 +176,7 @@ impl<W: Work> SlotEnv<W> {
         let mut leases = vec![first];
         while leases.len() < seal.items && bytes < seal.bytes && !leases[0].envelope().header.alone {
             let joining = Some(leases[0].envelope().job.serial());
-            let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining };
+            let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining, now: None };
             match self.host.inbox.try_lease(self.number, ask) {
                 TryLease::Leased(lease) => {
                     if let Some(lease) = self.admissible(lease).await {
@@ -171,25 +201,21 @@ impl<W: Work> SlotEnv<W> {
         leases
     }
 
-    fn begin(&self, lease: &Lease<W::In>) -> StageCx {
+    fn begin(&self, lease: &Lease<W::In>, now: Duration) -> StageCx {
         self.host.meter.in_flight.inc();
-        self.board.begin(lease.id(), self.core.clock.elapsed());
-        StageCx {
-            header: lease.envelope().header.clone(),
-            slot: Arc::clone(&self.board),
-            runtime: self.core.runtime.clone(),
-            clock: SharedClockCell(self.core.clock.clone()),
-        }
+        self.tools.board.begin(lease.id(), now);
+        let headed: Arc<dyn Headed> = lease.shared_envelope();
+        StageCx { headed, tools: Arc::clone(&self.tools) }
     }
 
-    /// Runs a handler so that its panic is ours to see, within the item's span.
+    /// Runs a handler so that its panic is ours to see, within the item's span. Also says when it ended.
     async fn guarded(
         &self,
         lease: &Lease<W::In>,
+        started: Duration,
         run: impl Future<Output = Result<Output<W::Out>, StageError>>,
-    ) -> Ended<W::Out> {
+    ) -> (Ended<W::Out>, Duration) {
         let _in_flight = InFlight(&self.host.meter.in_flight);
-        let started = self.core.clock.elapsed();
         let envelope = lease.envelope();
         let hop = tracing::debug_span!(
             parent: &envelope.span,
@@ -203,15 +229,70 @@ impl<W: Work> SlotEnv<W> {
                 Fault::None => {}
                 fault => suffer(fault).await,
             }
-            run.await
+            // Nearly always nobody listens to this span, and entering one costs about a tenth of a hop.
+            if hop.is_disabled() { run.await } else { run.instrument(hop).await }
         };
-        let ended = match AssertUnwindSafe(run.instrument(hop)).catch_unwind().await {
+        let mut run = std::pin::pin!(AssertUnwindSafe(run).catch_unwind());
+        let ended = poll_fn(|context| {
+            let polled = run.as_mut().poll(context);
+            if polled.is_pending() {
+                self.turn.end();
+            }
+            polled
+        });
+        let ended = match ended.await {
             Ok(answer) => Ended::Answered(answer),
             Err(panic) => Ended::Panicked(panic_text(&*panic)),
         };
-        let took = self.core.clock.elapsed().saturating_sub(started);
-        self.host.meter.handle_seconds.observe(took.as_secs_f64());
-        ended
+        let at = self.core.clock.elapsed();
+        self.turn.handled(at.saturating_sub(started));
+        (ended, at)
+    }
+
+    /// Settles the one case that nearly all items are: one output, or none, and room for it. Whatever must wait, or is
+    /// anything else, is handed back to be settled at leisure.
+    fn pass_on(&self, lease: Lease<W::In>, ended: Ended<W::Out>, now: Duration) -> Option<Unsettled<W>> {
+        let content = match ended {
+            Ended::Answered(Ok(Output::One(content))) => Some(content),
+            Ended::Answered(Ok(Output::None)) => None,
+            ended => return Some(Unsettled::Ended(lease, ended)),
+        };
+        if !lease.begin_delivery() {
+            self.host.meter.count(Outcome::Fenced);
+            return None;
+        }
+        let Some(content) = content else {
+            let job = Arc::clone(&lease.envelope().job);
+            if finish_lease(&self.host, lease) {
+                job.acked(true);
+            }
+            return None;
+        };
+        let envelope = lease.envelope();
+        let (header, job) = (&envelope.header, &envelope.job);
+        let child = Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
+        // The child is counted in its parent's stead, so the job's count stays as it is.
+        match self.host.outlet.try_put_at(child, now) {
+            TryPut::Taken => {
+                finish_lease(&self.host, lease);
+            }
+            // The engine is leaving, and the journal will replay.
+            TryPut::Closed(_) => drop(lease),
+            TryPut::Full(child) => return Some(Unsettled::Full(lease, child)),
+        }
+        None
+    }
+
+    /// Settles what [`SlotEnv::pass_on`] could not.
+    async fn settle(&self, unsettled: Unsettled<W>) {
+        match unsettled {
+            Unsettled::Ended(lease, ended) => self.settle_one(lease, ended).await,
+            Unsettled::Full(lease, child) => {
+                let job = Arc::clone(&lease.envelope().job);
+                job.expect(1);
+                self.deliver_slowly(vec![lease], VecDeque::from([child]), job).await;
+            }
+        }
     }
 
     async fn settle_one(&self, lease: Lease<W::In>, ended: Ended<W::Out>) {
@@ -319,154 +400,6 @@ impl<W: Work> SlotEnv<W> {
                 tracing::error!(actor = W::NAME, item = %header.item, %error, "dead letter cannot be kept, the item waits");
                 self.give_back(lease, Nack { after: WHILE_DISK_IS_FULL, ..Nack::FREE });
             }
-        }
-    }
-
-    /// Puts the outputs downstream, then acks. Children are counted before the parents are uncounted.
-    async fn deliver(&self, leases: Vec<Lease<W::In>>, output: Output<W::Out>) {
-        let mut held = Vec::with_capacity(leases.len());
-        for lease in leases {
-            if lease.begin_delivery() {
-                held.push(lease);
-            } else {
-                self.host.meter.count(Outcome::Fenced);
-            }
-        }
-        let Some(head) = held.first() else { return };
-        let (header, job, span) = {
-            let envelope = head.envelope();
-            (&envelope.header, Arc::clone(&envelope.job), &envelope.span)
-        };
-        let mut children: VecDeque<Envelope<W::Out>> = VecDeque::new();
-        match output {
-            Output::None => {}
-            Output::One(content) => {
-                children.push_back(Envelope::<W::In>::follow(
-                    header,
-                    &job,
-                    span,
-                    header.item.clone(),
-                    content,
-                ));
-            }
-            Output::Many(contents) => {
-                for (index, content) in contents.into_iter().enumerate() {
-                    let id: ItemId = header.item.child(index);
-                    children.push_back(Envelope::<W::In>::follow(header, &job, span, id, content));
-                }
-            }
-        }
-        let leaf = children.is_empty();
-        job.expect(children.len());
-        while let Some(child) = children.pop_front() {
-            match self.host.outlet.try_put(child) {
-                TryPut::Taken => {}
-                TryPut::Closed(_) => return self.undeliverable(held, &job, children.len() + 1),
-                TryPut::Full(child) => {
-                    children.push_front(child);
-                    return self.deliver_slowly(held, children, job).await;
-                }
-            }
-        }
-        self.finish(held, leaf);
-    }
-
-    /// The mailbox downstream closed: the engine is leaving, and the journal will replay.
-    fn undeliverable(&self, held: Vec<Lease<W::In>>, job: &JobEntry, unsent: usize) {
-        job.end(unsent);
-        drop(held);
-    }
-
-    async fn deliver_slowly(
-        &self,
-        held: Vec<Lease<W::In>>,
-        children: VecDeque<Envelope<W::Out>>,
-        job: Arc<JobEntry>,
-    ) {
-        let started = self.core.clock.elapsed();
-        let Some(key) = held.first().map(|lease| delivery_key(lease.id())) else { return };
-        let host = Arc::clone(&self.host);
-        let rest = Arc::new(Rest {
-            children: Mutex::new(children),
-            finish: Mutex::new(Some(Box::new(move || finish_leases(&host, held, false)))),
-        });
-        self.deliveries().insert(key, Arc::clone(&rest));
-        let _hand_over = HandOver { env: self, key };
-        while let Some(child) = rest.next() {
-            if self.host.outlet.put(child).await.is_err() {
-                return rest.give_up(&job);
-            }
-        }
-        rest.finish();
-        let blocked = self.core.clock.elapsed().saturating_sub(started);
-        self.host.meter.blocked_seconds.inc_by(blocked.as_secs_f64());
-    }
-
-    fn deliveries(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Arc<Rest<W::Out>>>> {
-        self.host.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn finish(&self, held: Vec<Lease<W::In>>, leaf: bool) {
-        finish_leases(&self.host, held, leaf);
-    }
-}
-
-fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
-    for lease in held {
-        let job = Arc::clone(&lease.envelope().job);
-        if lease.ack() {
-            host.meter.done.inc();
-            job.acked(leaf);
-        } else {
-            host.meter.count(Outcome::Fenced);
-        }
-    }
-}
-
-/// The outputs of one delivery that have not been put yet, and what to do after the last one. Whoever takes the last
-/// one finishes; nobody finishes twice.
-pub(super) struct Rest<T> {
-    children: Mutex<VecDeque<Envelope<T>>>,
-    finish: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl<T> Rest<T> {
-    /// The mailbox downstream closed over one child: the engine is leaving, and the journal will replay.
-    fn give_up(&self, job: &JobEntry) {
-        let unsent: Vec<_> = self.children.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
-        job.end(unsent.len() + 1);
-        drop(self.finish.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
-
-    pub fn next(&self) -> Option<Envelope<T>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-
-    fn is_finished(&self) -> bool {
-        self.finish.lock().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    pub fn finish(&self) {
-        let finish = self.finish.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(finish) = finish {
-            finish();
-        }
-    }
-}
-
-/// Ends a slow delivery: done, it is only struck off; dropped half-way with its slot, the rest is put by the process's
-/// own threads.
-struct HandOver<'a, W: Work> {
-    env: &'a SlotEnv<W>,
-    key: u64,
-}
-
-impl<W: Work> Drop for HandOver<'_, W> {
-    fn drop(&mut self) {
-        let rest = self.env.deliveries().remove(&self.key);
-        if let Some(rest) = rest.filter(|rest| !rest.is_finished()) {
-            let outlet = Arc::clone(&self.env.host.outlet);
-            self.env.core.runtime.spawn(rest.take_over(outlet));
         }
     }
 }

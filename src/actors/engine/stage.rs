@@ -1,7 +1,7 @@
 //! What a stage is: its input, its output, its work, and how it says that the work failed.
 //!
 //! Writing a stage takes three steps: a type that implements [`Stage`] (or [`BatchStage`]), a factory that builds it
-//! from what is durable, and a call of [`super::line::LineBuilder`] that names its mailbox and its outlet. The engine
+//! from what is durable, and a call of [`super::Engine::stage`] that states its size and names its outlet. The engine
 //! does the rest: leases, attempts, restarts, dead letters, freezing, metrics. `examples/three_stages.rs` is whole.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::board::{SlotBoard, Suspended};
 use crate::clock::SharedClock;
-use crate::messages::{Header, Item};
+use crate::messages::{Envelope, Header, Item};
 
 /// What a stage puts downstream for one input (or one batch).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,49 +120,62 @@ pub trait BatchStage: 'static {
 }
 
 /// What a handler may use of the engine while it works on one item.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StageCx {
-    pub(super) header: Header,
-    pub(super) slot: Arc<SlotBoard>,
-    pub(super) runtime: Handle,
-    pub(super) clock: SharedClockCell,
+    /// The envelope in hand, whatever its item's type; sharing it costs less than copying its header.
+    pub(super) headed: Arc<dyn Headed>,
+    pub(super) tools: Arc<SlotTools>,
 }
 
-/// A clock that prints as nothing.
-#[derive(Clone)]
-pub(super) struct SharedClockCell(pub(super) SharedClock);
+/// What a slot lends to every handler that it runs.
+pub(super) struct SlotTools {
+    pub board: Arc<SlotBoard>,
+    pub runtime: Handle,
+    pub clock: SharedClock,
+}
 
-impl std::fmt::Debug for SharedClockCell {
+/// Has a header.
+pub(super) trait Headed: Send + Sync {
+    fn header(&self) -> &Header;
+}
+
+impl<T: Send + Sync> Headed for Envelope<T> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+impl std::fmt::Debug for StageCx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("clock")
+        f.debug_struct("StageCx").field("header", self.header()).finish_non_exhaustive()
     }
 }
 
 impl StageCx {
     /// The header of the item in hand; of a batch, its first member's.
     pub fn header(&self) -> &Header {
-        &self.header
+        self.headed.header()
     }
 
     /// The engine's clock.
     pub fn clock(&self) -> &SharedClock {
-        &self.clock.0
+        &self.tools.clock
     }
 
     /// Says that the work goes on: the handler's timeout starts anew.
     pub fn progress(&self) {
-        self.slot.progress(self.clock.0.elapsed());
+        self.tools.board.progress(self.tools.clock.elapsed());
     }
 
     /// Awaits something that is not this handler's fault, such as a permit: its timeout does not run meanwhile.
     pub async fn waiting<F: Future>(&self, wait: F) -> F::Output {
-        let _suspended = self.slot.suspend_owned(self.clock.0.clone());
+        let _suspended = self.suspender().suspend();
         wait.await
     }
 
     /// A handle by which code that does not know this handler can stop its timeout while it waits.
     pub fn suspender(&self) -> Suspender {
-        Suspender { slot: Arc::clone(&self.slot), clock: self.clock.clone() }
+        Suspender(Arc::clone(&self.tools))
     }
 
     /// Runs I/O on the process's own threads, so that one stage's sockets never wait for another stage's work. Dropped
@@ -174,7 +187,7 @@ impl StageCx {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let mut task = AbortOnDrop(self.runtime.spawn(work));
+        let mut task = AbortOnDrop(self.tools.runtime.spawn(work));
         match (&mut task.0).await {
             Ok(output) => output,
             Err(error) => match error.try_into_panic() {
@@ -191,7 +204,7 @@ impl StageCx {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        match self.runtime.spawn_blocking(work).await {
+        match self.tools.runtime.spawn_blocking(work).await {
             Ok(output) => output,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -202,16 +215,19 @@ impl StageCx {
 }
 
 /// See [`StageCx::suspender`].
-#[derive(Debug, Clone)]
-pub struct Suspender {
-    slot: Arc<SlotBoard>,
-    clock: SharedClockCell,
+#[derive(Clone)]
+pub struct Suspender(Arc<SlotTools>);
+
+impl std::fmt::Debug for Suspender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Suspender").finish_non_exhaustive()
+    }
 }
 
 impl Suspender {
     /// The handler's timeout does not run while what is returned lives.
     pub fn suspend(&self) -> Suspended {
-        self.slot.suspend_owned(self.clock.0.clone())
+        self.0.board.suspend(self.0.clock.clone())
     }
 }
 

@@ -21,6 +21,8 @@ use super::incarnation::{Retirement, panic_text, start_watched};
 use super::mailbox::{Depth, LeaseId, Mailbox, Outlet};
 use super::meter::{Meter, RestartReason};
 use super::slot::{Rest, SlotEnv, Work};
+use super::stage::SlotTools;
+use super::turn::Turn;
 use crate::clock::BoxFuture;
 use crate::messages::{Envelope, Item};
 
@@ -275,9 +277,14 @@ impl<W: Work> Actor for StageActor<W> {
             let env = SlotEnv {
                 host: Arc::clone(&self.host),
                 core: Arc::clone(&self.core),
-                board: Arc::clone(board),
+                tools: Arc::new(SlotTools {
+                    board: Arc::clone(board),
+                    runtime: self.core.runtime.clone(),
+                    clock: self.core.clock.clone(),
+                }),
                 number: self.number,
                 retirement: Arc::clone(&self.retirement),
+                turn: Turn::new(Arc::clone(&self.host.inbox), &self.host.meter),
             };
             self.aborts.push(slots.spawn_local(W::slot(Rc::clone(&self.work), env)));
         }

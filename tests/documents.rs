@@ -1,0 +1,148 @@
+//! The documents for people, held to what they speak of: links lead somewhere, the map shows every folder, the picture has the
+//! sizes of the configuration, and every named guarantee has its test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use penstock::config::Config;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Files below `folder` that end in `ending`, build output and version control left out.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("its entry can be read").path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') && !name.starts_with("penstock-") {
+                found.extend(files(&path, ending));
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Targets of Markdown links `](target)`, without their anchors; other sites left out.
+fn link_targets(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let local = targets.filter(|target| !target.contains("://") && !target.contains(' '));
+    local
+        .map(|target| target.split('#').next().unwrap_or_default())
+        .filter(|target| !target.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_link_in_the_documents_leads_to_a_file() {
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for document in files(&root(), ".md") {
+        let text = fs::read_to_string(&document).expect("the document can be read");
+        let folder = document.parent().expect("a file is in a folder");
+        for target in link_targets(&text) {
+            links += 1;
+            if !folder.join(target).exists() {
+                broken.push(format!("{}: `{target}`", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    assert!(links > 15, "only {links} links were seen");
+}
+
+#[test]
+fn the_code_map_shows_everything_directly_below_src() {
+    let map = read("ARCHITECTURE.md");
+    let missing: Vec<String> = fs::read_dir(root().join("src"))
+        .expect("src can be read")
+        .map(|entry| entry.expect("its entry can be read"))
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() { format!("{name}/") } else { name }
+        })
+        .filter(|name| name != "lib.rs" && !map.contains(&format!("| `{name}` |")))
+        .collect();
+    assert!(missing.is_empty(), "the code map of ARCHITECTURE.md lacks {missing:?}");
+}
+
+#[test]
+fn the_picture_of_the_line_has_the_mailbox_sizes_of_the_configuration() {
+    let text = read("ARCHITECTURE.md");
+    let picture = text.split("```").nth(1).expect("the first block is the picture");
+    let actors = Config::default().actors;
+    let sizes = [
+        ("batcher", actors.batcher.mailbox_items, actors.batcher.mailbox_bytes),
+        ("fetcher", actors.fetcher.mailbox_items, actors.fetcher.mailbox_bytes),
+        ("composer", actors.composer.mailbox_items, actors.composer.mailbox_bytes),
+        ("text_batcher", actors.text_batcher.mailbox_items, actors.text_batcher.mailbox_bytes),
+        ("embedder", actors.embedder.mailbox_items, actors.embedder.mailbox_bytes),
+        ("sync_writer", actors.sync_writer.mailbox_items, actors.sync_writer.mailbox_bytes),
+    ];
+    // In the order of the line: each size stands before its actor's name and after the actor before it.
+    let mut rest = picture;
+    for (actor, items, bytes) in sizes {
+        let label = format!("{items} items, {} MiB", bytes.bytes() >> 20);
+        let arrow = rest.find(&label).unwrap_or_else(|| panic!("no arrow `{label}` before `{actor}`"));
+        rest = &rest[arrow + label.len()..];
+        assert!(rest.contains(actor), "`{actor}` does not follow its arrow `{label}`");
+    }
+}
+
+fn pairs(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn the_configurations_that_the_readme_and_the_scripts_show_are_good() {
+    let readme = read("README.md");
+    let shown: Vec<&str> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!shown.is_empty(), "the README shows no configuration");
+    let environment = pairs(&[("SF_CLIENT_ID", "an id"), ("SF_CLIENT_SECRET", "a secret")]);
+    for text in shown {
+        let config = Config::parse(text, "README.md", environment.clone().into_iter());
+        config.unwrap_or_else(|problems| panic!("{problems}"));
+    }
+    let script = read("scripts/common.sh");
+    let written = script.split("<< CONFIG\n").nth(1).and_then(|rest| rest.split("\nCONFIG\n").next());
+    let written = written
+        .expect("the script writes a configuration")
+        .replace("${org_url}", "http://127.0.0.1:8080")
+        .replace("${2:-false}", "true")
+        .replace("$1", "work");
+    let config = Config::parse(&written, "scripts/common.sh", std::iter::empty());
+    let config = config.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(config.http.listen.is_none() && config.schema.at_start && config.schema.every.is_none());
+}
+
+#[test]
+fn every_named_guarantee_has_a_test_that_starts_with_its_name() {
+    let architecture = read("ARCHITECTURE.md");
+    let names: Vec<String> = architecture
+        .lines()
+        .filter_map(|line| line.strip_prefix("| *")?.split_once("* |"))
+        .map(|(name, _)| name.replace('-', "_"))
+        .collect();
+    assert_eq!(names.len(), 8, "{names:?}");
+    let mut source = String::new();
+    for folder in ["src", "tests"] {
+        for file in files(&root().join(folder), ".rs") {
+            source += &fs::read_to_string(file).expect("the file can be read");
+        }
+    }
+    for name in names {
+        let test = format!("fn {name}_");
+        let found =
+            source.lines().any(|line| line.trim_start().trim_start_matches("async ").starts_with(&test));
+        assert!(found, "no test `{test}...` for the guarantee *{name}*");
+    }
+}
