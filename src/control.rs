@@ -3,10 +3,12 @@
 //! One JSON object a line each way, over a Unix socket in the state folder that only its owner may open. The daemon
 //! answers every command once and closes the connection.
 
+use std::fs::File;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::model::OrgName;
 /// Longest command or answer, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 /// What can be asked of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,9 @@ pub enum ControlError {
     /// The conversation broke.
     #[error("speak to the daemon")]
     Io(#[from] io::Error),
+    /// It left before it answered; what it had accepted is in its journal.
+    #[error("the daemon left before it answered")]
+    Left,
     /// The answer makes no sense.
     #[error("the daemon's answer cannot be read")]
     Answer(#[from] serde_json::Error),
@@ -95,7 +101,12 @@ pub enum ControlError {
 /// # Errors
 /// [`ControlError::NobodyListens`] when there is none.
 pub async fn ask(socket: &Path, command: &Command) -> Result<Reply, ControlError> {
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await;
+    let address = match Address::of(socket) {
+        Ok(address) => address,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ControlError::NobodyListens),
+        Err(error) => return Err(error.into()),
+    };
+    let connect = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(&address.path)).await;
     let mut stream = match connect {
         Ok(Ok(stream)) => stream,
         Ok(Err(error))
@@ -111,7 +122,33 @@ pub async fn ask(socket: &Path, command: &Command) -> Result<Reply, ControlError
     stream.write_all(&line).await?;
     let mut answer = Vec::new();
     BufReader::new(stream.take(LINE_BYTES_MAX)).read_until(b'\n', &mut answer).await?;
+    if answer.is_empty() {
+        return Err(ControlError::Left);
+    }
     Ok(serde_json::from_slice(&answer)?)
+}
+
+/// A socket's path in a form that the system takes: it must be shorter than 108 bytes, and state folders may lie deep.
+struct Address {
+    path: PathBuf,
+    /// Open as long as the path is used, for the path leads through it.
+    _folder: Option<File>,
+}
+
+impl Address {
+    const LONGEST: usize = 100;
+
+    fn of(socket: &Path) -> io::Result<Self> {
+        let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if socket.as_os_str().len() <= Self::LONGEST {
+            return Ok(Self { path: socket.to_owned(), _folder: None });
+        }
+        let folder = File::open(folder)?;
+        let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
+        Ok(Self { path, _folder: Some(folder) })
+    }
 }
 
 /// Listens on `socket` until the returned task is aborted. A stale socket is replaced: whoever calls this holds the
@@ -127,12 +164,20 @@ where
     if socket.exists() {
         std::fs::remove_file(socket)?;
     }
-    let listener = UnixListener::bind(socket)?;
+    let listener = UnixListener::bind(Address::of(socket)?.path.as_path())?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let perform = Arc::new(perform);
     Ok(tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: wait for some to be given back.
+                    tracing::warn!(%error, "a control connection could not be taken");
+                    tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
+                    continue;
+                }
+            };
             let perform = Arc::clone(&perform);
             tokio::spawn(async move {
                 if let Err(error) = converse(stream, &*perform).await {
@@ -181,5 +226,32 @@ mod tests {
         raw.read_to_string(&mut answer).await.unwrap();
         assert!(answer.contains("this is no command"), "{answer}");
         task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_state_folder_may_lie_deeper_than_a_socket_address_is_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(120));
+        let socket = deep.join("control.sock");
+        assert!(matches!(ask(&socket, &Command::Status).await, Err(ControlError::NobodyListens)));
+        std::fs::create_dir(&deep).unwrap();
+        assert!(matches!(ask(&socket, &Command::Status).await, Err(ControlError::NobodyListens)));
+        let task = listen(&socket, |_| async { Reply::Done(serde_json::json!("deep")) }).unwrap();
+        assert!(matches!(ask(&socket, &Command::Status).await, Ok(Reply::Done(said)) if said == "deep"));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_leaves_before_it_answers_is_told_from_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("control.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let leaving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream).read_line(&mut line).await.unwrap();
+        });
+        assert!(matches!(ask(&socket, &Command::Status).await, Err(ControlError::Left)));
+        leaving.await.unwrap();
     }
 }

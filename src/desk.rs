@@ -1,6 +1,7 @@
 //! The desk: performs what a person asks of a plant, whether by the control socket or by a command of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -79,7 +80,8 @@ pub fn status(plant: &Plant) -> Value {
     })
 }
 
-/// Runs the schema job of one org.
+/// Runs the schema job of one org. A job that the org refuses the login for is dropped: the next one is asked for anew, or
+/// a restart would knock at the door again and again.
 ///
 /// # Errors
 /// See [`SchemaJobError`].
@@ -89,17 +91,31 @@ pub async fn run_schema_job(
     lane: Lane,
 ) -> Result<SchemaReport, SchemaJobError> {
     let record = plant.schema.accept(org, lane).await?;
-    plant.schema.run(&record).await
+    let outcome = plant.schema.run(&record).await;
+    if outcome.as_ref().is_err_and(SchemaJobError::is_refused_login) {
+        plant.schema.give_up(&record).await?;
+    }
+    outcome
 }
 
-/// A failed job in words, with the exit code for a one-shot command.
-pub fn job_failure(error: &SchemaJobError) -> Reply {
+/// A job that failed, in words.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct JobFailure {
+    /// The org it was about.
+    pub org: OrgName,
+    /// Why, for a person.
+    pub message: String,
+    /// The exit code of a one-shot command.
+    pub exit_code: u8,
+}
+
+fn job_failure(org: OrgName, error: &SchemaJobError) -> JobFailure {
     let exit_code = match error {
         SchemaJobError::Interrupted => LEFT_OVER,
         error if error.is_refused_login() => REFUSED,
         _ => FAILED,
     };
-    Reply::Failed { message: chain(error), exit_code }
+    JobFailure { org, message: chain(error), exit_code }
 }
 
 async fn schema(plant: &Plant, org: Option<OrgName>) -> Result<Value, Reply> {
@@ -112,14 +128,41 @@ async fn schema(plant: &Plant, org: Option<OrgName>) -> Result<Value, Reply> {
         }
     };
     let mut reports = Vec::new();
+    let mut failures = Vec::new();
     for org in orgs {
-        if plant.schema.runs.progress().iter().any(|run| run.org == org && run.phase != DONE) {
-            return Err(said(format!("the schema job of `{org}` runs already; see `penstock status`")));
+        if is_running(plant, &org) {
+            let message = format!("the schema job of `{org}` runs already; see `penstock status`");
+            failures.push(JobFailure { org, message, exit_code: FAILED });
+            continue;
         }
-        let report = run_schema_job(plant, &org, Lane::Normal).await.map_err(|error| job_failure(&error))?;
-        reports.push(json!(report));
+        match run_schema_job(plant, &org, Lane::Normal).await {
+            Ok(report) => reports.push(json!(report)),
+            // One org's trouble is no other's.
+            Err(error) => failures.push(job_failure(org, &error)),
+        }
     }
-    Ok(json!({ "reports": reports }))
+    match failures.first() {
+        Some(first) if reports.is_empty() && failures.len() == 1 => {
+            Err(Reply::Failed { message: first.message.clone(), exit_code: first.exit_code })
+        }
+        _ => Ok(json!({ "reports": reports, "failures": failures })),
+    }
+}
+
+/// Whether the schema job of an org is at work in this process.
+pub fn is_running(plant: &Plant, org: &OrgName) -> bool {
+    plant.schema.runs.progress().iter().any(|run| run.org == *org && run.phase != DONE)
+}
+
+/// Waits until no job has anything on the line or in the store that a little time would finish. Called after a drain:
+/// the line is dry then, and a job that has got all its objects through writes its library now.
+pub async fn jobs_settled(plant: &Plant) {
+    const LOOK: Duration = Duration::from_millis(20);
+    // Before its first object a job has nothing to lose, and may wait for the org for long.
+    let settled = |phase: &str| [DONE, "starting", "listing objects"].contains(&phase);
+    while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) {
+        plant.outside.clock.sleep(LOOK).await;
+    }
 }
 
 fn all_if_none(plant: &Plant, numbers: Vec<u64>) -> Vec<u64> {

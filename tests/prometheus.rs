@@ -1,40 +1,19 @@
-//! A real Prometheus scrapes penstock, and every panel of every dashboard gets data from it.
+//! A real Prometheus scrapes a working daemon, and every panel of every dashboard gets data from it.
 //!
 //! Needs Debian's package `prometheus`. Runs with `PENSTOCK_TEST_SERVERS=1`; a missing program is then a failure.
 
+mod support;
 mod watching;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use penstock::http::{Check, Health, HttpHandle, Sources, start};
-use penstock::telemetry::metrics::ACTORS;
-use penstock::telemetry::{ActorState, MessageOutcome, Metrics};
 use serde_json::Value;
+use support::{Daemon, Place, free_addr, get, now, pause, until};
 use watching::{dashboards, expressions, in_repository, panels, servers_wanted};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test waits for another process, whose time is the machine's"
-)]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test waits for another process, whose time is the machine's"
-)]
-fn pause(length: Duration) {
-    std::thread::sleep(length);
-}
 
 /// A Prometheus with a folder of its own; dropped, it is gone.
 struct Prometheus {
@@ -67,42 +46,25 @@ impl Prometheus {
             .spawn()
             .expect("start prometheus (Debian's package `prometheus`)");
         let server = Self { process, addr, folder };
-        server.wait_for("it to be ready", || server.get("/-/ready").is_ok_and(|(code, _)| code == 200));
+        server.wait_for("it to be ready", || get(server.addr, "/-/ready").is_ok_and(|(code, _)| code == 200));
         server.wait_for("the first scrape", || {
             server.query("up{job=\"penstock\"} == 1").is_ok_and(|result| !result.is_empty())
         });
         server
     }
 
-    fn wait_for(&self, what: &str, mut reached: impl FnMut() -> bool) {
-        let deadline = now() + PATIENCE;
-        while !reached() {
-            assert!(now() < deadline, "prometheus: waited in vain for {what}\n{}", self.log());
-            pause(Duration::from_millis(100));
-        }
+    fn wait_for(&self, what: &str, reached: impl FnMut() -> bool) {
+        until(&format!("prometheus: {what}"), || self.log(), reached);
     }
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// HTTP/1.0, so that the answer is not chunked.
-    fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.addr)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.addr)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        Ok((code, body.to_owned()))
-    }
-
     /// The values of an instant query, or why there are none.
     fn query(&self, expression: &str) -> Result<Vec<String>, String> {
-        let (_, body) = self
-            .get(&format!("/api/v1/query?query={}", percent_encoded(expression)))
-            .map_err(|error| error.to_string())?;
+        let path = format!("/api/v1/query?query={}", percent_encoded(expression));
+        let (_, body) = get(self.addr, &path).map_err(|error| error.to_string())?;
         let answer: Value = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
         if answer["status"] != "success" {
             return Err(answer["error"].to_string());
@@ -118,11 +80,6 @@ impl Drop for Prometheus {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address")
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -146,11 +103,12 @@ fn fault(answer: Result<Vec<String>, String>) -> Option<String> {
     }
 }
 
-/// Runs every expression of every panel against a Prometheus that scrapes `target`, until each has data.
+/// Runs every expression of every panel against a Prometheus that scrapes `target`, until each has data; `work` keeps
+/// the target busy.
 ///
 /// # Panics
 /// When an expression has no data, or NaN, after [`PATIENCE`].
-fn every_panel_has_data_from(target: SocketAddr) {
+fn every_panel_has_data_from(target: SocketAddr, mut work: impl FnMut()) {
     let prometheus = Prometheus::scraping(target);
     let mut wanted: Vec<(String, String)> = Vec::new();
     for (name, board) in dashboards() {
@@ -183,6 +141,7 @@ fn every_panel_has_data_from(target: SocketAddr) {
         if without.is_empty() {
             break;
         }
+        work();
         pause(Duration::from_millis(500));
     }
     assert!(without.is_empty(), "{} expressions without data: {without:#?}", without.len());
@@ -191,7 +150,7 @@ fn every_panel_has_data_from(target: SocketAddr) {
 
 /// Every shipped alert was evaluated on real series without an error.
 fn rules_are_healthy(prometheus: &Prometheus) -> bool {
-    let Ok((_, body)) = prometheus.get("/api/v1/rules") else { return false };
+    let Ok((_, body)) = get(prometheus.addr, "/api/v1/rules") else { return false };
     let Ok(answer) = serde_json::from_str::<Value>(&body) else { return false };
     let groups = answer["data"]["groups"].as_array().cloned().unwrap_or_default();
     let rules: Vec<&Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
@@ -201,68 +160,37 @@ fn rules_are_healthy(prometheus: &Prometheus) -> bool {
     !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
 }
 
-struct Well;
+/// Series that a daemon which has done schema jobs has moved, whatever else happened. Without this, a panel could show
+/// the zeros of a series that nobody ever counts up.
+const MOVED: [&str; 22] = [
+    "penstock_actor_messages_total{actor=\"batcher\",outcome=\"done\"}",
+    "penstock_actor_messages_total{actor=\"fetcher\",outcome=\"done\"}",
+    "penstock_actor_messages_total{actor=\"composer\",outcome=\"done\"}",
+    "penstock_actor_messages_total{actor=\"text_batcher\",outcome=\"done\"}",
+    "penstock_actor_messages_total{actor=\"embedder\",outcome=\"done\"}",
+    "penstock_actor_messages_total{actor=\"sync_writer\",outcome=\"done\"}",
+    "penstock_actor_incarnation{actor=\"supervisor\"}",
+    "penstock_actor_mailbox_capacity_messages{actor=\"fetcher\"}",
+    "penstock_org_requests_total{api=\"auth\",outcome=\"ok\"}",
+    "penstock_org_requests_total{api=\"rest\",outcome=\"ok\"}",
+    "penstock_org_requests_total{api=\"composite\",outcome=\"ok\"}",
+    "penstock_org_quota_remaining{limit=\"daily_api_requests\"}",
+    "penstock_cache_lookups_total{outcome=\"hit\"}",
+    "penstock_cache_lookups_total{outcome=\"miss\"}",
+    "penstock_cache_bytes",
+    "penstock_schema_objects_total{outcome=\"written\"}",
+    "penstock_embed_texts_total{outcome=\"embedded\"}",
+    "penstock_embed_texts_total{outcome=\"unchanged\"}",
+    "penstock_journal_commits_total",
+    "penstock_store_bytes{store=\"journal\"}",
+    "penstock_store_bytes{store=\"cache\"}",
+    "penstock_store_bytes{store=\"vectors\"}",
+];
 
-impl Health for Well {
-    fn liveness(&self) -> Vec<Check> {
-        vec![Check::good("stand-in")]
-    }
-
-    fn readiness(&self) -> Vec<Check> {
-        vec![Check::good("stand-in")]
-    }
-}
-
-/// Serves metrics that move as a working line's would.
-struct StandIn {
-    server: HttpHandle,
-    over: Arc<AtomicBool>,
-    mover: Option<JoinHandle<()>>,
-}
-
-impl StandIn {
-    fn started() -> Self {
-        let metrics = Metrics::new();
-        let status = Arc::new(|| Value::Null);
-        let sources = Sources { metrics: metrics.clone(), health: Arc::new(Well), status };
-        let server = start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).expect("a free port");
-        let over = Arc::new(AtomicBool::new(false));
-        let asked_to_stop = over.clone();
-        let mover = std::thread::spawn(move || {
-            while !asked_to_stop.load(Ordering::Relaxed) {
-                work_a_little(&metrics);
-                pause(Duration::from_millis(100));
-            }
-        });
-        Self { server, over, mover: Some(mover) }
-    }
-}
-
-impl Drop for StandIn {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(mover) = self.mover.take() {
-            mover.join().expect("the mover ends");
-        }
-    }
-}
-
-fn work_a_little(metrics: &Metrics) {
-    for name in ACTORS {
-        let actor = metrics.actor(name);
-        actor.set_state(ActorState::Running);
-        actor.incarnation.set(1);
-        actor.mailbox_capacity_messages.set(64);
-        actor.mailbox_capacity_bytes.set(1 << 20);
-        actor.mailbox_messages.set(3);
-        actor.messages(MessageOutcome::Done).inc();
-        actor.handle_seconds.observe(0.004);
-        actor.mailbox_wait_seconds.observe(0.001);
-    }
-    metrics.org_requests_total.with_label_values(&["query", "ok"]).inc();
-    metrics.org_request_seconds.with_label_values(&["query"]).observe(0.08);
-    metrics.store_fsync_seconds.with_label_values(&["journal"]).observe(0.002);
-    metrics.config_last_reload_successful.set(1);
+fn nothing_stands_still(daemon: &Daemon) {
+    daemon.until("every series to move", |daemon| {
+        MOVED.iter().all(|series| daemon.metric(series).is_some_and(|value| value > 0.0))
+    });
 }
 
 #[test]
@@ -270,8 +198,19 @@ fn every_panel_has_data() {
     if !servers_wanted("prometheus") {
         return;
     }
-    let penstock = StandIn::started();
-    every_panel_has_data_from(penstock.server.addr());
+    let place = Place::new(
+        "[[org]]\nname = \"demo\"\nsimulated = true\n[simulator]\nlatency_ms = 10\n\
+         [schema]\ninclude = [\"A*\"]\n",
+    );
+    let daemon = place.daemon();
+    daemon.await_jobs("demo", 1);
+    // A second run answers from the cache, and finds its texts unchanged.
+    place.run(&["schema"]).good();
+    nothing_stands_still(&daemon);
+    every_panel_has_data_from(daemon.http(), || {
+        place.run(&["cache", "clear"]).good();
+        place.run(&["schema"]).good();
+    });
 }
 
 #[test]

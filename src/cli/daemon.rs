@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use super::one_shot::plant_failure;
 use super::{FAILED, tell};
 use crate::actors::engine::Drained;
 use crate::actors::fetcher::chain;
+use crate::actors::schema_job::SchemaJobError;
 use crate::config::{Config, process_environment};
 use crate::control;
 use crate::desk;
@@ -21,6 +23,7 @@ use crate::messages::Lane;
 use crate::model::OrgName;
 use crate::plant::{Outside, Plant, limit_profile};
 use crate::signals::{self, Signal};
+use crate::store::state_folder::store_bytes;
 use crate::telemetry::{LogHandle, Metrics, logging};
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -37,7 +40,8 @@ pub fn in_system<F: Future>(work: F) -> F::Output {
     system.block_on(work)
 }
 
-/// Obeys signals for a plant. The future resolves when the plant has drained; LeaveNow leaves by itself.
+/// Obeys signals for a plant. The future resolves when the plant has drained and its jobs have ended, as far as the
+/// deadline lets them; LeaveNow leaves by itself.
 pub fn obey_signals(plant: &Arc<Plant>) -> impl Future<Output = Drained> + use<> {
     obey_signals_with(plant, |_plant| {})
 }
@@ -76,7 +80,15 @@ where
                 Signal::Dump => tracing::warn!(status = %desk::status(&plant), "asked for a dump"),
                 Signal::Drain => {
                     tracing::warn!(?deadline, "draining");
-                    return plant.engine.drain(deadline).await;
+                    let end = plant.outside.clock.elapsed() + deadline;
+                    let drained = plant.engine.drain(deadline).await;
+                    if drained == Drained::Dry {
+                        tokio::select! {
+                            () = desk::jobs_settled(&plant) => {}
+                            () = plant.outside.clock.sleep_until(end) => {}
+                        }
+                    }
+                    return drained;
                 }
                 Signal::LeaveNow { .. } => {}
             }
@@ -86,9 +98,42 @@ where
     }
 }
 
+/// How an org is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OrgState {
+    /// It has not been asked yet.
+    Unknown,
+    /// It lets us in.
+    Ready,
+    /// It does not, or its job failed, and why.
+    Trouble(String),
+}
+
 /// How each org is, for `/readyz`.
 #[derive(Debug, Default)]
-struct OrgStates(DashMap<OrgName, Result<(), String>>);
+struct OrgStates {
+    states: DashMap<OrgName, OrgState>,
+    /// Told by a reload: whoever was refused may knock once more.
+    again: Notify,
+}
+
+impl OrgStates {
+    fn set(&self, org: &OrgName, state: OrgState) {
+        self.states.insert(org.clone(), state);
+    }
+}
+
+/// What `/readyz` says of an org.
+fn readiness_of(org: &OrgName, state: &OrgState, paused: bool) -> Check {
+    let name = format!("org-{org}");
+    match state {
+        OrgState::Ready => Check::good(name),
+        // A paused daemon asks nobody; that it is paused is no fault.
+        OrgState::Unknown if paused => Check::good_with(name, "not asked while the line is paused"),
+        OrgState::Unknown => Check::bad(name, "not asked yet"),
+        OrgState::Trouble(why) => Check::bad(name, why.clone()),
+    }
+}
 
 struct DaemonHealth {
     plant: Arc<Plant>,
@@ -114,13 +159,8 @@ impl Health for DaemonHealth {
             _ => Check::good("line"),
         };
         let mut orgs: BTreeMap<String, Check> = BTreeMap::new();
-        for org in self.orgs.0.iter() {
-            let name = format!("org-{}", org.key());
-            let check = match org.value() {
-                Ok(()) => Check::good(name.clone()),
-                Err(why) => Check::bad(name.clone(), why.clone()),
-            };
-            orgs.insert(name, check);
+        for org in self.orgs.states.iter() {
+            orgs.insert(org.key().to_string(), readiness_of(org.key(), org.value(), run.paused));
         }
         std::iter::once(line).chain(orgs.into_values()).collect()
     }
@@ -143,7 +183,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         metrics.config_last_reload_success_timestamp_seconds.set(now);
         let orgs = Arc::new(OrgStates::default());
         for org in &config.org {
-            orgs.0.insert(org.name.clone(), Err("not asked yet".to_owned()));
+            orgs.set(&org.name, OrgState::Unknown);
         }
         let (of_status, of_socket) = (Arc::clone(&plant), Arc::clone(&plant));
         let http = config.http.listen.map(|listen| {
@@ -158,6 +198,13 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
                 return tell(&error);
             }
         };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            state = %config.state_dir.display(),
+            orgs = config.org.len(),
+            paused = plant.engine.run_state().paused,
+            "penstock starts"
+        );
         if let Some(http) = &http {
             tracing::info!(address = %http.addr(), "metrics, health and status are served");
         }
@@ -173,21 +220,22 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             }
         };
         let schedules = spawn_schedules(&config, &plant, &orgs);
-        let reload = reloader(path, log, metrics.clone());
+        let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
+        let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));
         let drained = obey_signals_with(&plant, reload);
         let mut exit = plant.engine.watch_exit();
         let code = tokio::select! {
             drained = drained => match drained {
                 Drained::Dry => 0,
                 Drained::LeftOver(items) => {
-                    tracing::warn!(items, "left over at the deadline; the journal has their jobs");
+                    tracing::warn!(items, "items are left over; the journal has their jobs");
                     desk::LEFT_OVER
                 }
             },
             code = exit.wait_for(Option::is_some) => code.ok().and_then(|code| *code).unwrap_or(FAILED),
         };
-        for schedule in schedules {
-            schedule.abort();
+        for task in schedules.into_iter().chain([sizes]) {
+            task.abort();
         }
         let unfinished = !plant.schema.unfinished().is_empty();
         socket.abort();
@@ -198,6 +246,21 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         }
         if code == 0 && unfinished { desk::LEFT_OVER } else { code }
     })
+}
+
+/// Keeps the gauges of what the stores take on disk.
+async fn follow_store_sizes(plant: Arc<Plant>, state_dir: PathBuf) {
+    const EVERY: Duration = Duration::from_secs(5);
+    loop {
+        let folder = state_dir.clone();
+        if let Ok(sizes) = tokio::task::spawn_blocking(move || store_bytes(&folder)).await {
+            for (store, bytes) in sizes {
+                let gauge = plant.metrics.store_bytes.with_label_values(&[store]);
+                gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+        }
+        plant.outside.clock.sleep(EVERY).await;
+    }
 }
 
 /// One task an org, so that one org's trouble never stops another.
@@ -218,6 +281,19 @@ fn spawn_schedules(
         .collect()
 }
 
+/// How a round with an org ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// As it should.
+    Done,
+    /// The org refuses us: nothing to do until somebody has mended that.
+    Refused,
+    /// The job failed in a way that trying again at once would not mend.
+    Failed,
+    /// The process is leaving.
+    Leaving,
+}
+
 async fn follow_schedule(
     plant: &Plant,
     orgs: &OrgStates,
@@ -226,52 +302,72 @@ async fn follow_schedule(
     at_start: bool,
 ) {
     let unfinished = plant.schema.unfinished().iter().any(|record| record.org == *org);
-    if at_start || unfinished {
-        if !run_until_done(plant, orgs, org).await {
-            return;
+    let mut wants_job = at_start || unfinished;
+    loop {
+        let mut round = log_in(plant, orgs, org).await;
+        if round == Round::Done && wants_job {
+            round = run_until_done(plant, orgs, org).await;
         }
-    } else if !log_in(plant, orgs, org).await {
-        return;
-    }
-    while let Some(every) = every {
-        plant.outside.clock.sleep(every).await;
-        if !run_until_done(plant, orgs, org).await {
-            return;
+        match round {
+            Round::Leaving => return,
+            Round::Refused => {
+                orgs.again.notified().await;
+                if let Some(client) = plant.clients.get(org) {
+                    client.forget_refused_login().await;
+                }
+            }
+            Round::Done | Round::Failed => {
+                let Some(every) = every else { return };
+                plant.outside.clock.sleep(every).await;
+                wants_job = true;
+            }
         }
     }
 }
 
-/// Asks whether the org lets us in, with growing pauses. False when it refuses for good.
-async fn log_in(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> bool {
-    let Some(client) = plant.clients.get(org) else { return false };
+/// Asks whether the org lets us in, with growing pauses, until it does or refuses for good.
+async fn log_in(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> Round {
+    let Some(client) = plant.clients.get(org) else { return Round::Leaving };
     let mut pause = RETRY_FIRST;
     loop {
-        match client.log_in().await {
+        let error = match client.log_in().await {
             Ok(()) => {
-                orgs.0.insert(org.clone(), Ok(()));
-                return true;
+                orgs.set(org, OrgState::Ready);
+                return Round::Done;
             }
-            Err(error) => {
-                let refused = error.is_refused_login();
-                orgs.0.insert(org.clone(), Err(chain(&error)));
-                tracing::error!(org = %org, error = chain(&error), refused, retry_in = ?pause, "the org cannot be used");
-                if refused {
-                    return false;
-                }
-            }
+            Err(error) => error,
+        };
+        orgs.set(org, OrgState::Trouble(chain(&error)));
+        if error.is_refused_login() {
+            refused(org, &error);
+            return Round::Refused;
         }
+        tracing::error!(org = %org, error = chain(&error), retry_in = ?pause, "the org cannot be used");
         plant.outside.clock.sleep(pause).await;
         pause = (pause * 2).min(RETRY_LONGEST);
     }
 }
 
-/// Runs the schema job to its end, with growing pauses between tries. False when trying again makes no sense.
-async fn run_until_done(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> bool {
+fn refused(org: &OrgName, error: &dyn std::error::Error) {
+    tracing::error!(
+        org = %org,
+        error = chain(error),
+        "the org refuses the login; it is left alone until SIGHUP or a restart"
+    );
+}
+
+/// Runs the schema job to its end, with growing pauses between tries.
+async fn run_until_done(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> Round {
     let mut pause = RETRY_FIRST;
     loop {
-        match desk::run_schema_job(plant, org, Lane::Bulk).await {
+        if desk::is_running(plant, org) {
+            // Somebody asked for it by hand: one job of an org has one driver.
+            plant.outside.clock.sleep(RETRY_FIRST).await;
+            continue;
+        }
+        let error = match desk::run_schema_job(plant, org, Lane::Bulk).await {
             Ok(report) => {
-                orgs.0.insert(org.clone(), Ok(()));
+                orgs.set(org, OrgState::Ready);
                 tracing::info!(
                     org = %org,
                     objects = report.objects_written,
@@ -280,25 +376,34 @@ async fn run_until_done(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> bool 
                     calls = report.calls,
                     "schema job done"
                 );
-                return true;
+                return Round::Done;
             }
-            Err(error) if error.may_pass() => {
-                orgs.0.insert(org.clone(), Err(chain(&error)));
-                tracing::error!(org = %org, error = chain(&error), retry_in = ?pause, "schema job waits");
-                plant.outside.clock.sleep(pause).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
-            }
-            Err(error) => {
-                orgs.0.insert(org.clone(), Err(chain(&error)));
-                tracing::error!(org = %org, error = chain(&error), "schema job given up until the next start");
-                return false;
-            }
+            Err(SchemaJobError::Interrupted) => return Round::Leaving,
+            Err(error) => error,
+        };
+        orgs.set(org, OrgState::Trouble(chain(&error)));
+        if error.is_refused_login() {
+            refused(org, &error);
+            return Round::Refused;
         }
+        if !error.may_pass() {
+            tracing::error!(org = %org, error = chain(&error), "schema job failed; it goes on at the next run");
+            return Round::Failed;
+        }
+        tracing::error!(org = %org, error = chain(&error), retry_in = ?pause, "schema job waits");
+        plant.outside.clock.sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LONGEST);
     }
 }
 
 /// What SIGHUP does: checks the file, then takes over what can be changed while running: the log filter and the limits.
-fn reloader(path: Option<PathBuf>, log: LogHandle, metrics: Metrics) -> impl Fn(&Plant) + Send + 'static {
+/// Orgs that refused the login are asked once more.
+fn reloader(
+    path: Option<PathBuf>,
+    log: LogHandle,
+    metrics: Metrics,
+    orgs: Arc<OrgStates>,
+) -> impl Fn(&Plant) + Send + 'static {
     let log = Mutex::new(log);
     move |plant: &Plant| {
         let config = match Config::load(path.as_deref(), process_environment()) {
@@ -316,10 +421,36 @@ fn reloader(path: Option<PathBuf>, log: LogHandle, metrics: Metrics) -> impl Fn(
         for org in &config.org {
             plant.book.set_profile(&org.name, limit_profile(org));
         }
+        orgs.again.notify_waiters();
         metrics.config_last_reload_successful.set(1);
         metrics
             .config_last_reload_success_timestamp_seconds
             .set(plant.outside.clock.wall().as_millisecond() as f64 / 1000.0);
         tracing::info!("log filter and limits reloaded; everything else waits for a restart");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::ready(OrgState::Ready, false, Check::good("org-demo"))]
+    #[case::ready_and_paused(OrgState::Ready, true, Check::good("org-demo"))]
+    #[case::starting(OrgState::Unknown, false, Check::bad("org-demo", "not asked yet"))]
+    #[case::started_paused(
+        OrgState::Unknown,
+        true,
+        Check::good_with("org-demo", "not asked while the line is paused")
+    )]
+    #[case::trouble(OrgState::Trouble("refused".to_owned()), true, Check::bad("org-demo", "refused"))]
+    fn an_org_is_ready_when_it_lets_us_in_or_need_not_yet(
+        #[case] state: OrgState,
+        #[case] paused: bool,
+        #[case] expected: Check,
+    ) {
+        let org = "demo".parse().unwrap();
+        assert_eq!(readiness_of(&org, &state, paused), expected);
     }
 }

@@ -131,6 +131,8 @@ enum DeadCommand {
         numbers: Vec<u64>,
         #[command(flatten)]
         config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
     },
     /// Removes them; without numbers, all
     Drop {
@@ -138,6 +140,8 @@ enum DeadCommand {
         numbers: Vec<u64>,
         #[command(flatten)]
         config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -167,6 +171,8 @@ enum CacheCommand {
         prefix: String,
         #[command(flatten)]
         config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -194,38 +200,38 @@ fn dispatch(command: CliCommand) -> u8 {
                 &config,
                 command,
                 |config, command| one_shot::schema(config, command, output.json),
-                |done| {
-                    show::schema(done, output.json);
-                },
+                |done| show::schema(done, output.json),
             )
         }),
         CliCommand::Search { question, config, org, object, limit, output } => {
             with_config(&config, |config, _| search(&config, &question, org, object, limit, output.json))
         }
         CliCommand::Check(config) => with_config(&config, |config, path| {
-            let from = path
-                .map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
-            println!(
-                "{from} is good: {} org(s), state in `{}`",
-                config.org.len(),
-                config.state_dir.display()
-            );
+            show::good_config(&config, path.as_deref());
             0
         }),
         CliCommand::Status { config, output } => {
             command_over(&config, Command::Status, move |done| show::status(done, output.json))
         }
-        CliCommand::Pause(config) => command_over(&config, Command::Pause, |_| println!("paused")),
-        CliCommand::Resume(config) => command_over(&config, Command::Resume, |_| println!("resumed")),
+        CliCommand::Pause(config) => {
+            command_over(&config, Command::Pause, |_| show::say_line(format_args!("paused")))
+        }
+        CliCommand::Resume(config) => {
+            command_over(&config, Command::Resume, |_| show::say_line(format_args!("resumed")))
+        }
         CliCommand::Dead { command } => match command {
             DeadCommand::List { config, output } => {
                 command_over(&config, Command::DeadList, move |done| show::dead_letters(done, output.json))
             }
-            DeadCommand::Retry { numbers, config } => {
-                command_over(&config, Command::DeadRetry { numbers }, |done| println!("{done}"))
+            DeadCommand::Retry { numbers, config, output } => {
+                command_over(&config, Command::DeadRetry { numbers }, move |done| {
+                    show::retried(done, output.json)
+                })
             }
-            DeadCommand::Drop { numbers, config } => {
-                command_over(&config, Command::DeadDrop { numbers }, |done| println!("{done}"))
+            DeadCommand::Drop { numbers, config, output } => {
+                command_over(&config, Command::DeadDrop { numbers }, move |done| {
+                    show::dropped(done, output.json)
+                })
             }
         },
         CliCommand::Cache { command } => match command {
@@ -237,8 +243,10 @@ fn dispatch(command: CliCommand) -> u8 {
                     show::keys(done, output.json)
                 })
             }
-            CacheCommand::Clear { prefix, config } => {
-                command_over(&config, Command::CacheClear { prefix }, |done| println!("{done}"))
+            CacheCommand::Clear { prefix, config, output } => {
+                command_over(&config, Command::CacheClear { prefix }, move |done| {
+                    show::cleared(done, output.json)
+                })
             }
         },
     }
@@ -254,12 +262,23 @@ fn with_config(argument: &ConfigArg, go_on: impl FnOnce(Config, Option<PathBuf>)
 }
 
 fn tell_problems(problems: &Problems) -> u8 {
-    eprintln!("{problems}");
+    eprintln!("{}", problems.to_string().trim_end());
+    let mistakes = match problems.len() {
+        1 => "1 mistake".to_owned(),
+        several => format!("{several} mistakes"),
+    };
+    eprintln!("penstock: {mistakes} in the configuration");
     CONFIG
 }
 
 fn command_over(config: &ConfigArg, command: Command, show: impl FnOnce(&serde_json::Value)) -> u8 {
-    with_config(config, |config, _| ask_or_do(&config, command, one_shot::command, show))
+    with_config(config, |config, _| {
+        let shown = |done: &serde_json::Value| {
+            show(done);
+            0
+        };
+        ask_or_do(&config, command, one_shot::command, shown)
+    })
 }
 
 /// Asks the daemon that holds the state folder; without one, does it here.
@@ -267,7 +286,7 @@ fn ask_or_do(
     config: &Config,
     command: Command,
     here: impl FnOnce(&Config, Command) -> Result<Reply, u8>,
-    show: impl FnOnce(&serde_json::Value),
+    show: impl FnOnce(&serde_json::Value) -> u8,
 ) -> u8 {
     let socket = control_socket_path(&config.state_dir);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -283,10 +302,7 @@ fn ask_or_do(
         Err(error) => return tell(&error),
     };
     match reply {
-        Reply::Done(done) => {
-            show(&done);
-            0
-        }
+        Reply::Done(done) => show(&done),
         Reply::Failed { message, exit_code } => {
             eprintln!("penstock: {message}");
             exit_code
@@ -311,6 +327,9 @@ fn search(
         eprintln!("penstock: the configuration names no org");
         return CONFIG;
     };
+    // What a demo on a project has brought in stands in no configuration, and can be searched all the same.
+    let is_configured = config.org.iter().any(|known| known.name == org);
+    let of = org.clone();
     let path = library_path(&config.state_dir);
     let found = Search::open_read_only(&path).map_err(|error| {
         let hint = if path.exists() { "" } else { " (run `penstock demo` or `penstock schema` first)" };
@@ -321,6 +340,10 @@ fn search(
         search.search(&StaticEmbedder::new(), question, &filter).map_err(|error| chain(&error))
     });
     match found {
+        Ok(hits) if hits.is_empty() && !is_configured => {
+            eprintln!("penstock: neither the configuration nor the library knows an org `{of}`");
+            FAILED
+        }
         Ok(hits) => {
             show::hits(question, &hits, json);
             0

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ const QUESTIONS: [&str; 3] = [
     "who may edit invoices",
 ];
 
+/// What a command whose jobs have ended may take to say so.
+const TO_ANSWER: Duration = Duration::from_millis(200);
+
 /// Exit code for a plant that could not be built.
 pub fn plant_failure(error: &PlantError) -> u8 {
     eprintln!("penstock: {}", chain(error));
@@ -33,7 +37,16 @@ pub fn plant_failure(error: &PlantError) -> u8 {
 
 /// Builds a plant and has it perform one command; used when no daemon holds the state folder.
 pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
-    with_plant(config, false, async move |plant| desk::perform(plant, command).await)
+    let asks_status = command == Command::Status;
+    let reply = with_plant(config, false, async move |plant| desk::perform(plant, command).await)?;
+    Ok(match reply {
+        Reply::Done(Value::Object(mut status)) if asks_status => {
+            // Or a script would take this short-lived process for the daemon.
+            status.insert("daemon".to_owned(), Value::Bool(false));
+            Reply::Done(Value::Object(status))
+        }
+        reply => reply,
+    })
 }
 
 /// As [`command`], with progress.
@@ -63,10 +76,18 @@ fn with_plant<R>(config: &Config, progress: bool, work: impl AsyncFnOnce(&Arc<Pl
         });
         let shown = progress.then(|| Progress::follow(&plant));
         let mut exit = plant.engine.watch_exit();
+        let mut work = std::pin::pin!(work(&plant));
         let outcome = tokio::select! {
-            outcome = work(&plant) => Ok(outcome),
+            outcome = &mut work => Ok(outcome),
             code = exit.wait_for(Option::is_some) => Err(code.ok().and_then(|code| *code).unwrap_or(FAILED)),
-            drained = signals => Err(if drained == Drained::Dry { 0 } else { desk::LEFT_OVER }),
+            drained = signals => match drained {
+                // The jobs have ended; the command has not said so yet.
+                Drained::Dry => tokio::select! {
+                    outcome = &mut work => Ok(outcome),
+                    () = plant.outside.clock.sleep(TO_ANSWER) => Err(desk::LEFT_OVER),
+                },
+                Drained::LeftOver(_) => Err(desk::LEFT_OVER),
+            },
         };
         drop(shown);
         if let Ok(socket) = socket {
@@ -108,6 +129,7 @@ pub fn demo(sfdx: Vec<PathBuf>, latency_ms: Option<u64>, json: bool) -> u8 {
         desk::perform(plant, Command::Schema { org: Some(of_job) }).await
     });
     let report = match outcome {
+        Ok(Reply::Done(done)) if done.pointer("/reports/0").is_none() => return show::schema(&done, json),
         Ok(Reply::Done(done)) => done.pointer("/reports/0").cloned().unwrap_or_default(),
         Ok(Reply::Failed { message, exit_code }) => {
             eprintln!("penstock: {message}");
@@ -137,16 +159,16 @@ fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) ->
             .iter()
             .map(|(question, hits)| serde_json::json!({ "question": question, "hits": hits }))
             .collect();
-        println!("{:#}", serde_json::json!({ "report": report, "answers": answers }));
+        show::say_line(format_args!("{:#}", serde_json::json!({ "report": report, "answers": answers })));
         return 0;
     }
-    print!("{}", show::report_text(report));
+    show::say(format_args!("{}", show::report_text(report)));
     for (question, hits) in &answers {
-        println!("\n? {question}");
-        print!("{}", show::hits_text(hits));
+        show::say_line(format_args!("\n? {question}"));
+        show::say(format_args!("{}", show::hits_text(hits)));
     }
     let place = if filter_is_demo(&filter) { "" } else { " --org sfdx" };
-    println!("\nAsk your own: penstock search \"...\"{place}");
+    show::say_line(format_args!("\nAsk your own: penstock search \"...\"{place}"));
     0
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::actors::schema_job::DONE;
 use crate::plant::Plant;
 
-const ON_TERMINAL: Duration = Duration::from_millis(100);
-const ELSEWHERE: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Elsewhere than on a terminal, where lines pile up.
+const BETWEEN_NUMBERS: Duration = Duration::from_secs(2);
 
 /// Follows the plant's runs until dropped.
 #[derive(Debug)]
@@ -29,7 +31,8 @@ impl Progress {
         });
         let (plant, drawn) = (Arc::clone(plant), bar.clone());
         let task = tokio::spawn(async move {
-            let mut said = String::new();
+            let (mut said, mut said_phase) = (String::new(), String::new());
+            let mut quiet_until = Duration::ZERO;
             loop {
                 let paused = plant.engine.run_state().paused;
                 if let Some(run) = plant.schema.runs.progress().into_iter().next_back() {
@@ -43,14 +46,18 @@ impl Progress {
                         None => {
                             let line =
                                 format!("{}: {phase}, {} of {} objects", run.org, run.written, run.objects);
-                            if line != said {
+                            // A new phase is told at once, mere numbers now and then.
+                            let now = plant.outside.clock.elapsed();
+                            let is_due = phase != said_phase || now >= quiet_until;
+                            if is_due && line != said && phase != DONE {
                                 eprintln!("{line}");
-                                said = line;
+                                (said, said_phase) = (line, phase.to_owned());
+                                quiet_until = now + BETWEEN_NUMBERS;
                             }
                         }
                     }
                 }
-                plant.outside.clock.sleep(if drawn.is_some() { ON_TERMINAL } else { ELSEWHERE }).await;
+                plant.outside.clock.sleep(LOOK_EVERY).await;
             }
         });
         Self { task, bar }

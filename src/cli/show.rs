@@ -1,13 +1,35 @@
 //! What a person sees of an answer; with `json`, the answer itself.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::FAILED;
+use crate::config::Config;
 use crate::vectors::ObjectHit;
 
+/// Writes data to stdout. Whoever reads it may stop before the end (`| head`), which is no fault; a stdout that cannot be
+/// written (a full disk) ends the command, for its data is lost.
+pub fn say(data: std::fmt::Arguments<'_>) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_fmt(data).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("penstock: write to stdout: {error}");
+            std::process::exit(i32::from(FAILED));
+        }
+        _ => {}
+    }
+}
+
+/// As [`say`], with an end of line.
+pub fn say_line(data: std::fmt::Arguments<'_>) {
+    say(format_args!("{data}\n"));
+}
+
 fn print_json(value: &Value) {
-    println!("{value:#}");
+    say_line(format_args!("{value:#}"));
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
@@ -22,14 +44,71 @@ fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// The reports of a schema job.
-pub fn schema(done: &Value, json: bool) {
+/// The reports of schema jobs. Returns the exit code: that of the first job that failed, if any did.
+pub fn schema(done: &Value, json: bool) -> u8 {
+    if json {
+        print_json(done);
+    } else {
+        for report in list(done, "reports") {
+            say(format_args!("{}", report_text(report)));
+        }
+    }
+    for failure in list(done, "failures") {
+        eprintln!("penstock: {}: {}", text(failure, "org"), text(failure, "message"));
+    }
+    let first = list(done, "failures").next();
+    first.map_or(0, |failure| u8::try_from(number(failure, "exit_code")).unwrap_or(1))
+}
+
+/// `penstock check` on a good configuration.
+pub fn good_config(config: &Config, path: Option<&Path>) {
+    let from =
+        path.map_or_else(|| "the built-in configuration".to_owned(), |path| path.display().to_string());
+    let orgs: Vec<String> = config
+        .org
+        .iter()
+        .map(|org| if org.simulated { format!("{} (simulated)", org.name) } else { org.name.to_string() })
+        .collect();
+    say_line(format_args!("{from} is good"));
+    say_line(format_args!("  orgs    {}", orgs.join(", ")));
+    say_line(format_args!("  state   {}", config.state_dir.display()));
+    say_line(format_args!("  output  {}", config.output_dir.display()));
+}
+
+fn numbers(value: &Value, key: &str) -> Vec<String> {
+    list(value, key).map(Value::to_string).collect()
+}
+
+/// `penstock dead retry`. An item that failed again has a new number.
+pub fn retried(done: &Value, json: bool) {
     if json {
         return print_json(done);
     }
-    for report in list(done, "reports") {
-        print!("{}", report_text(report));
+    let (tried, left) = (numbers(done, "retried"), number(done, "dead_letters_left"));
+    match tried.is_empty() {
+        true => say_line(format_args!("no dead letters")),
+        false => say_line(format_args!("tried again: {}; dead letters left: {left}", tried.join(", "))),
     }
+}
+
+/// `penstock dead drop`.
+pub fn dropped(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    let dropped = numbers(done, "dropped");
+    match dropped.is_empty() {
+        true => say_line(format_args!("no dead letters")),
+        false => say_line(format_args!("dropped: {}", dropped.join(", "))),
+    }
+}
+
+/// `penstock cache clear`.
+pub fn cleared(done: &Value, json: bool) {
+    if json {
+        return print_json(done);
+    }
+    say_line(format_args!("{} entries removed", number(done, "removed")));
 }
 
 /// One report as a few lines.
@@ -77,7 +156,7 @@ pub fn hits(question: &str, hits: &[ObjectHit], json: bool) {
         let value = serde_json::json!({ "question": question, "hits": hits });
         return print_json(&value);
     }
-    print!("{}", hits_text(hits));
+    say(format_args!("{}", hits_text(hits)));
 }
 
 /// Hits as lines: the object, then its best document.
@@ -110,9 +189,25 @@ pub fn status(done: &Value, json: bool) {
         (_, _, true) => "degraded",
         _ => "running",
     };
-    println!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid"));
-    println!("{:<14} {:>11} {:>15} {:>9}  restarts", "actor", "incarnation", "mailbox", "in hand");
-    for actor in list(done, "actors") {
+    if done.get("daemon").and_then(Value::as_bool) == Some(false) {
+        let word = if is("paused") { "; the next one starts paused" } else { "" };
+        say_line(format_args!("no daemon runs{word}"));
+        for job in list(done, "unfinished_jobs") {
+            say_line(format_args!("job {}: goes on at the next start", text(job, "job")));
+        }
+        say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
+        return;
+    }
+    say_line(format_args!("penstock {} (pid {}): {word}", text(done, "version"), number(done, "pid")));
+    say_line(format_args!(
+        "{:<14} {:>11} {:>15} {:>9}  restarts",
+        "actor", "incarnation", "mailbox", "in hand"
+    ));
+    // Those without a mailbox serve the others; the rest stand in the order in which items pass them, which is the reverse of
+    // the order in which they were wired.
+    let (stages, servants): (Vec<_>, Vec<_>) =
+        list(done, "actors").partition(|actor| actor.get("mailbox").is_some_and(|depth| !depth.is_null()));
+    for actor in servants.into_iter().chain(stages.into_iter().rev()) {
         let mailbox = actor.get("mailbox");
         let capacity = actor.pointer("/capacity/0").and_then(Value::as_u64);
         let fill = match (mailbox, capacity) {
@@ -124,15 +219,19 @@ pub fn status(done: &Value, json: bool) {
         let restarts: Vec<String> =
             restarts.into_iter().flatten().map(|(why, n)| format!("{n} {why}")).collect();
         let restarts = if restarts.is_empty() { "0".to_owned() } else { restarts.join(", ") };
-        println!(
+        say_line(format_args!(
             "{:<14} {:>11} {fill:>15} {in_hand:>9}  {restarts}",
             text(actor, "actor"),
             number(actor, "incarnation")
-        );
+        ));
     }
     for job in list(done, "jobs") {
         let (written, objects) = (number(job, "written"), number(job, "objects"));
-        println!("job {}: {}, {written} of {objects} objects", text(job, "job"), text(job, "phase"));
+        say_line(format_args!(
+            "job {}: {}, {written} of {objects} objects",
+            text(job, "job"),
+            text(job, "phase")
+        ));
     }
     for org in list(done, "orgs") {
         let limiter = org.get("limiter").cloned().unwrap_or_default();
@@ -140,14 +239,14 @@ pub fn status(done: &Value, json: bool) {
             || "quota not seen yet".to_owned(),
             |quota| format!("{} of {} calls used today", number(quota, "used"), number(quota, "limit")),
         );
-        println!(
+        say_line(format_args!(
             "org {}: {quota}, {} of {} calls in flight",
             text(org, "org"),
             number(&limiter, "in_flight"),
             number(&limiter, "concurrency_limit")
-        );
+        ));
     }
-    println!("dead letters: {}", number(done, "dead_letters"));
+    say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
 }
 
 /// `penstock dead list`.
@@ -159,18 +258,18 @@ pub fn dead_letters(done: &Value, json: bool) {
     for letter in list(done, "dead_letters") {
         none = false;
         let header = letter.get("header").cloned().unwrap_or_default();
-        println!(
+        say_line(format_args!(
             "{:>4}  {}  {}  {}  after {} attempt(s)",
             number(letter, "number"),
             text(letter, "at"),
             text(letter, "actor"),
             text(&header, "item"),
             number(letter, "attempts")
-        );
-        println!("      {}", text(letter, "error"));
+        ));
+        say_line(format_args!("      {}", text(letter, "error")));
     }
     if none {
-        println!("no dead letters");
+        say_line(format_args!("no dead letters"));
     }
 }
 
@@ -179,12 +278,12 @@ pub fn cache_stats(done: &Value, json: bool) {
     if json {
         return print_json(done);
     }
-    println!(
+    say_line(format_args!(
         "{} entries, {} bytes packed, {} bytes on disk",
         number(done, "entries"),
         number(done, "entry_bytes"),
         number(done, "disk_bytes")
-    );
+    ));
 }
 
 /// `penstock cache keys`.
@@ -193,6 +292,6 @@ pub fn keys(done: &Value, json: bool) {
         return print_json(done);
     }
     for key in list(done, "keys").filter_map(Value::as_str) {
-        println!("{key}");
+        say_line(format_args!("{key}"));
     }
 }

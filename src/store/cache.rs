@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{SharedDisk, is_full};
+use super::high_water::{self, HighWater};
 use super::journal::{is_locked, quarantine};
 use super::writer::{Asked, StoreThread};
 use crate::clock::SharedClock;
@@ -15,6 +16,8 @@ use crate::model::{ApiVersion, OrgName};
 
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + 8 + 4 + 4;
+/// Holds the number of the last stored batch. No org's name begins so.
+const HEAD_KEY: &[u8] = b"~head";
 const QUEUE: usize = 256;
 const TOGETHER: usize = 64;
 
@@ -122,8 +125,8 @@ impl CacheStore {
         clock: SharedClock,
     ) -> std::io::Result<(Self, Option<(PathBuf, String)>)> {
         let mut quarantined = None;
-        let db = match open_db(folder, options.memory_bytes) {
-            Ok(db) => db,
+        let (db, head) = match open_db(folder, options.memory_bytes) {
+            Ok(opened) => opened,
             Err(why) if is_locked(&why) => {
                 return Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, why));
             }
@@ -132,7 +135,8 @@ impl CacheStore {
                 open_db(folder, options.memory_bytes).map_err(std::io::Error::other)?
             }
         };
-        let mut keeper = Keeper { db, folder: folder.to_owned(), options, disk, clock };
+        let mark = HighWater::open(folder)?;
+        let mut keeper = Keeper { db, head, mark, folder: folder.to_owned(), options, disk, clock };
         let thread = StoreThread::start("cache", QUEUE, TOGETHER, move |batch| keeper.serve(batch))?;
         Ok((Self { thread }, quarantined))
     }
@@ -209,16 +213,27 @@ impl CacheStore {
     }
 }
 
-fn open_db(folder: &Path, memory_bytes: u64) -> Result<sled::Db, String> {
-    let open = AssertUnwindSafe(|| sled::Config::new().path(folder).cache_capacity(memory_bytes).open());
+/// The store and the number of its last batch. After a power cut the log may lack a batch that the mark names, for it is
+/// flushed and not synced: the cache is then put aside too, which costs calls and no work.
+fn open_db(folder: &Path, memory_bytes: u64) -> Result<(sled::Db, u64), String> {
+    let open = AssertUnwindSafe(|| -> Result<_, String> {
+        let db = sled::Config::new().path(folder).cache_capacity(memory_bytes).open();
+        let db = db.map_err(|error| error.to_string())?;
+        let head = db.get(HEAD_KEY).map_err(|error| error.to_string())?;
+        let head = head.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?)));
+        high_water::check(folder, head)?;
+        Ok((db, head.unwrap_or(0)))
+    });
     match catch_unwind(open) {
-        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Ok(opened) => opened,
         Err(_panic) => Err("sled panicked over the folder".to_owned()),
     }
 }
 
 struct Keeper {
     db: sled::Db,
+    head: u64,
+    mark: HighWater,
     folder: PathBuf,
     options: CacheOptions,
     disk: SharedDisk,
@@ -240,6 +255,7 @@ impl Keeper {
                 }
                 Request::Keys(prefix) => {
                     let keys = self.db.scan_prefix(prefix.as_bytes()).keys().filter_map(Result::ok);
+                    let keys = keys.filter(|key| key.as_ref() != HEAD_KEY);
                     let keys = keys.map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
                     asked.answer(Answer::Keys(keys));
                 }
@@ -261,9 +277,9 @@ impl Keeper {
             return;
         }
         // One flush acknowledges every store of the batch.
-        let flushed = self.db.flush().map_err(|error| CacheError::Failed(error.to_string()));
+        let flushed = self.flush_stored();
         for asked in unflushed {
-            asked.answer(flushed.clone().map_or_else(Answer::Failed, |_bytes| Answer::Stored));
+            asked.answer(flushed.clone().map_or_else(Answer::Failed, |()| Answer::Stored));
         }
         if self.db.size_on_disk().is_ok_and(|bytes| bytes > self.options.bytes_max) {
             tracing::warn!(bytes_max = self.options.bytes_max, "the cache is past its size and is emptied");
@@ -271,6 +287,17 @@ impl Keeper {
                 tracing::warn!(%error, "the cache cannot be emptied");
             }
         }
+    }
+
+    fn flush_stored(&mut self) -> Result<(), CacheError> {
+        let failed = |error: sled::Error| CacheError::Failed(error.to_string());
+        self.head += 1;
+        self.db.insert(HEAD_KEY, &self.head.to_le_bytes()).map_err(failed)?;
+        self.db.flush().map_err(failed)?;
+        if let Err(error) = self.mark.raise(self.head) {
+            tracing::warn!(%error, "the cache's mark could not be raised");
+        }
+        Ok(())
     }
 
     fn insert(&self, entries: &[(CacheKey, Vec<u8>)]) -> Result<(), CacheError> {
@@ -308,6 +335,9 @@ impl Keeper {
         let mut stats = CacheStats { entries: 0, entry_bytes: 0, disk_bytes: 0 };
         for row in self.db.iter() {
             let (key, value) = row.map_err(|error| CacheError::Failed(error.to_string()))?;
+            if key.as_ref() == HEAD_KEY {
+                continue;
+            }
             stats.entries += 1;
             stats.entry_bytes += (key.len() + value.len()) as u64;
         }
@@ -319,7 +349,11 @@ impl Keeper {
         let failed = |error: sled::Error| CacheError::Failed(error.to_string());
         let mut removed = 0;
         for key in self.db.scan_prefix(prefix.as_bytes()).keys() {
-            self.db.remove(key.map_err(failed)?).map_err(failed)?;
+            let key = key.map_err(failed)?;
+            if key.as_ref() == HEAD_KEY {
+                continue;
+            }
+            self.db.remove(key).map_err(failed)?;
             removed += 1;
         }
         self.db.flush().map_err(failed)?;

@@ -3,6 +3,7 @@
 pub mod atomic_file;
 pub mod cache;
 pub mod disk;
+pub mod high_water;
 pub mod journal;
 pub mod journal_contract;
 pub mod library_folder;

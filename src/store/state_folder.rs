@@ -72,6 +72,30 @@ impl StateFolder {
     }
 }
 
+/// Bytes of the journal, the cache and the library on disk, by the names their metrics have. What cannot be read, or goes
+/// while it is counted, counts nothing. Reads folders: not for a thread that must not block.
+pub fn store_bytes(state_dir: &Path) -> [(&'static str, u64); 3] {
+    let library = fs::read_dir(state_dir).map_or(0, |entries| {
+        let is_library = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            // Its log and its index belong to it; what was put aside does not.
+            ["library.sqlite", "library.sqlite-wal", "library.sqlite-shm"].iter().any(|part| name == *part)
+        };
+        entries.flatten().filter(is_library).map(|entry| bytes_below(&entry.path())).sum()
+    });
+    let below = |name| bytes_below(&state_dir.join(name));
+    [("journal", below("journal")), ("cache", below("cache")), ("vectors", library)]
+}
+
+fn bytes_below(path: &Path) -> u64 {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::read_dir(path)
+            .map_or(0, |entries| entries.flatten().map(|entry| bytes_below(&entry.path())).sum()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    }
+}
+
 /// The library's database below a state folder.
 pub fn library_path(state_dir: &Path) -> PathBuf {
     state_dir.join("library.sqlite")
@@ -103,4 +127,27 @@ pub fn quarantine_database(path: &Path, clock: &SharedClock) -> io::Result<PathB
     }
     fs::rename(path, aside(""))?;
     Ok(aside(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_by_store_and_what_was_put_aside_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(store_bytes(&folder.path().join("nowhere")).map(|(_, bytes)| bytes), [0, 0, 0]);
+        fs::create_dir_all(folder.path().join("journal/blobs")).unwrap();
+        for (name, bytes) in [
+            ("journal/db", 7),
+            ("journal/blobs/1", 5),
+            ("library.sqlite", 100),
+            ("library.sqlite-wal", 11),
+            ("library.sqlite.quarantine-1", 1_000),
+            ("lock", 3),
+        ] {
+            fs::write(folder.path().join(name), vec![0; bytes]).unwrap();
+        }
+        assert_eq!(store_bytes(folder.path()), [("journal", 12), ("cache", 0), ("vectors", 111)]);
+    }
 }

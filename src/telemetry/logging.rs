@@ -104,7 +104,9 @@ where
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {
-    EnvFilter::try_new(filter).map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
+    // The web server's words on its own start and end help nobody; whoever wants them names it after.
+    let text = format!("actix_server=warn,{filter}");
+    EnvFilter::try_new(text).map_err(|source| LoggingError::Filter { filter: filter.to_owned(), source })
 }
 
 /// Counts what the filter let through.
