@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::actors::schema_job::DONE;
+use crate::actors::schema_run::DONE;
 use crate::plant::Plant;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
