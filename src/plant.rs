@@ -27,7 +27,6 @@ use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, StaticEmbedder};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
-use crate::limiter::LimitProfile;
 use crate::model::OrgName;
 use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
 use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
@@ -173,7 +172,7 @@ impl Plant {
         let engine = Engine::start(parts, metrics.actor("supervisor"), escalations);
         engine.restore_pause();
 
-        let profiles = config.org.iter().map(|org| (org.name.clone(), limit_profile(org)));
+        let profiles = config.org.iter().map(|org| (org.name.clone(), org.limits.resolve(org.edition)));
         let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
         let (of_limiter, run, faults) =
             (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
@@ -328,31 +327,6 @@ fn restart_policy(config: &Config) -> RestartPolicy {
         handler_timeout: Duration::from_secs(engine.handler_timeout_secs),
         ..RestartPolicy::default()
     }
-}
-
-/// The named profile with the config's own figures put over it.
-pub fn limit_profile(org: &config::OrgConfig) -> LimitProfile {
-    let limits = &org.limits;
-    let mut profile = match limits.profile {
-        config::LimitProfile::Auto => LimitProfile::auto(),
-        config::LimitProfile::Seed => LimitProfile::seed(),
-    };
-    if org.edition == config::Edition::Developer {
-        profile = profile.for_developer_edition();
-    }
-    profile.quota_share_bulk = limits.share_bulk;
-    profile.quota_share_normal = limits.share_normal;
-    profile.quota_share_interactive = limits.share_interactive;
-    profile.rate_start_per_min = limits.rate_start_per_min.or(profile.rate_start_per_min);
-    profile.rate_min_per_min = limits.rate_floor_per_min.unwrap_or(profile.rate_min_per_min);
-    profile.rate_max_per_min = limits.rate_ceiling_per_min.or(profile.rate_max_per_min);
-    profile.rate_cut = limits.cut_factor.unwrap_or(profile.rate_cut);
-    profile.rate_raise_per_min =
-        limits.growth_per_sec.map_or(profile.rate_raise_per_min, |growth| growth * 60.0);
-    profile.rate_period_secs = limits.evaluation_secs.unwrap_or(profile.rate_period_secs);
-    profile.concurrency_max = limits.concurrency.unwrap_or(profile.concurrency_max);
-    profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
-    profile
 }
 
 fn said_quarantined(metrics: &Metrics, store: &'static str, put_aside: Option<(std::path::PathBuf, String)>) {
