@@ -61,9 +61,9 @@ impl Stage for Writer {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::in_memory();
     let size = StageConfig::default(); // 8 items worked on at once, 64 in the mailbox.
-    let writer = engine.stage(size, Meter::detached(), Arc::new(NoOutlet), || Writer);
-    let transformer = engine.stage(size, Meter::detached(), writer, || Transformer);
-    let reader = engine.stage(size, Meter::detached(), transformer, || Reader);
+    let writer = engine.stage(size, ActorMetrics::detached(), Arc::new(NoOutlet), || Writer);
+    let transformer = engine.stage(size, ActorMetrics::detached(), writer, || Transformer);
+    let reader = engine.stage(size, ActorMetrics::detached(), transformer, || Reader);
     let job = engine.job(&JobId::new("squares"));
     for (id, page) in [("p1", "3 14 15"), ("p2", "92 sixty-five 35")] {
         engine.admit(&*reader, &job, ItemId::new(id), Lane::Normal, Text(page.to_owned())).await?;

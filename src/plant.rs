@@ -16,8 +16,8 @@ use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
 use crate::actors::embedder::Embedder;
 use crate::actors::engine::{
-    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, Meter, NoFaults,
-    NoOutlet, Outcome, RestartPolicy, RestartReason, Seal, SeededChance, Service, Stage, StageConfig,
+    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, NoFaults,
+    NoOutlet, RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
 };
 use crate::actors::fetcher::{Fetcher, OrgClients};
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
@@ -27,7 +27,6 @@ use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, StaticEmbedder};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
-use crate::limiter::LimitProfile;
 use crate::model::OrgName;
 use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
 use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
@@ -170,18 +169,18 @@ impl Plant {
             faults: Arc::clone(&outside.faults),
         };
         let escalations = metrics.engine_escalations_total.clone();
-        let engine = Engine::start(parts, meter(&metrics, "supervisor"), escalations);
+        let engine = Engine::start(parts, metrics.actor("supervisor"), escalations);
         engine.restore_pause();
 
-        let profiles = config.org.iter().map(|org| (org.name.clone(), limit_profile(org)));
+        let profiles = config.org.iter().map(|org| (org.name.clone(), org.limits.resolve(org.edition)));
         let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
         let (of_limiter, run, faults) =
             (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
-        let limiter = engine.service(meter(&metrics, RateLimiter::NAME), move || {
+        let limiter = engine.service(metrics.actor(RateLimiter::NAME), move || {
             RateLimiter::new(Arc::clone(&of_limiter), run.clone(), Arc::clone(&faults))
         });
         let of_cache = Cache::new(cache_store.clone(), metrics.clone(), Arc::clone(&outside.faults));
-        let cache = engine.service(meter(&metrics, Cache::NAME), move || of_cache.clone());
+        let cache = engine.service(metrics.actor(Cache::NAME), move || of_cache.clone());
         let gate: Arc<dyn Gate> = Arc::new(LimiterGate::new(limiter, outside.clock.clone(), metrics.clone()));
         let clients = org_clients(config, &simulators, &gate, &outside)?;
         let runs = SchemaRuns::default();
@@ -190,37 +189,37 @@ impl Plant {
         let writer = SyncWriter::new(library.clone(), runs.clone(), metrics.clone());
         let sync_writer = engine.stage(
             stage_config(&actors.sync_writer),
-            meter(&metrics, SyncWriter::NAME),
+            metrics.actor(SyncWriter::NAME),
             Arc::new(NoOutlet),
             move || writer.clone(),
         );
         let embed = Embedder::new(Arc::clone(&model) as Arc<dyn Model>, library.clone(), metrics.clone());
         let embedder = engine.stage(
             stage_config(&actors.embedder),
-            meter(&metrics, Embedder::NAME),
+            metrics.actor(Embedder::NAME),
             sync_writer,
             move || embed.clone(),
         );
         let (size, seal) = batching_config(&actors.text_batcher);
-        let text_meter = meter(&metrics, TextBatcher::NAME);
+        let text_meter = metrics.actor(TextBatcher::NAME);
         let text_batcher = engine.batch_stage(size, seal, text_meter, embedder, || TextBatcher)?;
         let compose = Composer::new(runs.clone());
         let composer = engine.stage(
             stage_config(&actors.composer),
-            meter(&metrics, Composer::NAME),
+            metrics.actor(Composer::NAME),
             text_batcher,
             move || compose.clone(),
         );
         let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone());
         let fetcher = engine.stage(
             stage_config(&actors.fetcher),
-            meter(&metrics, Fetcher::NAME),
+            metrics.actor(Fetcher::NAME),
             composer.clone(),
             move || fetch.clone(),
         );
         let (size, seal) = batching_config(&actors.batcher);
         let batcher =
-            engine.batch_stage(size, seal, meter(&metrics, Batcher::NAME), fetcher.clone(), || Batcher)?;
+            engine.batch_stage(size, seal, metrics.actor(Batcher::NAME), fetcher.clone(), || Batcher)?;
 
         let schema = SchemaJobs {
             engine: engine.clone(),
@@ -302,30 +301,6 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     }
 }
 
-fn meter(metrics: &Metrics, actor: &'static str) -> Meter {
-    let series = metrics.actor(actor);
-    let outcome =
-        |outcome: Outcome| metrics.actor_messages_total.with_label_values(&[actor, outcome.as_str()]);
-    let restart =
-        |reason: RestartReason| metrics.actor_restarts_total.with_label_values(&[actor, reason.as_str()]);
-    Meter {
-        mailbox_messages: series.mailbox_messages.clone(),
-        mailbox_bytes: series.mailbox_bytes.clone(),
-        mailbox_capacity_messages: series.mailbox_capacity_messages.clone(),
-        mailbox_capacity_bytes: series.mailbox_capacity_bytes.clone(),
-        messages: Outcome::ALL.into_iter().map(|one| (one, outcome(one))).collect(),
-        done: outcome(Outcome::Done),
-        handle_seconds: series.handle_seconds.clone(),
-        mailbox_wait_seconds: series.mailbox_wait_seconds.clone(),
-        blocked_seconds: series.blocked_seconds.clone(),
-        restarts: RestartReason::ALL.into_iter().map(|reason| (reason, restart(reason))).collect(),
-        redeliveries: metrics.actor_redeliveries_total.with_label_values(&[actor, "retry"]),
-        dead_letters: series.dead_letters.clone(),
-        in_flight: series.in_flight.clone(),
-        incarnation: series.incarnation.clone(),
-    }
-}
-
 fn stage_config(config: &config::StageConfig) -> StageConfig {
     let mailbox = Capacity { items: config.mailbox_items as usize, bytes: config.mailbox_bytes.bytes() };
     StageConfig { slots: config.slots as usize, mailbox }
@@ -352,31 +327,6 @@ fn restart_policy(config: &Config) -> RestartPolicy {
         handler_timeout: Duration::from_secs(engine.handler_timeout_secs),
         ..RestartPolicy::default()
     }
-}
-
-/// The named profile with the config's own figures put over it.
-pub fn limit_profile(org: &config::OrgConfig) -> LimitProfile {
-    let limits = &org.limits;
-    let mut profile = match limits.profile {
-        config::LimitProfile::Auto => LimitProfile::auto(),
-        config::LimitProfile::Seed => LimitProfile::seed(),
-    };
-    if org.edition == config::Edition::Developer {
-        profile = profile.for_developer_edition();
-    }
-    profile.quota_share_bulk = limits.share_bulk;
-    profile.quota_share_normal = limits.share_normal;
-    profile.quota_share_interactive = limits.share_interactive;
-    profile.rate_start_per_min = limits.rate_start_per_min.or(profile.rate_start_per_min);
-    profile.rate_min_per_min = limits.rate_floor_per_min.unwrap_or(profile.rate_min_per_min);
-    profile.rate_max_per_min = limits.rate_ceiling_per_min.or(profile.rate_max_per_min);
-    profile.rate_cut = limits.cut_factor.unwrap_or(profile.rate_cut);
-    profile.rate_raise_per_min =
-        limits.growth_per_sec.map_or(profile.rate_raise_per_min, |growth| growth * 60.0);
-    profile.rate_period_secs = limits.evaluation_secs.unwrap_or(profile.rate_period_secs);
-    profile.concurrency_max = limits.concurrency.unwrap_or(profile.concurrency_max);
-    profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
-    profile
 }
 
 fn said_quarantined(metrics: &Metrics, store: &'static str, put_aside: Option<(std::path::PathBuf, String)>) {

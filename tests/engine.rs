@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use penstock::actors::engine::{
-    BatchStage, Capacity, Chance, Drained, Engine, EngineParts, Fault, FaultPoint, Journal, LocalInbox,
-    Mailbox, MemoryJournal, Meter, NoFaults, NoOutlet, Nothing, Outlet, Output, Ping, RestartPolicy,
+    ActorMetrics, BatchStage, Capacity, Chance, Drained, Engine, EngineParts, Fault, FaultPoint, Journal,
+    LocalInbox, Mailbox, MemoryJournal, NoFaults, NoOutlet, Nothing, Outlet, Output, Ping, RestartPolicy,
     RestartReason, Seal, SeededChance, Service, Stage, StageConfig, StageCx, StageError, Table, TryPut,
 };
 use penstock::clock::SystemClock;
@@ -56,7 +56,7 @@ fn quick_policy() -> RestartPolicy {
 struct Rig {
     engine: Engine,
     journal: Arc<MemoryJournal>,
-    supervisor: Meter,
+    supervisor: ActorMetrics,
 }
 
 fn rig(
@@ -66,7 +66,7 @@ fn rig(
     faults: Arc<dyn FaultPoint>,
 ) -> Rig {
     let journal = Arc::new(MemoryJournal::default());
-    let supervisor = Meter::detached();
+    let supervisor = ActorMetrics::detached();
     let parts = EngineParts {
         clock: SystemClock::shared(),
         runtime,
@@ -170,7 +170,12 @@ impl Stage for Calm {
 }
 
 /// Adds a sink and returns what it sees.
-fn sink(rig: &Rig, config: StageConfig, meter: &Meter, pause: Duration) -> (Arc<LocalInbox<Toy>>, Seen) {
+fn sink(
+    rig: &Rig,
+    config: StageConfig,
+    meter: &ActorMetrics,
+    pause: Duration,
+) -> (Arc<LocalInbox<Toy>>, Seen) {
     let seen = Seen::default();
     let of_stage = seen.clone();
     let factory = move || Sink { seen: of_stage.clone(), pause };
@@ -186,8 +191,8 @@ fn conservation_every_admitted_item_ends_once_done_or_dead_whatever_panics_fails
         for seed in 0..SEEDS {
             let rig = rig(runtime.clone(), quick_policy(), seed, Arc::new(NoFaults));
             let chance = Arc::new(SeededChance::new(seed ^ 0xABCD));
-            let meters = [Meter::detached(), Meter::detached(), Meter::detached()];
-            let (end, seen) = sink(&rig, stage_config(3, 8), &Meter::detached(), Duration::ZERO);
+            let meters = [ActorMetrics::detached(), ActorMetrics::detached(), ActorMetrics::detached()];
+            let (end, seen) = sink(&rig, stage_config(3, 8), &ActorMetrics::detached(), Duration::ZERO);
             let (c3, c2, c1) = (chance.clone(), chance.clone(), chance.clone());
             let (m3, m2, m1) = (meters[2].clone(), meters[1].clone(), meters[0].clone());
             let third =
@@ -244,7 +249,7 @@ fn conservation_every_admitted_item_ends_once_done_or_dead_whatever_panics_fails
                 assert!(depth.peak_lane_bytes <= capacity.bytes, "seed {seed}: {depth:?}");
             }
             dead_in_all += letters.len();
-            restarts_in_all += meters.iter().map(Meter::restarts_total).sum::<u64>();
+            restarts_in_all += meters.iter().map(ActorMetrics::restarts_total).sum::<u64>();
             rig.engine.close();
         }
         let faults = format!("{dead_in_all} dead, {restarts_in_all} restarts");
@@ -256,8 +261,8 @@ fn conservation_every_admitted_item_ends_once_done_or_dead_whatever_panics_fails
 fn bounded_depth_and_bytes_never_exceed_the_stated_capacity_behind_a_slow_stage() {
     in_system(|runtime| async move {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
-        let (end, seen) = sink(&rig, stage_config(2, 5), &Meter::detached(), Duration::from_millis(1));
-        let first = rig.engine.stage(stage_config(4, 7), Meter::detached(), end.clone(), || Calm);
+        let (end, seen) = sink(&rig, stage_config(2, 5), &ActorMetrics::detached(), Duration::from_millis(1));
+        let first = rig.engine.stage(stage_config(4, 7), ActorMetrics::detached(), end.clone(), || Calm);
         let job = rig.engine.job(&JobId::new("toys"));
         for number in 0..500 {
             rig.admit(&first, &job, Toy { number, size: 3_000 }).await;
@@ -319,14 +324,14 @@ fn culprit_only_a_poison_item_costs_itself_and_not_its_neighbours() {
         let (runs, batch_runs) = (Seen::default(), Seen::default());
         let (of_stage, of_batches) = (runs.clone(), batch_runs.clone());
         let single =
-            rig.engine.stage(stage_config(8, 64), Meter::detached(), Arc::new(NoOutlet), move || Picky {
-                runs: of_stage.clone(),
+            rig.engine.stage(stage_config(8, 64), ActorMetrics::detached(), Arc::new(NoOutlet), move || {
+                Picky { runs: of_stage.clone() }
             });
         let seal = Seal { items: 10, bytes: 10_000, age: Duration::from_millis(5) };
         let batches = rig.engine.batch_stage(
             stage_config(2, 64),
             seal,
-            Meter::detached(),
+            ActorMetrics::detached(),
             Arc::new(NoOutlet),
             move || PickyBatches { runs: of_batches.clone() },
         );
@@ -358,10 +363,13 @@ fn a_batching_stage_whose_mailbox_cannot_fill_its_batches_is_refused() {
     in_system(|runtime| async move {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
         let seal = Seal { items: 25, bytes: 10_000, age: Duration::from_millis(5) };
-        let refused =
-            rig.engine.batch_stage(stage_config(3, 64), seal, Meter::detached(), Arc::new(NoOutlet), || {
-                PickyBatches { runs: Seen::default() }
-            });
+        let refused = rig.engine.batch_stage(
+            stage_config(3, 64),
+            seal,
+            ActorMetrics::detached(),
+            Arc::new(NoOutlet),
+            || PickyBatches { runs: Seen::default() },
+        );
         assert_eq!(
             refused.unwrap_err().to_string(),
             "`picky_batches`: a mailbox of 64 items a lane cannot fill 3 batches of 25"
@@ -374,9 +382,10 @@ fn a_batching_stage_whose_mailbox_cannot_fill_its_batches_is_refused() {
 fn a_dead_letter_can_be_listed_admitted_again_and_dropped() {
     in_system(|runtime| async move {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
-        let inbox = rig.engine.stage(stage_config(2, 64), Meter::detached(), Arc::new(NoOutlet), || Picky {
-            runs: Seen::default(),
-        });
+        let inbox =
+            rig.engine.stage(stage_config(2, 64), ActorMetrics::detached(), Arc::new(NoOutlet), || Picky {
+                runs: Seen::default(),
+            });
         let job = rig.engine.job(&JobId::new("toys"));
         for number in [7, 32] {
             rig.admit(&inbox, &job, toy(number)).await;
@@ -418,9 +427,10 @@ fn frozen_no_item_is_leased_after_the_pause_returned_and_the_order_is_kept_after
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
         let order: Arc<Mutex<Vec<u64>>> = Arc::default();
         let of_stage = order.clone();
-        let inbox = rig.engine.stage(stage_config(1, 64), Meter::detached(), Arc::new(NoOutlet), move || {
-            Recorder(of_stage.clone())
-        });
+        let inbox =
+            rig.engine.stage(stage_config(1, 64), ActorMetrics::detached(), Arc::new(NoOutlet), move || {
+                Recorder(of_stage.clone())
+            });
         let job = rig.engine.job(&JobId::new("toys"));
         for number in 0..20 {
             rig.admit(&inbox, &job, toy(number)).await;
@@ -447,7 +457,7 @@ fn drained_a_drain_runs_dry_within_its_deadline_or_says_what_is_left() {
         for (pause_ms, deadline_ms, dry) in [(1, 5_000, true), (200, 100, false)] {
             let rig = rig(runtime.clone(), quick_policy(), 1, Arc::new(NoFaults));
             let pause = Duration::from_millis(pause_ms);
-            let (inbox, seen) = sink(&rig, stage_config(1, 64), &Meter::detached(), pause);
+            let (inbox, seen) = sink(&rig, stage_config(1, 64), &ActorMetrics::detached(), pause);
             let job = rig.engine.job(&JobId::new("toys"));
             for number in 0..20 {
                 rig.admit(&inbox, &job, toy(number)).await;
@@ -497,9 +507,9 @@ fn a_stuck_handler_and_a_blocked_thread_lose_their_lease_and_the_line_goes_on() 
         in_system(move |runtime| async move {
             let policy = RestartPolicy { handler_timeout: Duration::from_millis(1_200), ..quick_policy() };
             let rig = rig(runtime, policy, 1, Once::new("sink", fault, 5));
-            let meter = Meter::detached();
+            let meter = ActorMetrics::detached();
             let (end, seen) = sink(&rig, stage_config(2, 8), &meter, Duration::ZERO);
-            let first = rig.engine.stage(stage_config(2, 8), Meter::detached(), end, || Calm);
+            let first = rig.engine.stage(stage_config(2, 8), ActorMetrics::detached(), end, || Calm);
             let job = rig.engine.job(&JobId::new("toys"));
             for number in 0..100 {
                 rig.admit(&first, &job, toy(number)).await;
@@ -508,7 +518,7 @@ fn a_stuck_handler_and_a_blocked_thread_lose_their_lease_and_the_line_goes_on() 
             assert_eq!(job.counts().done, 100, "{fault:?}");
             assert!(seen.lock().unwrap().values().all(|times| *times == 1));
             // The item may be done before the supervisor has got round to counting what it did.
-            eventually("it is rebuilt", || meter.restarts[&RestartReason::Stuck].get() == 1).await;
+            eventually("it is rebuilt", || meter.restarts(RestartReason::Stuck).get() == 1).await;
             assert_eq!(rig.engine.abandoned_arbiters(), usize::from(fault == Fault::Block));
             assert_eq!(rig.supervisor.restarts_total(), 0);
             rig.engine.close();
@@ -522,19 +532,19 @@ fn the_supervisor_itself_may_panic_or_hang_and_is_replaced() {
         in_system(move |runtime| async move {
             let policy = RestartPolicy { handler_timeout: Duration::from_millis(1_200), ..quick_policy() };
             let rig = rig(runtime, policy, 1, Once::new("supervisor", fault, 1));
-            let meter = Meter::detached();
+            let meter = ActorMetrics::detached();
             let inbox = rig.engine.stage(stage_config(2, 64), meter.clone(), Arc::new(NoOutlet), || Picky {
                 runs: Seen::default(),
             });
             let supervisor = rig.supervisor.clone();
-            eventually("it is replaced", || supervisor.restarts[&reason].get() == 1).await;
+            eventually("it is replaced", || supervisor.restarts(reason).get() == 1).await;
             let job = rig.engine.job(&JobId::new("toys"));
             for number in 0..20 {
                 rig.admit(&inbox, &job, toy(number)).await;
             }
             job.ran_dry().await;
             assert_eq!(job.counts().dead, 1, "the new supervisor rebuilt the stage after each panic");
-            assert!(meter.restarts[&RestartReason::Panic].get() >= 1);
+            assert!(meter.restarts(RestartReason::Panic).get() >= 1);
             assert_eq!(supervisor.restarts_total(), 1);
             rig.engine.close();
         });
@@ -548,11 +558,15 @@ fn a_restart_storm_degrades_and_then_leaves_with_70() {
         let rig = rig(runtime, policy, 1, Arc::new(NoFaults));
         let built = Arc::new(AtomicU64::new(0));
         let factories = built.clone();
-        let _inbox =
-            rig.engine.stage(stage_config(1, 8), Meter::detached(), Arc::new(NoOutlet), move || -> Picky {
+        let _inbox = rig.engine.stage(
+            stage_config(1, 8),
+            ActorMetrics::detached(),
+            Arc::new(NoOutlet),
+            move || -> Picky {
                 factories.fetch_add(1, Ordering::Relaxed);
                 panic!("cannot be built, on purpose")
-            });
+            },
+        );
         let (mut exit, mut run) = (rig.engine.watch_exit(), rig.engine.watch_run_state());
         let limit = Duration::from_secs(10);
         tokio::time::timeout(limit, run.wait_for(|state| state.degraded))
@@ -603,7 +617,7 @@ impl actix::Handler<Ping> for Teller {
 fn an_ask_that_meets_a_dead_service_is_answered_by_its_next_incarnation() {
     in_system(|runtime| async move {
         let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
-        let meter = Meter::detached();
+        let meter = ActorMetrics::detached();
         let built = Arc::new(AtomicU64::new(0));
         let teller = rig.engine.service(meter.clone(), move || Teller {
             asked: 0,
@@ -618,7 +632,7 @@ fn an_ask_that_meets_a_dead_service_is_answered_by_its_next_incarnation() {
             [1, 2, 1, 2, 3],
             "the third question killed the first incarnation and was asked again"
         );
-        assert_eq!(meter.restarts[&RestartReason::Panic].get(), 1);
+        assert_eq!(meter.restarts(RestartReason::Panic).get(), 1);
         rig.engine.close();
     });
 }
@@ -630,9 +644,10 @@ fn lanes_are_served_by_weight_and_a_full_bulk_lane_never_blocks_an_interactive_i
         let order: Arc<Mutex<Vec<u64>>> = Arc::default();
         let of_stage = order.clone();
         rig.engine.pause().await.unwrap();
-        let inbox = rig.engine.stage(stage_config(1, 30), Meter::detached(), Arc::new(NoOutlet), move || {
-            Recorder(of_stage.clone())
-        });
+        let inbox =
+            rig.engine.stage(stage_config(1, 30), ActorMetrics::detached(), Arc::new(NoOutlet), move || {
+                Recorder(of_stage.clone())
+            });
         let job = rig.engine.job(&JobId::new("toys"));
         let put = |lane: Lane, number: u64| {
             job.admit();

@@ -14,7 +14,8 @@ use actix_rt::Arbiter;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use penstock::actors::engine::{
-    Capacity, Engine, LocalInbox, Meter, NoOutlet, Nothing, Output, Stage, StageConfig, StageCx, StageError,
+    ActorMetrics, Capacity, Engine, LocalInbox, NoOutlet, Nothing, Output, Stage, StageConfig, StageCx,
+    StageError,
 };
 use penstock::clock::{SharedClock, SystemClock};
 use penstock::messages::{Item, ItemId, JobId, Lane};
@@ -171,9 +172,9 @@ impl PenstockLine {
     fn new(stages: usize, slots: usize) -> Self {
         let engine = Engine::in_memory();
         let config = StageConfig { slots, mailbox: Capacity { items: MAILBOX, bytes: 1 << 20 } };
-        let mut first = engine.stage(config, Meter::detached(), Arc::new(NoOutlet), || Last);
+        let mut first = engine.stage(config, ActorMetrics::detached(), Arc::new(NoOutlet), || Last);
         for _ in 1..stages {
-            first = engine.stage(config, Meter::detached(), first, || Pass);
+            first = engine.stage(config, ActorMetrics::detached(), first, || Pass);
         }
         Self { engine, first }
     }

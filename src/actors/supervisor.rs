@@ -16,9 +16,9 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use super::engine::arbiters::ArbiterKind;
 use super::engine::core::{Core, Event};
 use super::engine::fault::suffer_in_service;
-use super::engine::meter::RestartReason;
 use super::engine::policy::{RestartBudget, Verdict};
 use super::engine::supervision::SharedBudget;
+use crate::telemetry::RestartReason;
 
 /// How often the supervisor looks for what is stuck.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ impl Supervisor {
             detail = event.detail,
             "actor is rebuilt"
         );
-        event.host.meter().restarted(event.reason);
+        event.host.meter().restarts(event.reason).inc();
         let culprit_known =
             event.host.arbiter() == ArbiterKind::Stages && event.reason != RestartReason::Died;
         if culprit_known || event.reason == RestartReason::Stuck {
@@ -139,7 +139,7 @@ impl Supervisor {
         );
         for host in self.core.hosts().into_iter().filter(|host| host.arbiter() == ArbiterKind::Stages) {
             host.abandon(&self.core);
-            host.meter().restarted(RestartReason::Stuck);
+            host.meter().restarts(RestartReason::Stuck).inc();
             host.start(&self.core);
         }
         if abandoned >= self.core.policy.abandoned_arbiters_max {

@@ -21,7 +21,7 @@ use crate::desk;
 use crate::http::{self, Check, Health, Sources};
 use crate::messages::Lane;
 use crate::model::OrgName;
-use crate::plant::{Outside, Plant, limit_profile};
+use crate::plant::{Outside, Plant};
 use crate::signals::{self, Signal};
 use crate::store::state_folder::store_bytes;
 use crate::telemetry::{LogHandle, Metrics, logging};
@@ -419,7 +419,7 @@ fn reloader(
             tracing::error!(error = chain(&error), "the log filter stays as it was");
         }
         for org in &config.org {
-            plant.book.set_profile(&org.name, limit_profile(org));
+            plant.book.set_profile(&org.name, org.limits.resolve(org.edition));
         }
         orgs.again.notify_waiters();
         metrics.config_last_reload_successful.set(1);

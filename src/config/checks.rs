@@ -124,22 +124,22 @@ fn check_sign_in(org: &OrgConfig, key: &dyn Fn(&str) -> String, problems: &mut P
 
 fn check_limits(limits: &LimitsConfig, key: &dyn Fn(&str) -> String, problems: &mut Problems) {
     let resolved = limits.resolve(super::Edition::Auto);
-    let floor = resolved.rate_floor_per_min;
+    let floor = resolved.rate_min_per_min;
     for (name, value) in [
         ("limits.rate_start_per_min", resolved.rate_start_per_min),
-        ("limits.rate_ceiling_per_min", resolved.rate_ceiling_per_min),
+        ("limits.rate_ceiling_per_min", resolved.rate_max_per_min),
     ] {
         if let Some(value) = value.filter(|value| *value < floor) {
             problems.add(&key(name), format!("{value} is below `rate_floor_per_min` ({floor})"));
         }
     }
-    if let (Some(start), Some(ceiling)) = (resolved.rate_start_per_min, resolved.rate_ceiling_per_min)
+    if let (Some(start), Some(ceiling)) = (resolved.rate_start_per_min, resolved.rate_max_per_min)
         && start > ceiling
     {
         let text = format!("{start} is above `rate_ceiling_per_min` ({ceiling})");
         problems.add(&key("limits.rate_start_per_min"), text);
     }
-    let [bulk, normal, interactive] = resolved.shares;
+    let (bulk, normal, interactive) = (limits.share_bulk, limits.share_normal, limits.share_interactive);
     if bulk > normal {
         problems.add(&key("limits.share_normal"), format!("{normal} is below `share_bulk` ({bulk})"));
     }

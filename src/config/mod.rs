@@ -19,8 +19,8 @@ use std::path::Path;
 pub use problems::{Origin, Problem, Problems};
 pub use sections::{
     ActorsConfig, AuthKind, BatchingConfig, CacheConfig, Config, Edition, EmbedderConfig, EmbedderKind,
-    EngineConfig, HttpConfig, LimitProfile, LimitsConfig, LogConfig, LogFormat, OrgConfig, ResolvedLimits,
-    SchemaConfig, SimulatorConfig, StageConfig,
+    EngineConfig, HttpConfig, LimitProfile, LimitsConfig, LogConfig, LogFormat, OrgConfig, SchemaConfig,
+    SimulatorConfig, StageConfig,
 };
 pub use spec::KeyLine;
 pub use values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::problems::Problems;
 use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
 use super::tree::Node;
 use super::values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
+use crate::limiter;
 use crate::model::{ApiVersion, OrgName};
 
 section! {
@@ -168,46 +168,29 @@ section! {
     }
 }
 
-/// The limiter's constants with the profile's values filled in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ResolvedLimits {
-    /// Calls a minute at the start; `None` is without a bound until the first throttle.
-    pub rate_start_per_min: Option<f64>,
-    /// Calls a minute that no throttle goes below.
-    pub rate_floor_per_min: f64,
-    /// Calls a minute that no growth goes above; `None` is without a bound.
-    pub rate_ceiling_per_min: Option<f64>,
-    /// The rate is multiplied by this at a throttle.
-    pub cut_factor: f64,
-    /// The rate grows by so many calls a second with each evaluation without a throttle.
-    pub growth_per_sec: f64,
-    /// Time between two evaluations.
-    pub evaluation: Duration,
-    /// Requests in flight at once.
-    pub concurrency: u32,
-    /// Shares of the daily quota at which bulk, normal and interactive work stop.
-    pub shares: [f64; 3],
-}
-
 impl LimitsConfig {
-    /// Fills in the profile's values.
-    pub fn resolve(&self, edition: Edition) -> ResolvedLimits {
-        // Salesforce lets 25 requests of 20 s or longer run at once, 5 in Developer Edition: we stay below.
-        let concurrency = if edition == Edition::Developer { 4 } else { 20 };
-        let (start, ceiling, growth, evaluation_secs) = match self.profile {
-            LimitProfile::Auto => (None, None, 0.5, 1),
-            LimitProfile::Seed => (Some(200.0), Some(300.0), 0.5, 60),
+    /// The limiter's constants: the named profile with what is given here put over it.
+    pub fn resolve(&self, edition: Edition) -> limiter::LimitProfile {
+        let mut profile = match self.profile {
+            LimitProfile::Auto => limiter::LimitProfile::auto(),
+            LimitProfile::Seed => limiter::LimitProfile::seed(),
         };
-        ResolvedLimits {
-            rate_start_per_min: self.rate_start_per_min.or(start),
-            rate_floor_per_min: self.rate_floor_per_min.unwrap_or(50.0),
-            rate_ceiling_per_min: self.rate_ceiling_per_min.or(ceiling),
-            cut_factor: self.cut_factor.unwrap_or(0.7),
-            growth_per_sec: self.growth_per_sec.unwrap_or(growth),
-            evaluation: Duration::from_secs(self.evaluation_secs.unwrap_or(evaluation_secs)),
-            concurrency: self.concurrency.unwrap_or(concurrency),
-            shares: [self.share_bulk, self.share_normal, self.share_interactive],
+        if edition == Edition::Developer {
+            profile = profile.for_developer_edition();
         }
+        profile.quota_share_bulk = self.share_bulk;
+        profile.quota_share_normal = self.share_normal;
+        profile.quota_share_interactive = self.share_interactive;
+        profile.rate_start_per_min = self.rate_start_per_min.or(profile.rate_start_per_min);
+        profile.rate_min_per_min = self.rate_floor_per_min.unwrap_or(profile.rate_min_per_min);
+        profile.rate_max_per_min = self.rate_ceiling_per_min.or(profile.rate_max_per_min);
+        profile.rate_cut = self.cut_factor.unwrap_or(profile.rate_cut);
+        profile.rate_raise_per_min =
+            self.growth_per_sec.map_or(profile.rate_raise_per_min, |growth| growth * 60.0);
+        profile.rate_period_secs = self.evaluation_secs.unwrap_or(profile.rate_period_secs);
+        profile.concurrency_max = self.concurrency.unwrap_or(profile.concurrency_max);
+        profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
+        profile
     }
 }
 

@@ -225,9 +225,10 @@ fn a_profile_fills_in_what_is_not_given(
     #[case] concurrency: u32,
 ) {
     let resolved = LimitsConfig { profile, ..LimitsConfig::default() }.resolve(edition);
-    assert_eq!((resolved.rate_start_per_min, resolved.rate_ceiling_per_min), (start, ceiling));
-    assert_eq!((resolved.evaluation.as_secs(), resolved.concurrency), (evaluation_secs, concurrency));
-    assert_eq!((resolved.rate_floor_per_min, resolved.cut_factor), (50.0, 0.7));
+    assert_eq!((resolved.rate_start_per_min, resolved.rate_max_per_min), (start, ceiling));
+    assert_eq!((resolved.rate_period_secs, resolved.concurrency_max), (evaluation_secs, concurrency));
+    assert_eq!(resolved.rate_min_per_min, 50.0);
+    assert!(resolved.problems().is_empty());
 }
 
 #[test]

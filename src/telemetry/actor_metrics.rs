@@ -10,7 +10,7 @@ macro_rules! label_values {
         pub enum $name:ident { $( $(#[$value_meta:meta])* $variant:ident = $value:literal ),* $(,)? }
     ) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $( $(#[$value_meta])* $variant ),* }
 
         impl $name {
@@ -36,6 +36,8 @@ label_values! {
         Dead = "dead",
         /// Its answer came after its lease was lost.
         Fenced = "fenced",
+        /// It was dropped because its job was cancelled.
+        Cancelled = "cancelled",
     }
 }
 
@@ -171,6 +173,20 @@ impl ActorMetrics {
         };
         made.set_state(ActorState::Stopped);
         made
+    }
+
+    /// Handles that no registry knows, for tests and examples.
+    pub fn detached() -> Self {
+        let registry = prometheus::Registry::new();
+        Self::new(
+            &Instruments::register(&registry).expect("the catalogue's names are valid and differ"),
+            "detached",
+        )
+    }
+
+    /// Restarts so far, all reasons together.
+    pub fn restarts_total(&self) -> u64 {
+        self.restarts.iter().map(IntCounter::get).sum()
     }
 
     /// Counts an item as in hand for as long as the guard lives.

@@ -120,7 +120,7 @@ macro_rules! catalogue {
         pub struct Instruments { $( #[doc = $help] pub $field: $type, )* }
 
         impl Instruments {
-            fn register(registry: &Registry) -> prometheus::Result<Self> {
+            pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
                 let mut definitions = CATALOGUE.iter();
                 $(
                     let definition = definitions.next().ok_or(prometheus::Error::AlreadyReg)?;

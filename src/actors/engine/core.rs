@@ -17,9 +17,9 @@ use super::fault::{FaultPoint, NoFaults};
 use super::journal::{Journal, MemoryJournal};
 use super::ledger::JobLedger;
 use super::mailbox::Depth;
-use super::meter::{Meter, RestartReason};
 use super::policy::RestartPolicy;
 use crate::clock::{BoxFuture, SharedClock, SystemClock};
+use crate::telemetry::{ActorMetrics, RestartReason};
 
 /// Where randomness comes from: numbers in 0..1.
 pub trait Chance: Send + Sync + 'static {
@@ -79,7 +79,7 @@ pub(crate) struct Event {
 pub(crate) trait Host: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &'static str;
     fn arbiter(&self) -> ArbiterKind;
-    fn meter(&self) -> &Meter;
+    fn meter(&self) -> &ActorMetrics;
     /// The present incarnation's number; 0 before the first.
     fn incarnation(&self) -> u64;
     /// Builds the next incarnation on the present arbiter of its kind.
@@ -152,7 +152,7 @@ pub(crate) struct Core {
     pub dead_letters: DeadLetters,
     pub ledger: JobLedger,
     pub arbiters: Arbiters,
-    pub supervisor_meter: Meter,
+    pub supervisor_meter: ActorMetrics,
     pub supervisor_heartbeat: AtomicU64,
     pub closed: AtomicBool,
     run: watch::Sender<RunState>,
@@ -170,7 +170,7 @@ impl std::fmt::Debug for Core {
 }
 
 impl Core {
-    pub(super) fn new(parts: EngineParts, supervisor_meter: Meter) -> Arc<Self> {
+    pub(super) fn new(parts: EngineParts, supervisor_meter: ActorMetrics) -> Arc<Self> {
         let arbiters = Arbiters::new(parts.clock.clone(), parts.runtime.clone());
         Arc::new(Self {
             dead_letters: DeadLetters::new(Arc::clone(&parts.journal)),

@@ -12,8 +12,8 @@
 //!
 //! ```ignore
 //! let engine = Engine::in_memory();
-//! let writer = engine.stage(StageConfig::default(), Meter::detached(), Arc::new(NoOutlet), || Writer);
-//! let reader = engine.stage(StageConfig::default(), Meter::detached(), writer, || Reader);
+//! let writer = engine.stage(StageConfig::default(), ActorMetrics::detached(), Arc::new(NoOutlet), || Writer);
+//! let reader = engine.stage(StageConfig::default(), ActorMetrics::detached(), writer, || Reader);
 //! let job = engine.job(&JobId::new("job"));
 //! engine.admit(&*reader, &job, ItemId::new("1"), Lane::Normal, item).await?;
 //! job.ran_dry().await;
@@ -29,7 +29,6 @@ pub mod incarnation;
 pub mod journal;
 pub mod ledger;
 pub mod mailbox;
-pub mod meter;
 pub mod policy;
 pub mod service;
 mod sleepers;
@@ -55,7 +54,6 @@ pub use incarnation::Ping;
 pub use journal::{Journal, JournalError, JournalWrite, MemoryJournal, Table};
 pub use ledger::{JobCounts, JobEntry};
 pub use mailbox::{Closed, Depth, Lease, Mailbox, Nack, Outlet, TryPut};
-pub use meter::{Meter, Outcome, RestartReason};
 pub use policy::RestartPolicy;
 pub use service::{Service, ServiceRef};
 pub use stage::{BatchStage, Output, Seal, Stage, StageCx, StageError};
@@ -63,6 +61,7 @@ pub use stage::{BatchStage, Output, Seal, Stage, StageCx, StageError};
 use self::core::{Core, Host};
 use crate::clock::BoxFuture;
 use crate::messages::{Envelope, Item, ItemId, JobId, Lane};
+pub use crate::telemetry::{ActorMetrics, MessageOutcome, RestartReason};
 use service::ServiceHost;
 use slot::{Batched, Single, Work};
 use stage_host::StageHost;
@@ -155,7 +154,11 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the engine and its supervisor. Must be called within an actix `System`.
-    pub fn start(parts: EngineParts, supervisor_meter: Meter, escalations: prometheus::IntCounter) -> Self {
+    pub fn start(
+        parts: EngineParts,
+        supervisor_meter: ActorMetrics,
+        escalations: prometheus::IntCounter,
+    ) -> Self {
         let core = Core::new(parts, supervisor_meter);
         let guard = supervision::guard(Arc::clone(&core), SharedBudget::new(escalations));
         core.runtime.spawn(guard);
@@ -168,14 +171,18 @@ impl Engine {
     /// Outside a tokio runtime.
     pub fn in_memory() -> Self {
         let escalations = prometheus::IntCounter::new("detached_escalations_total", "detached");
-        Self::start(EngineParts::in_memory(), Meter::detached(), escalations.expect("a fixed, valid name"))
+        Self::start(
+            EngineParts::in_memory(),
+            ActorMetrics::detached(),
+            escalations.expect("a fixed, valid name"),
+        )
     }
 
     /// Adds a stage; its mailbox is the outlet of whatever comes before it.
     pub fn stage<S: Stage>(
         &self,
         config: StageConfig,
-        meter: Meter,
+        meter: ActorMetrics,
         outlet: Arc<dyn Outlet<S::Out>>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Arc<LocalInbox<S::In>> {
@@ -190,7 +197,7 @@ impl Engine {
         &self,
         config: StageConfig,
         seal: Seal,
-        meter: Meter,
+        meter: ActorMetrics,
         outlet: Arc<dyn Outlet<S::Out>>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Arc<LocalInbox<S::In>>, MailboxTooSmall> {
@@ -208,7 +215,7 @@ impl Engine {
     fn host<W: Work>(
         &self,
         config: StageConfig,
-        meter: Meter,
+        meter: ActorMetrics,
         outlet: Arc<dyn Outlet<W::Out>>,
         factory: Arc<dyn Fn() -> W + Send + Sync>,
     ) -> Arc<LocalInbox<W::In>> {
@@ -227,7 +234,7 @@ impl Engine {
     /// Adds a service.
     pub fn service<A: Service>(
         &self,
-        meter: Meter,
+        meter: ActorMetrics,
         factory: impl Fn() -> A + Send + Sync + 'static,
     ) -> ServiceRef<A> {
         let (host, reference) = ServiceHost::new(meter, Arc::new(factory));
@@ -383,8 +390,9 @@ impl Engine {
 
     /// Every actor, the supervisor first, then in the order in which they were added.
     pub fn status(&self) -> Vec<ActorStatus> {
-        let restarts = |meter: &Meter| {
-            let counts = meter.restarts.iter().map(|(reason, counter)| (reason.as_str(), counter.get()));
+        let restarts = |meter: &ActorMetrics| {
+            let counts =
+                RestartReason::ALL.iter().map(|reason| (reason.as_str(), meter.restarts(*reason).get()));
             counts.filter(|(_, count)| *count > 0).collect()
         };
         let supervisor = ActorStatus {

@@ -17,8 +17,8 @@ use super::core::{Core, Event, Host};
 use super::dead_letter::DeadLetter;
 use super::incarnation::{Ping, answers, panic_text, start_watched};
 use super::mailbox::{Closed, Depth};
-use super::meter::{Meter, RestartReason};
 use crate::clock::BoxFuture;
+use crate::telemetry::{ActorMetrics, RestartReason};
 
 /// Pause before a service that closed over a question is asked once more.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -90,7 +90,7 @@ impl<A: Actor<Context = Context<A>>> ServiceRef<A> {
 type Live<A> = Option<(u64, Addr<A>)>;
 
 pub(super) struct ServiceHost<A: Service> {
-    meter: Meter,
+    meter: ActorMetrics,
     factory: Arc<dyn Fn() -> A + Send + Sync>,
     incarnation: AtomicU64,
     ended: AtomicU64,
@@ -105,7 +105,7 @@ impl<A: Service> std::fmt::Debug for ServiceHost<A> {
 }
 
 impl<A: Service> ServiceHost<A> {
-    pub fn new(meter: Meter, factory: Arc<dyn Fn() -> A + Send + Sync>) -> (Arc<Self>, ServiceRef<A>) {
+    pub fn new(meter: ActorMetrics, factory: Arc<dyn Fn() -> A + Send + Sync>) -> (Arc<Self>, ServiceRef<A>) {
         let (sender, current) = watch::channel(None);
         let host = Self {
             meter,
@@ -168,7 +168,7 @@ impl<A: Service> Host for ServiceHost<A> {
         ArbiterKind::Control
     }
 
-    fn meter(&self) -> &Meter {
+    fn meter(&self) -> &ActorMetrics {
         &self.meter
     }
 

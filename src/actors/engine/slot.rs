@@ -20,12 +20,12 @@ use super::fault::{Fault, suffer};
 use super::incarnation::{Retirement, panic_text};
 use super::journal::JournalError;
 use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
-use super::meter::{Outcome, RestartReason};
 use super::policy::backoff;
 use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
 use super::stage_host::StageHost;
 use super::turn::Turn;
 use crate::messages::{Envelope, Item};
+use crate::telemetry::{MessageOutcome, RedeliveryReason, RestartReason};
 
 mod delivery;
 
@@ -157,7 +157,7 @@ impl<W: Work> SlotEnv<W> {
             let job = Arc::clone(&lease.envelope().job);
             if lease.ack() {
                 job.dropped();
-                self.host.meter.count(Outcome::Cancelled);
+                self.host.meter.messages(MessageOutcome::Cancelled).inc();
             }
             return None;
         }
@@ -258,7 +258,7 @@ impl<W: Work> SlotEnv<W> {
             ended => return Some(Unsettled::Ended(lease, ended)),
         };
         if !lease.begin_delivery() {
-            self.host.meter.count(Outcome::Fenced);
+            self.host.meter.messages(MessageOutcome::Fenced).inc();
             return None;
         }
         let Some(content) = content else {
@@ -298,34 +298,35 @@ impl<W: Work> SlotEnv<W> {
     async fn settle_one(&self, lease: Lease<W::In>, ended: Ended<W::Out>) {
         match ended {
             Ended::Answered(Ok(output)) => self.deliver(vec![lease], output).await,
-            Ended::Answered(Err(error)) => self.fail(lease, error).await,
+            Ended::Answered(Err(error)) => self.fail(lease, error, RedeliveryReason::Retry).await,
             Ended::Panicked(text) => {
                 let why = format!("panicked: {text}");
                 self.retire_over(&lease, &why);
-                self.fail(lease, StageError::Retry { after: Some(Duration::ZERO), why }).await;
+                let error = StageError::Retry { after: Some(Duration::ZERO), why };
+                self.fail(lease, error, RedeliveryReason::Panic).await;
             }
         }
     }
 
     async fn settle_batch(&self, leases: Vec<Lease<W::In>>, ended: Ended<W::Out>) {
-        let (error, names_culprit) = match ended {
+        let (error, names_culprit, reason) = match ended {
             Ended::Answered(Ok(output)) => return self.deliver(leases, output).await,
-            Ended::Answered(Err(error @ StageError::Fatal { .. })) => (error, false),
-            Ended::Answered(Err(error)) => (error, true),
+            Ended::Answered(Err(error @ StageError::Fatal { .. })) => (error, false, RedeliveryReason::Retry),
+            Ended::Answered(Err(error)) => (error, true, RedeliveryReason::Retry),
             Ended::Panicked(text) => {
                 let why = format!("panicked: {text}");
                 if let Some(head) = leases.first() {
                     self.retire_over(head, &why);
                 }
-                (StageError::Retry { after: Some(Duration::ZERO), why }, false)
+                (StageError::Retry { after: Some(Duration::ZERO), why }, false, RedeliveryReason::Panic)
             }
         };
         let split = leases.len() > 1 && !names_culprit;
         for lease in leases {
             if split {
-                self.give_back(lease, Nack { alone: true, ..Nack::FREE });
+                self.give_back(lease, Nack { alone: true, ..Nack::FREE }, RedeliveryReason::Bystander);
             } else {
-                self.fail(lease, error.clone()).await;
+                self.fail(lease, error.clone(), reason).await;
             }
         }
     }
@@ -336,11 +337,12 @@ impl<W: Work> SlotEnv<W> {
         self.host.retire(&self.core, self.number, RestartReason::Panic, why.to_owned());
     }
 
-    async fn fail(&self, lease: Lease<W::In>, error: StageError) {
+    async fn fail(&self, lease: Lease<W::In>, error: StageError, reason: RedeliveryReason) {
         let failures = lease.envelope().header.attempt + 1;
         match error {
             StageError::Throttled { after, .. } => {
-                self.give_back(lease, Nack { after, charge: false, alone: false });
+                let nack = Nack { after, charge: false, alone: false };
+                self.give_back(lease, nack, RedeliveryReason::Throttled);
             }
             StageError::Retry { after, why } if failures < self.core.policy.attempts_per_item => {
                 let after = after.unwrap_or_else(|| {
@@ -348,18 +350,18 @@ impl<W: Work> SlotEnv<W> {
                 });
                 let header = &lease.envelope().header;
                 tracing::debug!(actor = W::NAME, item = %header.item, failures, ?after, why, "item failed, to be tried again");
-                self.give_back(lease, Nack { after, charge: true, alone: false });
+                self.give_back(lease, Nack { after, charge: true, alone: false }, reason);
             }
             StageError::Retry { why, .. } | StageError::Fatal { why } => self.bury(lease, why).await,
         }
     }
 
-    fn give_back(&self, lease: Lease<W::In>, nack: Nack) {
+    fn give_back(&self, lease: Lease<W::In>, nack: Nack, reason: RedeliveryReason) {
         if lease.nack(nack) {
-            self.host.meter.redeliveries.inc();
-            self.host.meter.count(Outcome::Retried);
+            self.host.meter.redeliveries(reason).inc();
+            self.host.meter.messages(MessageOutcome::Retried).inc();
         } else {
-            self.host.meter.count(Outcome::Fenced);
+            self.host.meter.messages(MessageOutcome::Fenced).inc();
         }
     }
 
@@ -367,7 +369,7 @@ impl<W: Work> SlotEnv<W> {
     async fn bury(&self, lease: Lease<W::In>, why: String) {
         const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(1);
         if !lease.begin_delivery() {
-            return self.host.meter.count(Outcome::Fenced);
+            return self.host.meter.messages(MessageOutcome::Fenced).inc();
         }
         let envelope = lease.envelope();
         let header = envelope.header.clone();
@@ -391,14 +393,15 @@ impl<W: Work> SlotEnv<W> {
             Ok(number) => {
                 tracing::error!(actor = W::NAME, job = %header.job, item = %header.item, number, why, "item given up, kept as a dead letter");
                 if lease.dead() {
-                    self.host.meter.count(Outcome::Dead);
+                    self.host.meter.messages(MessageOutcome::Dead).inc();
                     self.host.meter.dead_letters.inc();
                     job.died();
                 }
             }
             Err(error) => {
                 tracing::error!(actor = W::NAME, item = %header.item, %error, "dead letter cannot be kept, the item waits");
-                self.give_back(lease, Nack { after: WHILE_DISK_IS_FULL, ..Nack::FREE });
+                let nack = Nack { after: WHILE_DISK_IS_FULL, ..Nack::FREE };
+                self.give_back(lease, nack, RedeliveryReason::Throttled);
             }
         }
     }

@@ -19,18 +19,18 @@ use super::core::{Core, Event, Host};
 use super::dead_letter::DeadLetter;
 use super::incarnation::{Retirement, panic_text, start_watched};
 use super::mailbox::{Depth, LeaseId, Mailbox, Outlet};
-use super::meter::{Meter, RestartReason};
 use super::slot::{Rest, SlotEnv, Work};
 use super::stage::SlotTools;
 use super::turn::Turn;
 use crate::clock::BoxFuture;
 use crate::messages::{Envelope, Item};
+use crate::telemetry::{ActorMetrics, RedeliveryReason, RestartReason};
 
 /// How many items a stage works on at once, and how it is built.
 pub(super) struct StageHost<W: Work> {
     pub(super) inbox: Arc<dyn Mailbox<W::In>>,
     pub(super) outlet: Arc<dyn Outlet<W::Out>>,
-    pub(super) meter: Meter,
+    pub(super) meter: ActorMetrics,
     pub(super) boards: Vec<Arc<SlotBoard>>,
     /// Deliveries that wait for room downstream, so that somebody else can finish them if their thread is lost.
     pub(super) deliveries: Mutex<HashMap<u64, Arc<Rest<W::Out>>>>,
@@ -56,7 +56,7 @@ impl<W: Work> StageHost<W> {
     pub fn new(
         inbox: Arc<dyn Mailbox<W::In>>,
         outlet: Arc<dyn Outlet<W::Out>>,
-        meter: Meter,
+        meter: ActorMetrics,
         slots: usize,
         capacity: (usize, u64),
         factory: Arc<dyn Fn() -> W + Send + Sync>,
@@ -74,6 +74,12 @@ impl<W: Work> StageHost<W> {
             incarnation: AtomicU64::new(0),
             live: Mutex::new(None),
         })
+    }
+
+    /// Takes back every lease of an incarnation that has ended.
+    fn take_back(&self, number: u64, reason: RedeliveryReason) {
+        let items = self.inbox.revoke(number, None);
+        self.meter.redeliveries(reason).inc_by(items as u64);
     }
 
     fn live(&self) -> std::sync::MutexGuard<'_, Option<Live<W>>> {
@@ -95,7 +101,7 @@ impl<W: Work> StageHost<W> {
     }
 
     fn report_death(self: &Arc<Self>, core: &Core, number: u64, detail: String) {
-        self.inbox.revoke(number, None);
+        self.take_back(number, RedeliveryReason::Bystander);
         self.retire(core, number, RestartReason::Died, detail);
     }
 
@@ -148,7 +154,7 @@ impl<W: Work> Host for StageHost<W> {
         ArbiterKind::Stages
     }
 
-    fn meter(&self) -> &Meter {
+    fn meter(&self) -> &ActorMetrics {
         &self.meter
     }
 
@@ -175,6 +181,7 @@ impl<W: Work> Host for StageHost<W> {
             if self.inbox.revoke(number, Some(lease)) == 0 {
                 continue;
             }
+            self.meter.redeliveries(RedeliveryReason::Stuck).inc();
             found = true;
             board.end();
             if let Some(address) = self.address() {
@@ -192,7 +199,7 @@ impl<W: Work> Host for StageHost<W> {
         if let Some(live) = self.live().as_ref() {
             live.retirement.retire();
         }
-        self.inbox.revoke(number, None);
+        self.take_back(number, RedeliveryReason::Stuck);
         for board in &self.boards {
             board.end();
         }

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use super::arbiters::ArbiterKind;
 use super::core::Core;
 use super::incarnation::start_watched;
-use super::meter::RestartReason;
 use super::policy::{RestartBudget, Verdict};
 use crate::actors::supervisor::Supervisor;
+use crate::telemetry::RestartReason;
 
 /// The restart budget, shared by all incarnations of the supervisor.
 #[derive(Clone)]
@@ -53,7 +53,7 @@ pub(super) async fn guard(core: Arc<Core>, budget: SharedBudget) {
         });
         let Some((reason, why)) = watch(&core, &mut told).await else { return };
         tracing::error!(reason = reason.as_str(), why, "the supervisor ended, a new one takes over");
-        core.supervisor_meter.restarted(reason);
+        core.supervisor_meter.restarts(reason).inc();
         let verdict = budget.lock().charge(&core.policy, core.clock.elapsed(), core.chance.next());
         match verdict {
             Verdict::Restart(pause) | Verdict::Degrade(pause) => core.clock.sleep(pause).await,
@@ -106,7 +106,7 @@ fn abandon_control(core: &Arc<Core>) {
     );
     for host in core.hosts().into_iter().filter(|host| host.arbiter() == ArbiterKind::Control) {
         host.abandon(core);
-        host.meter().restarted(RestartReason::Stuck);
+        host.meter().restarts(RestartReason::Stuck).inc();
         host.start(core);
     }
     if abandoned >= core.policy.abandoned_arbiters_max {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use prometheus::local::LocalHistogram;
 
 use super::mailbox::Mailbox;
-use super::meter::Meter;
+use crate::telemetry::ActorMetrics;
 
 /// Most items of one turn.
 const ITEMS: u64 = 64;
@@ -29,7 +29,7 @@ pub(super) struct Turn<T: 'static> {
 }
 
 impl<T> Turn<T> {
-    pub fn new(inbox: Arc<dyn Mailbox<T>>, meter: &Meter) -> Self {
+    pub fn new(inbox: Arc<dyn Mailbox<T>>, meter: &ActorMetrics) -> Self {
         let (waits, handles) = (meter.mailbox_wait_seconds.local(), meter.handle_seconds.local());
         Self { inbox, waits, handles, spent: Cell::default() }
     }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{SlotEnv, Work};
 use crate::actors::engine::ledger::JobEntry;
 use crate::actors::engine::mailbox::{Lease, TryPut};
-use crate::actors::engine::meter::Outcome;
 use crate::actors::engine::stage::Output;
 use crate::actors::engine::stage_host::{StageHost, delivery_key};
 use crate::messages::{Envelope, ItemId};
+use crate::telemetry::MessageOutcome;
 
 impl<W: Work> SlotEnv<W> {
     /// Puts the outputs downstream, then acks. Children are counted before the parents are uncounted.
@@ -22,7 +22,7 @@ impl<W: Work> SlotEnv<W> {
             if lease.begin_delivery() {
                 held.push(lease);
             } else {
-                self.host.meter.count(Outcome::Fenced);
+                self.host.meter.messages(MessageOutcome::Fenced).inc();
             }
         }
         let Some(head) = held.first() else { return };
@@ -119,9 +119,9 @@ fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bo
 pub(super) fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>) -> bool {
     let acked = lease.ack_within_turn();
     if acked {
-        host.meter.done.inc();
+        host.meter.messages(MessageOutcome::Done).inc();
     } else {
-        host.meter.count(Outcome::Fenced);
+        host.meter.messages(MessageOutcome::Fenced).inc();
     }
     acked
 }
