@@ -97,6 +97,9 @@ pub enum SchemaJobError {
         /// Why.
         source: OrgError,
     },
+    /// The org's job is at work already.
+    #[error("the schema job of `{0}` runs already; see `penstock status`")]
+    AlreadyRuns(OrgName),
     /// The store or the files.
     #[error("write the library")]
     Library(#[from] LibraryStoreError),
@@ -126,7 +129,7 @@ impl SchemaJobError {
             Self::Org { source, .. } => !source.is_refused_login() && source.is_transient(),
             Self::Library(error) => error.is_disk_full(),
             Self::Journal(error) => matches!(error, super::engine::JournalError::DiskFull),
-            Self::UnknownOrg(_) | Self::Interrupted => false,
+            Self::UnknownOrg(_) | Self::AlreadyRuns(_) | Self::Interrupted => false,
         }
     }
 }
@@ -230,6 +233,7 @@ impl SchemaJobs {
         let JobRecord { job, org, lane, .. } = record;
         let client = self.clients.get(org).ok_or_else(|| SchemaJobError::UnknownOrg(org.clone()))?;
         let priority = super::rate_limiter::priority_of(*lane);
+        let _driver = self.runs.drive(org).ok_or_else(|| SchemaJobError::AlreadyRuns(org.clone()))?;
         let run = self.runs.begin(job, org);
         let outcome = self.run_phases(record, &client.with_priority(priority), &run, priority).await;
         run.end();

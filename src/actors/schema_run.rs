@@ -52,9 +52,31 @@ pub struct SchemaProgress {
 
 /// The runs of this process, by job.
 #[derive(Debug, Clone, Default)]
-pub struct SchemaRuns(Arc<DashMap<JobId, Arc<SchemaRun>>>);
+pub struct SchemaRuns(Arc<DashMap<JobId, Arc<SchemaRun>>>, Arc<DashMap<OrgName, ()>>);
+
+/// The right to drive the schema job of one org; dropped, another may.
+#[derive(Debug)]
+pub(super) struct Driver {
+    org: OrgName,
+    driven: Arc<DashMap<OrgName, ()>>,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.driven.remove(&self.org);
+    }
+}
 
 impl SchemaRuns {
+    /// Two drivers of one org would put its objects on the line twice; `None` while there is one.
+    pub(super) fn drive(&self, org: &OrgName) -> Option<Driver> {
+        let driven = Arc::clone(&self.1);
+        match driven.insert(org.clone(), ()) {
+            None => Some(Driver { org: org.clone(), driven }),
+            Some(()) => None,
+        }
+    }
+
     pub(super) fn begin(&self, job: &JobId, org: &OrgName) -> Arc<SchemaRun> {
         let run = Arc::new(SchemaRun {
             org: org.clone(),
