@@ -159,6 +159,16 @@ pub fn hits(question: &str, hits: &[ObjectHit], json: bool) {
     say(format_args!("{}", hits_text(hits)));
 }
 
+/// Characters of a document that an answer shows.
+const SNIPPET_CHARS: usize = 150;
+
+/// The beginning of a text, cut between two words and marked as cut.
+fn cut(text: &str, chars_max: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(chars_max) else { return text.to_owned() };
+    let whole_words = text[..end].rfind(' ').unwrap_or(end);
+    format!("{} ...", &text[..whole_words])
+}
+
 /// Hits as lines: the object, then its best document.
 pub fn hits_text(hits: &[ObjectHit]) -> String {
     let mut out = String::new();
@@ -169,7 +179,7 @@ pub fn hits_text(hits: &[ObjectHit]) -> String {
         let _ = writeln!(out, "{:2}. {} ({})  {:.3}", place + 1, hit.object, hit.label, hit.score);
         if let Some(best) = hit.documents.first() {
             let snippet: String = best.snippet.split_whitespace().collect::<Vec<_>>().join(" ");
-            let snippet: String = snippet.chars().take(150).collect();
+            let snippet = cut(&snippet, SNIPPET_CHARS);
             let _ = writeln!(out, "      {snippet}");
         }
     }
@@ -293,5 +303,24 @@ pub fn keys(done: &Value, json: bool) {
     }
     for key in list(done, "keys").filter_map(Value::as_str) {
         say_line(format_args!("{key}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::fits("two words", 9, "two words")]
+    #[case::between_words("two words", 6, "two ...")]
+    #[case::one_long_word("unbreakable", 4, "unbr ...")]
+    #[case::many_bytes_a_character("\u{e4}\u{e4} \u{e4}\u{e4}\u{e4}", 4, "\u{e4}\u{e4} ...")]
+    fn a_long_text_is_cut_between_two_words(
+        #[case] text: &str,
+        #[case] chars_max: usize,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(cut(text, chars_max), expected);
     }
 }

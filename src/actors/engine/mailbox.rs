@@ -83,7 +83,7 @@ pub trait Mailbox<T>: Outlet<T> {
     /// Resolves when an item may have become ready. May resolve for nothing; never misses one that came after the call.
     fn arrival(&self) -> BoxFuture<'_, ()>;
 
-    /// Tells upstream what [`Lease::ack_within_turn`] has not: call it before waiting for anything.
+    /// Tells upstream what an ack within a turn has not: call it before waiting for anything.
     fn end_turn(&self) {}
 
     /// Nothing is leased until [`Mailbox::thaw`]; puts go on until the mailbox is full.

@@ -5,7 +5,7 @@
 //! everything in it when its actor panics.
 //!
 //! The named guarantees and where they are kept:
-//! *conservation* ([`slot`], [`ledger`]), *bounded* ([`inbox`]), *culprit-only* ([`slot`], [`policy`]),
+//! *conservation* (`slot`, [`ledger`]), *bounded* ([`inbox`]), *culprit-only* (`slot`, [`policy`]),
 //! *durable* ([`journal`]), *frozen* and *drained* ([`Engine::pause`], [`Engine::drain`]).
 //!
 //! A line is wired last to first; `examples/three_stages.rs` is a whole one:

@@ -36,7 +36,7 @@ use delivery::finish_lease;
 pub(super) struct SlotEnv<W: Work> {
     pub host: Arc<StageHost<W>>,
     pub core: Arc<Core>,
-    pub tools: Arc<SlotTools>,
+    pub tools: Rc<SlotTools>,
     pub number: u64,
     pub retirement: Arc<Retirement>,
     pub turn: Turn<W::In>,
@@ -205,7 +205,7 @@ impl<W: Work> SlotEnv<W> {
         self.host.meter.in_flight.inc();
         self.tools.board.begin(lease.id(), now);
         let headed: Arc<dyn Headed> = lease.shared_envelope();
-        StageCx { headed, tools: Arc::clone(&self.tools) }
+        StageCx { headed, tools: Rc::clone(&self.tools) }
     }
 
     /// Runs a handler so that its panic is ours to see, within the item's span. Also says when it ended.

@@ -5,6 +5,7 @@
 //! does the rest: leases, attempts, restarts, dead letters, freezing, metrics. `examples/three_stages.rs` is whole.
 
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ pub trait BatchStage: 'static {
 pub struct StageCx {
     /// The envelope in hand, whatever its item's type; sharing it costs less than copying its header.
     pub(super) headed: Arc<dyn Headed>,
-    pub(super) tools: Arc<SlotTools>,
+    pub(super) tools: Rc<SlotTools>,
 }
 
 /// What a slot lends to every handler that it runs.
@@ -175,7 +176,7 @@ impl StageCx {
 
     /// A handle by which code that does not know this handler can stop its timeout while it waits.
     pub fn suspender(&self) -> Suspender {
-        Suspender(Arc::clone(&self.tools))
+        Suspender { board: Arc::clone(&self.tools.board), clock: self.tools.clock.clone() }
     }
 
     /// Runs I/O on the process's own threads, so that one stage's sockets never wait for another stage's work. Dropped
@@ -216,7 +217,10 @@ impl StageCx {
 
 /// See [`StageCx::suspender`].
 #[derive(Clone)]
-pub struct Suspender(Arc<SlotTools>);
+pub struct Suspender {
+    board: Arc<SlotBoard>,
+    clock: SharedClock,
+}
 
 impl std::fmt::Debug for Suspender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -227,7 +231,7 @@ impl std::fmt::Debug for Suspender {
 impl Suspender {
     /// The handler's timeout does not run while what is returned lives.
     pub fn suspend(&self) -> Suspended {
-        self.0.board.suspend(self.0.clock.clone())
+        self.board.suspend(self.clock.clone())
     }
 }
 

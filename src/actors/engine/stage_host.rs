@@ -284,7 +284,7 @@ impl<W: Work> Actor for StageActor<W> {
             let env = SlotEnv {
                 host: Arc::clone(&self.host),
                 core: Arc::clone(&self.core),
-                tools: Arc::new(SlotTools {
+                tools: Rc::new(SlotTools {
                     board: Arc::clone(board),
                     runtime: self.core.runtime.clone(),
                     clock: self.core.clock.clone(),
