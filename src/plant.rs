@@ -33,6 +33,7 @@ use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, See
 use crate::store::cache::{CacheOptions, CacheStore};
 use crate::store::disk::{RealDisk, SharedDisk};
 use crate::store::journal::{JournalMeter, SledJournal};
+use crate::store::limits_file::{KeptLimits, limits_path};
 use crate::store::state_folder::{StateFolder, StateFolderError, quarantine_database};
 use crate::telemetry::{self, Metrics};
 use crate::vectors::{LibraryStore, VectorStore, VectorStoreError, VectorStoreErrorKind};
@@ -174,6 +175,7 @@ impl Plant {
 
         let profiles = config.org.iter().map(|org| (org.name.clone(), org.limits.resolve(org.edition)));
         let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
+        recall_limits(&book, &state, &outside);
         let (of_limiter, run, faults) =
             (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
         let limiter = engine.service(metrics.actor(RateLimiter::NAME), move || {
@@ -235,6 +237,7 @@ impl Plant {
             metrics: metrics.clone(),
             clock: outside.clock.clone(),
             schema: config.schema.clone(),
+            describes_per_call: actors.batcher.seal_items as usize,
             output_dir: config.output_dir.clone(),
         };
         let drain_deadline = Duration::from_secs(config.engine.drain_deadline_secs);
@@ -252,6 +255,7 @@ impl Plant {
             drain_deadline,
         };
         plant.keep_gauges_fresh();
+        plant.keep_limits();
         Ok(plant)
     }
 
@@ -263,6 +267,36 @@ impl Plant {
     /// The state folder.
     pub fn state(&self) -> &StateFolder {
         &self.state
+    }
+
+    /// Writes down what is known of the daily allowances: soon when one is reached, now and then otherwise.
+    fn keep_limits(&self) {
+        const LOOK: Duration = Duration::from_secs(1);
+        const EVERY: Duration = Duration::from_secs(30);
+        let (engine, book, clock) = (self.engine.clone(), Arc::clone(&self.book), self.outside.clock.clone());
+        let path = limits_path(self.state.path());
+        tokio::spawn(async move {
+            let granted = || book.snapshot().values().map(|limiter| limiter.granted).sum::<u64>();
+            let (mut kept_granted, mut kept_closed) = (granted(), book.closed_shares());
+            let mut due = clock.elapsed();
+            while !engine.is_closed() {
+                clock.sleep(LOOK).await;
+                let (calls, closed, now) = (granted(), book.closed_shares(), clock.elapsed());
+                if closed == kept_closed && (calls == kept_granted || now < due) {
+                    continue;
+                }
+                (kept_granted, kept_closed, due) = (calls, closed, now + EVERY);
+                let kept = KeptLimits::new(clock.wall().as_millisecond(), book.memory());
+                let path = path.clone();
+                drop(tokio::task::spawn_blocking(move || save_limits(&kept, &path)).await);
+            }
+        });
+    }
+
+    /// Writes down what is known of the daily allowances, now. Blocks for a write to the disk; called on leaving.
+    pub fn keep_limits_now(&self) {
+        let kept = KeptLimits::new(self.outside.clock.wall().as_millisecond(), self.book.memory());
+        save_limits(&kept, &limits_path(self.state.path()));
     }
 
     /// Brings the gauges up to date twice a second until the engine is closed.
@@ -290,7 +324,7 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     let run = engine.run_state();
     metrics.paused.with_label_values(&["operator"]).set(i64::from(run.paused));
     metrics.paused.with_label_values(&["degraded"]).set(i64::from(run.degraded));
-    let spent = book.snapshot().values().any(|limiter| limiter.quota_exhausted);
+    let spent = book.closed_shares().values().flatten().any(|closed| *closed);
     metrics.paused.with_label_values(&["quota"]).set(i64::from(spent));
     let abandoned = engine.abandoned_arbiters() as u64;
     let counted = metrics.engine_arbiters_abandoned_total.get();
@@ -298,6 +332,24 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     for actor in telemetry::metrics::ACTORS {
         let state = if run.degraded { ActorState::Degraded } else { ActorState::Running };
         metrics.actor(actor).set_state(state);
+    }
+}
+
+fn recall_limits(book: &LimiterBook, state: &StateFolder, outside: &Outside) {
+    if let Some(kept) = KeptLimits::load(&limits_path(state.path())) {
+        // A clock that was set back since then makes it look as if it had been written just now.
+        let passed = outside.clock.wall().as_millisecond().saturating_sub(kept.saved_at_ms).max(0);
+        book.recall(Duration::from_millis(passed.unsigned_abs()), &kept.orgs);
+    }
+}
+
+fn save_limits(kept: &KeptLimits, path: &std::path::Path) {
+    if let Err(error) = kept.save(path) {
+        // Only a memory: the next answer of the org tells anew.
+        tracing::warn!(
+            error = crate::actors::fetcher::chain(&error),
+            "what is known of the limits was not kept"
+        );
     }
 }
 

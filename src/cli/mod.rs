@@ -7,6 +7,7 @@ mod daemon;
 mod one_shot;
 mod progress;
 mod show;
+mod show_limits;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,6 +98,16 @@ enum CliCommand {
     Status {
         #[command(flatten)]
         config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Shows the org's limits, what is left of the daily allowance to each priority, and the circuit breakers
+    Limits {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Only this org
+        #[arg(long)]
+        org: Option<OrgName>,
         #[command(flatten)]
         output: Output,
     },
@@ -213,6 +224,10 @@ fn dispatch(command: CliCommand) -> u8 {
         CliCommand::Status { config, output } => {
             command_over(&config, Command::Status, move |done| show::status(done, output.json))
         }
+        CliCommand::Limits { config, org, output } => with_config(&config, |config, _| {
+            let command = Command::Limits { org };
+            ask_or_do(&config, command, one_shot::command, |done| show_limits::limits(done, output.json))
+        }),
         CliCommand::Pause(config) => {
             command_over(&config, Command::Pause, |_| show::say_line(format_args!("paused")))
         }

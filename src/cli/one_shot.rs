@@ -37,10 +37,10 @@ pub fn plant_failure(error: &PlantError) -> u8 {
 
 /// Builds a plant and has it perform one command; used when no daemon holds the state folder.
 pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
-    let asks_status = command == Command::Status;
+    let is_about_daemon = matches!(command, Command::Status | Command::Limits { .. });
     let reply = with_plant(config, false, async move |plant| desk::perform(plant, command).await)?;
     Ok(match reply {
-        Reply::Done(Value::Object(mut status)) if asks_status => {
+        Reply::Done(Value::Object(mut status)) if is_about_daemon => {
             // Or a script would take this short-lived process for the daemon.
             status.insert("daemon".to_owned(), Value::Bool(false));
             Reply::Done(Value::Object(status))
@@ -95,6 +95,7 @@ fn with_plant<R>(config: &Config, progress: bool, work: impl AsyncFnOnce(&Arc<Pl
             drop(std::fs::remove_file(plant.state().control_socket()));
         }
         plant.engine.close();
+        plant.keep_limits_now();
         outcome
     })
 }

@@ -143,6 +143,11 @@ fn check_limits(limits: &LimitsConfig, key: &dyn Fn(&str) -> String, problems: &
     if bulk > normal {
         problems.add(&key("limits.share_normal"), format!("{normal} is below `share_bulk` ({bulk})"));
     }
+    let (first, longest) = (limits.breaker_open_secs, limits.breaker_open_max_secs);
+    if longest < first {
+        let text = format!("{longest} is below `breaker_open_secs` ({first})");
+        problems.add(&key("limits.breaker_open_max_secs"), text);
+    }
     if normal > interactive {
         let text = format!("{interactive} is below `share_normal` ({normal})");
         problems.add(&key("limits.share_interactive"), text);

@@ -165,6 +165,20 @@ section! {
         share_normal: f64 = 0.85, 0.0..=1.0;
         /// Share of the daily quota at which interactive work stops.
         share_interactive: f64 = 0.95, 0.0..=1.0;
+        /// Seconds before the first probe while the org's quota is spent; the pause doubles up to three times this.
+        quota_probe_secs: u64 = 300, 1..=3_600;
+        /// Failures in a row that open the circuit breaker of a part of the org.
+        breaker_failures: u32 = 10, 1..=10_000;
+        /// Share of failures in the window that opens it.
+        breaker_failure_ratio: f64 = 0.5, 0.01..=1.0;
+        /// Calls that the window must hold before the share counts.
+        breaker_calls_min: u32 = 20, 1..=10_000;
+        /// Length of the window in seconds.
+        breaker_window_secs: u64 = 30, 1..=3_600;
+        /// First pause of an open breaker in seconds; a failed probe doubles it.
+        breaker_open_secs: u64 = 5, 1..=3_600;
+        /// Longest pause in seconds.
+        breaker_open_max_secs: u64 = 120, 1..=86_400;
     }
 }
 
@@ -190,6 +204,16 @@ impl LimitsConfig {
         profile.rate_period_secs = self.evaluation_secs.unwrap_or(profile.rate_period_secs);
         profile.concurrency_max = self.concurrency.unwrap_or(profile.concurrency_max);
         profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
+        profile.quota_probe_secs = self.quota_probe_secs;
+        profile.quota_probe_max_secs = self.quota_probe_secs.saturating_mul(3);
+        profile.breaker = limiter::BreakerProfile {
+            failures_in_row: self.breaker_failures,
+            failure_ratio: self.breaker_failure_ratio,
+            calls_min: self.breaker_calls_min,
+            window_secs: self.breaker_window_secs,
+            open_secs: self.breaker_open_secs,
+            open_max_secs: self.breaker_open_max_secs,
+        };
         profile
     }
 }
