@@ -11,6 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
@@ -28,6 +30,9 @@ use crate::ai::{Embedder as Model, StaticEmbedder};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::model::OrgName;
+use crate::salesforce::auth::kept_token::TokenFile;
+use crate::salesforce::auth::sf_cli::InstalledSf;
+use crate::salesforce::auth::sfdx_url::SfdxUrl;
 use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
 use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
 use crate::store::cache::{CacheOptions, CacheStore};
@@ -427,7 +432,7 @@ fn org_clients(
                 };
                 (server.url(), credentials)
             }
-            None => (org.login_url.as_str().to_owned(), credentials(org)?),
+            None => (login_url(org), credentials(org, &config.state_dir, &outside.clock)?),
         };
         let settings = OrgSettings::new(org.name.clone(), login_url, org.api_version.clone(), credentials);
         let jitter = Arc::new(SeededJitter::new(outside.seed));
@@ -438,7 +443,18 @@ fn org_clients(
     Ok(Arc::new(clients))
 }
 
-fn credentials(org: &config::OrgConfig) -> Result<Credentials, PlantError> {
+/// Where the org is asked for sessions. An sfdx auth URL says so itself.
+fn login_url(org: &config::OrgConfig) -> String {
+    let from_url = org.sfdx_url.as_ref().filter(|_| org.auth == config::AuthKind::SfdxUrl);
+    let from_url = from_url.and_then(|url| SfdxUrl::parse(url.to_secret_string().expose_secret()).ok());
+    from_url.map_or_else(|| org.login_url.as_str().to_owned(), |url| url.instance_url)
+}
+
+fn credentials(
+    org: &config::OrgConfig,
+    state_dir: &std::path::Path,
+    clock: &SharedClock,
+) -> Result<Credentials, PlantError> {
     let read = |path: &std::path::Path| {
         let text = std::fs::read_to_string(path);
         let text = text.map(|text| config::Secret::new(text.trim()).to_secret_string());
@@ -451,7 +467,35 @@ fn credentials(org: &config::OrgConfig) -> Result<Credentials, PlantError> {
         (None, None) => Ok(config::Secret::new("").to_secret_string()),
     };
     let client_id = org.client_id.clone().unwrap_or_default();
+    // A replaced refresh token outlives the process, or the next start would be locked out.
+    let keeper = Arc::new(TokenFile::new(state_dir.join("tokens").join(format!("{}.json", org.name))));
     Ok(match org.auth {
+        config::AuthKind::RefreshToken => Credentials::RefreshToken {
+            client_id,
+            client_secret: match (&org.client_secret, &org.client_secret_file) {
+                (None, None) => None,
+                (value, file) => Some(secret(value, file)?),
+            },
+            refresh_token: secret(&org.refresh_token, &org.refresh_token_file)?,
+            keeper,
+        },
+        config::AuthKind::SfdxUrl => {
+            let url = secret(&org.sfdx_url, &org.sfdx_url_file)?;
+            let url = SfdxUrl::parse(url.expose_secret());
+            let url = url.map_err(|error| PlantError::Org {
+                org: org.name.clone(),
+                source: OrgError::Settings(format!("`sfdx_url` is no sfdx auth URL: {error}")),
+            })?;
+            let SfdxUrl { client_id, client_secret, refresh_token, .. } = url;
+            Credentials::RefreshToken { client_id, client_secret, refresh_token, keeper }
+        }
+        config::AuthKind::SfCli => {
+            let environment = config::process_environment()
+                .filter_map(|(name, value)| std::ffi::CString::new(format!("{name}={value}")).ok());
+            let cli = InstalledSf::new("sf", environment.collect(), clock.clone())
+                .map_err(|source| PlantError::Store { what: "sf CLI", source })?;
+            Credentials::SfCli { alias: org.sf_alias.clone().unwrap_or_default(), cli: Arc::new(cli) }
+        }
         config::AuthKind::ClientCredentials => Credentials::ClientCredentials {
             client_id,
             client_secret: secret(&org.client_secret, &org.client_secret_file)?,
