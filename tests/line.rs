@@ -183,12 +183,20 @@ impl FaultPoint for Once {
     }
 }
 
+/// Holds the org's answers back so long that reading it takes twice the silence that is allowed: the rows of one family
+/// come page after page, fifteen of them.
+const SLOW_ORG_MS: u64 = 600;
+
 fn break_once(actor: &'static str, fault: Fault) {
     let mut rig = Rig::new();
     let once = Arc::new(Once { actor, fault, left: AtomicUsize::new(3), struck: AtomicBool::new(false) });
     rig.faults = once.clone();
     if fault == Fault::Hang {
         rig.config.engine.handler_timeout_secs = 4;
+    }
+    if (actor, fault) == ("supervisor", Fault::Hang) {
+        // Nobody waits for a supervisor on an undisturbed line: the run must outlast its silence, or none would notice.
+        rig.config.simulator.latency_ms = SLOW_ORG_MS;
     }
     in_system(async {
         let plant = rig.plant().await;
@@ -233,35 +241,7 @@ each_actor! {
     once_a_sync_writer_that_hangs_changes_nothing: "sync_writer", Hang;
     once_a_cache_that_hangs_changes_nothing: "cache", Hang;
     once_a_rate_limiter_that_hangs_changes_nothing: "rate_limiter", Hang;
-}
-
-#[test]
-fn once_a_supervisor_that_hangs_changes_nothing_and_is_replaced() {
-    // Nobody waits for a supervisor on an undisturbed line, so the run may end before its silence is noticed.
-    let mut rig = Rig::new().small();
-    rig.faults = Arc::new(Once {
-        actor: "supervisor",
-        fault: Fault::Hang,
-        left: AtomicUsize::new(1),
-        struck: AtomicBool::new(false),
-    });
-    rig.config.engine.handler_timeout_secs = 2;
-    in_system(async {
-        let plant = rig.plant().await;
-        run(&plant).await;
-        let replaced = || plant.engine.status()[0].restarts.get("stuck") == Some(&1);
-        for _ in 0..2_000 {
-            if replaced() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(replaced(), "{:?}", plant.engine.status()[0]);
-        let others =
-            plant.engine.status().into_iter().skip(1).map(|status| status.restarts.len()).sum::<usize>();
-        assert_eq!(others, 0);
-        close(plant).await;
-    });
+    once_a_supervisor_that_hangs_changes_nothing: "supervisor", Hang;
 }
 
 #[test]
