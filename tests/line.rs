@@ -14,13 +14,13 @@ use std::time::Duration;
 use orgsim::{Fault as OrgFault, FaultRule};
 use penstock::actors::engine::{Fault, FaultPoint, NoFaults};
 use penstock::actors::schema_job::SchemaReport;
-use penstock::ai::StaticEmbedder;
+use penstock::ai::{ModelFolderError, StaticEmbedder};
 use penstock::clock::SystemClock;
 use penstock::config::Config;
 use penstock::desk::{self, run_schema_job};
 use penstock::messages::Lane;
 use penstock::model::OrgName;
-use penstock::plant::{Outside, Plant};
+use penstock::plant::{Outside, Plant, PlantError};
 use penstock::store::disk::{Disk, RealDisk};
 use penstock::telemetry::Metrics;
 use penstock::vectors::{Search, SearchFilter};
@@ -374,6 +374,18 @@ fn frozen_no_call_reaches_the_org_later_than_a_second_after_a_pause_and_a_restar
         close(plant).await;
     });
     assert!(rig.jsonl() == undisturbed());
+}
+
+#[test]
+fn a_model_that_broke_after_the_configuration_was_checked_stops_the_start_before_anything_is_opened() {
+    let mut rig = Rig::new();
+    rig.config.embedder.model_dir = Some(rig.folder.path().join("nowhere"));
+    let outside = Outside { seed: 7, ..Outside::real() };
+    let error = in_system(async { Plant::build(&rig.config, outside, Metrics::new()).await.unwrap_err() });
+    let PlantError::Model(ModelFolderError::Read { path, .. }) = &error else { panic!("{error:?}") };
+    assert_eq!(path, &rig.folder.path().join("nowhere/config.json"));
+    assert_eq!(error.to_string(), "embedder.model_dir");
+    assert!(!rig.config.state_dir.exists());
 }
 
 #[test]
