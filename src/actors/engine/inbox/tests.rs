@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::actors::engine::ledger::JobEntry;
 use crate::clock::{Clock, ManualClock};
-use crate::messages::{ItemId, JobId};
+use crate::messages::{ItemId, JobId, Lane};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Toy {
@@ -211,7 +211,7 @@ impl<'a> Check<'a> {
         let number = lease.envelope().item.number;
         let item = &self.items[number];
         assert!(self.is_ready(item), "leased from {:?}", item.place);
-        assert_eq!(lease.envelope().header.attempt, item.attempts);
+        assert_eq!(lease.envelope().header().attempt, item.attempts);
         let earlier = |other: &Modelled| other.lane == item.lane && other.order < item.order;
         let overtaken = self.items.iter().any(|other| earlier(other) && self.is_ready(other));
         assert!(!overtaken, "an earlier item of the lane was ready");
@@ -436,7 +436,7 @@ impl<'a> Check<'a> {
 
 fn take_lease(hand: &mut Hand, end: impl FnOnce(Lease<Toy>) -> bool) -> bool {
     let spent = Lease {
-        envelope: Arc::clone(&hand.lease.envelope),
+        envelope: hand.lease.envelope.clone(),
         id: hand.lease.id,
         leased_at: hand.lease.leased_at,
         waited: hand.lease.waited,
