@@ -265,3 +265,64 @@ impl<T: Item> Envelope<T> {
 pub(crate) fn when_traced(span: impl FnOnce() -> tracing::Span) -> tracing::Span {
     if LevelFilter::current() >= LevelFilter::DEBUG { span() } else { tracing::Span::none() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Text(String);
+
+    impl Item for Text {
+        fn bytes(&self) -> u32 {
+            self.0.len() as u32
+        }
+    }
+
+    fn admitted() -> Envelope<Text> {
+        let job = JobEntry::new(JobId::new("job"));
+        Envelope::admit(&job, ItemId::new("Account"), Lane::Bulk, Text("four".to_owned()))
+    }
+
+    #[test]
+    fn an_item_keeps_its_waybill_from_stage_to_stage_and_its_bytes_are_its_own() {
+        let first = admitted();
+        let second = Envelope::follow(Arc::clone(&first.waybill), Text("longer".to_owned()));
+        assert!(Arc::ptr_eq(&first.waybill, &second.waybill));
+        assert_eq!((first.bytes, second.bytes), (4, 6));
+    }
+
+    #[test]
+    fn failed_attempts_are_counted_at_one_stage_and_forgotten_at_the_next() {
+        let first = admitted();
+        let again = first.clone().after_attempt(true, false).after_attempt(true, true);
+        assert_eq!((again.header().attempt, again.header().alone), (2, true));
+        assert_eq!(
+            first.header().attempt,
+            0,
+            "a handler that still holds the first try sees what it was given"
+        );
+        let next = Envelope::follow(Arc::clone(&again.waybill), Text(String::new()));
+        assert_eq!((next.header().attempt, next.header().alone), (0, false));
+        assert_eq!(next.header().item.as_str(), "Account");
+        let child = Envelope::child(&again.waybill, again.header().item.child(7), Text(String::new()));
+        assert_eq!((child.header().attempt, child.header().alone), (0, false));
+        assert_eq!((child.header().item.as_str(), child.header().lane), ("Account.7", Lane::Bulk));
+        assert!(Arc::ptr_eq(child.job(), first.job()));
+    }
+
+    #[test]
+    fn a_dead_letter_enters_again_with_its_order_and_trace_and_no_attempts() {
+        let kept = serde_json::json!({
+            "item": "Account", "job": "job", "attempt": 5, "lane": "normal", "order_key": "001", "trace": "00-ab",
+            "bytes": 4, "alone": true,
+        });
+        let header: Header = serde_json::from_value(kept).unwrap();
+        let job = JobEntry::new(JobId::new("job"));
+        let again = Envelope::readmit(&job, &header, Text("four".to_owned()));
+        let header = again.header();
+        assert_eq!((header.attempt, header.alone, header.lane), (0, false, Lane::Normal));
+        assert_eq!(header.order_key, Some(OrderKey(Arc::from("001"))));
+        assert_eq!(header.trace, TraceContext(Some(Arc::from("00-ab"))));
+    }
+}
