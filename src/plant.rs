@@ -26,7 +26,7 @@ use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
 use crate::actors::schema_job::SchemaJobs;
 use crate::actors::schema_run::SchemaRuns;
 use crate::actors::sync_writer::SyncWriter;
-use crate::ai::{Embedder as Model, StaticEmbedder};
+use crate::ai::{Embedder as Model, ModelFolderError, static_model};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::model::OrgName;
@@ -88,6 +88,9 @@ pub enum PlantError {
     /// The library's database.
     #[error("open the library")]
     Library(#[from] VectorStoreError),
+    /// The model's folder.
+    #[error("embedder.model_dir")]
+    Model(#[from] ModelFolderError),
     /// The simulated org.
     #[error("start the simulated org")]
     Simulator(#[from] orgsim::StartError),
@@ -132,7 +135,7 @@ pub struct Plant {
     /// Clients by org.
     pub clients: OrgClients,
     /// The model, for search.
-    pub model: Arc<StaticEmbedder>,
+    pub model: Arc<dyn Model>,
     /// Simulated orgs that were started with the plant, by org.
     pub simulators: Vec<(OrgName, orgsim::Server)>,
     /// What comes from outside.
@@ -157,10 +160,11 @@ impl Plant {
     /// See [`PlantError`]. Damaged stores are no error: they are put aside, counted and made anew.
     pub async fn build(config: &Config, outside: Outside, metrics: Metrics) -> Result<Self, PlantError> {
         let runtime = tokio::runtime::Handle::current();
+        // Before anything is opened: with files that cannot be used, nothing has happened yet.
+        let model = static_model(config.embedder.model_dir.as_deref())?;
         let state = StateFolder::lock(&config.state_dir)?;
         let journal = open_journal(config, &state, &outside, &metrics)?;
         let cache_store = open_cache(config, &state, &outside, &metrics)?;
-        let model = Arc::new(StaticEmbedder::new());
         let library = LibraryStore::start(open_library(&state, &outside, &metrics, &*model)?)
             .map_err(|source| PlantError::Store { what: "library", source })?;
         let simulators = start_simulators(config).await?;
@@ -198,7 +202,7 @@ impl Plant {
             Arc::new(NoOutlet),
             move || writer.clone(),
         );
-        let embed = Embedder::new(Arc::clone(&model) as Arc<dyn Model>, library.clone(), metrics.clone());
+        let embed = Embedder::new(Arc::clone(&model), library.clone(), metrics.clone());
         let embedder = engine.stage(
             stage_config(&actors.embedder),
             metrics.actor(Embedder::NAME),
@@ -393,6 +397,17 @@ fn open_library(
             let aside = quarantine_database(&path, &outside.clock)
                 .map_err(|source| PlantError::Store { what: "library", source })?;
             said_quarantined(metrics, "vectors", Some((aside, error.to_string())));
+            Ok(open()?)
+        }
+        Err(error) if error.kind() == VectorStoreErrorKind::OtherModel => {
+            let aside = quarantine_database(&path, &outside.clock)
+                .map_err(|source| PlantError::Store { what: "library", source })?;
+            // Somebody wanted it, so it is neither an error nor counted as one.
+            tracing::warn!(
+                aside = %aside.display(),
+                why = %error,
+                "another model is set: the library was put aside, the next schema run embeds everything anew"
+            );
             Ok(open()?)
         }
         opened => Ok(opened?),

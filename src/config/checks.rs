@@ -1,12 +1,15 @@
 //! What no key can know alone: keys that contradict each other, and secrets in files.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 
 use super::problems::Problems;
-use super::sections::{AuthKind, BatchingConfig, Config, EngineConfig, HttpConfig, LimitsConfig, OrgConfig};
+use super::sections::{
+    AuthKind, BatchingConfig, Config, EmbedderConfig, EngineConfig, HttpConfig, LimitsConfig, OrgConfig,
+};
 use super::values::{ByteSize, LoginUrl, Secret};
 use crate::model::OrgName;
 use crate::salesforce::auth::sfdx_url::SfdxUrl;
@@ -183,6 +186,23 @@ pub(super) fn read_secret_files(config: &mut Config, problems: &mut Problems) {
             problems.add(&format!("org[{index}].private_key_file"), text);
         }
     }
+}
+
+/// Loads the model as the start would: what is wrong with it is told before anything is opened.
+pub(super) fn check_model_folder(embedder: &EmbedderConfig, problems: &mut Problems) {
+    if let Err(error) = crate::ai::static_model(embedder.model_dir.as_deref()) {
+        problems.add("embedder.model_dir", with_causes(&error));
+    }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn read_secret_file(key: &str, secret: &mut Option<Secret>, file: Option<&PathBuf>, problems: &mut Problems) {

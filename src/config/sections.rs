@@ -259,7 +259,7 @@ section! {
     pub struct CacheConfig {
         /// Seconds an answer stays good.
         ttl_secs: u64 = 86_400, 0..=31_536_000;
-        /// Bytes on disk.
+        /// About what it may take on disk; past it the oldest answers go.
         max_bytes: ByteSize = ByteSize::mib(512), ByteSize::mib(8)..=ByteSize::mib(1 << 20);
         /// Bytes of memory for the store's pages.
         memory_bytes: ByteSize = ByteSize::mib(16), ByteSize::mib(1)..=ByteSize::mib(64 << 10);
