@@ -77,6 +77,12 @@ words! {
         ClientCredentials = "client_credentials",
         /// OAuth JWT bearer: `client_id`, `username` and `private_key_file`.
         Jwt = "jwt",
+        /// OAuth refresh token of a person's sign-in: `client_id` and `refresh_token`; `client_secret` when the app has one.
+        RefreshToken = "refresh_token",
+        /// The same in one line of text: `sfdx_url`.
+        SfdxUrl = "sfdx_url",
+        /// The login that the sf CLI of this machine holds: `sf_alias`.
+        SfCli = "sf_cli",
         /// A session token made elsewhere: `token`.
         Token = "token",
     }
@@ -119,6 +125,16 @@ section! {
         private_key_file: Option<PathBuf> = None;
         /// Audience of the JWT; `None` takes `login_url`.
         audience: Option<String> = None;
+        /// Refresh token; where the org replaces it, the newest is kept in the state folder.
+        refresh_token: Option<Secret> = None;
+        /// File that holds `refresh_token`.
+        refresh_token_file: Option<PathBuf> = None;
+        /// sfdx auth URL: `force://client-id:client-secret:refresh-token@host`.
+        sfdx_url: Option<Secret> = None;
+        /// File that holds `sfdx_url`.
+        sfdx_url_file: Option<PathBuf> = None;
+        /// Alias or user name under which the sf CLI knows the org.
+        sf_alias: Option<String> = None;
         /// Session token.
         token: Option<Secret> = None;
         /// File that holds `token`.
@@ -267,7 +283,7 @@ section! {
     pub struct CacheConfig {
         /// Seconds an answer stays good.
         ttl_secs: u64 = 86_400, 0..=31_536_000;
-        /// Bytes on disk.
+        /// About what it may take on disk; past it the oldest answers go.
         max_bytes: ByteSize = ByteSize::mib(512), ByteSize::mib(8)..=ByteSize::mib(1 << 20);
         /// Bytes of memory for the store's pages.
         memory_bytes: ByteSize = ByteSize::mib(16), ByteSize::mib(1)..=ByteSize::mib(64 << 10);

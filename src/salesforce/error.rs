@@ -94,6 +94,15 @@ pub enum OrgError {
     /// No permit for the call.
     #[error("the call was not made")]
     Gate(#[source] GateError),
+    /// The refresh token that the org has issued cannot be read from, or kept on, the disk. The session that
+    /// came with it is held back until it is kept.
+    #[error("cannot {action} the refresh token that the org has issued")]
+    KeptToken {
+        /// `read` or `keep`.
+        action: &'static str,
+        /// What the disk said.
+        source: Arc<std::io::Error>,
+    },
     /// The settings cannot work.
     #[error("the settings of the org cannot work: {0}")]
     Settings(String),
@@ -114,6 +123,8 @@ impl OrgError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled { .. } | Self::Busy { .. } | Self::Unauthorized { .. } => true,
+            // Somebody makes room on the disk.
+            Self::KeptToken { action, .. } => *action == "keep",
             Self::Login(error) => error.is_transient(),
             Self::Network(error) => !matches!(error.kind, HttpErrorKind::Setup | HttpErrorKind::TooLarge),
             Self::Unreadable { cut_off, .. } => *cut_off,
