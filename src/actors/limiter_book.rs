@@ -311,7 +311,11 @@ impl LimiterBook {
     }
 
     fn hours_and_minutes(&self, at: Duration) -> String {
-        self.wall_at(at).strftime("%H:%M UTC").to_string()
+        let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
+        let then = self.wall_at(at);
+        // Tomorrow's hour must not be taken for today's.
+        let format = if day(then) == day(self.clock.wall()) { "%H:%M UTC" } else { "%Y-%m-%d %H:%M UTC" };
+        then.strftime(format).to_string()
     }
 
     /// Sets the quota gauges from the org that is nearest to its limit, and counts the breakers by state.
@@ -399,5 +403,121 @@ impl Drop for Granted {
         if !self.settled {
             self.book.end(&self.ask, self.started_at, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::limiter::{CallOutcome, ThrottleKind};
+
+    const ORG: &str = "acme";
+
+    fn book() -> (Arc<ManualClock>, Arc<LimiterBook>) {
+        let clock = ManualClock::new();
+        let orgs = [(ORG.parse().unwrap(), LimitProfile::auto())];
+        (Arc::clone(&clock), LimiterBook::new(clock, Metrics::new(), orgs))
+    }
+
+    fn ask(api: Api, priority: Priority) -> CallAsk {
+        CallAsk { org: ORG.parse().unwrap(), api, priority, expected_long: false }
+    }
+
+    fn grant(book: &Arc<LimiterBook>, ask: CallAsk) -> Box<Granted> {
+        match book.ask(&ask) {
+            Answer::Granted(started_at) => Box::new(Granted::new(book, ask, started_at)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn told(outcome: CallOutcome, used: Option<u64>) -> CallReport {
+        let quota = used.map(|used| QuotaSeen { used, limit: 15_000 }.into());
+        CallReport { outcome, quota, retry_after: None, elapsed: Duration::from_millis(80) }
+    }
+
+    fn view(book: &LimiterBook) -> OrgView {
+        book.views().remove(0)
+    }
+
+    fn state(book: &LimiterBook, api: Api) -> BreakerState {
+        view(book).breakers[api.index()].state
+    }
+
+    #[test]
+    fn a_burst_of_throttles_cuts_once_however_late_they_come() {
+        let (clock, book) = book();
+        let burst: Vec<_> = (0..20).map(|_| grant(&book, ask(Api::Rest, Priority::Bulk))).collect();
+        for permit in burst {
+            clock.advance(Duration::from_millis(700));
+            permit.settle(told(CallOutcome::Throttled { kind: ThrottleKind::Rate }, None));
+        }
+        assert_eq!(view(&book).limiter.rate_cuts, 1);
+    }
+
+    #[test]
+    fn one_part_of_an_org_that_fails_does_not_shut_the_others() {
+        let (clock, book) = book();
+        for _ in 0..10 {
+            grant(&book, ask(Api::Composite, Priority::Bulk)).settle(told(CallOutcome::Network, None));
+        }
+        assert_eq!(state(&book, Api::Composite), BreakerState::Open);
+        let refused = book.ask(&ask(Api::Composite, Priority::Interactive));
+        assert!(
+            matches!(&refused, Answer::Refused(GateError::CircuitOpen { api: Api::Composite, retry_after, .. })
+                if *retry_after == Duration::from_secs(5)),
+            "{refused:?}"
+        );
+        grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(CallOutcome::Ok, None));
+        let said = book.waits_for(&ORG.parse().unwrap(), Priority::Bulk);
+        let expected = "waiting for the org: its composite API fails call after call, next try in 5 s";
+        assert_eq!(said.as_deref(), Some(expected));
+
+        clock.advance(Duration::from_secs(5));
+        let probe = grant(&book, ask(Api::Composite, Priority::Bulk));
+        assert_eq!(state(&book, Api::Composite), BreakerState::HalfOpen);
+        let behind = book.ask(&ask(Api::Composite, Priority::Bulk));
+        assert!(matches!(behind, Answer::Wait { holds_up_all: false, .. }), "{behind:?}");
+        probe.settle(told(CallOutcome::Ok, None));
+        assert_eq!(state(&book, Api::Composite), BreakerState::Closed);
+        assert_eq!(book.metrics.org_breaker_opened_total.with_label_values(&["composite"]).get(), 1);
+    }
+
+    #[test]
+    fn a_probe_that_is_dropped_gives_way_to_the_next() {
+        let (clock, book) = book();
+        for _ in 0..10 {
+            grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(CallOutcome::ServerError, None));
+        }
+        clock.advance(Duration::from_secs(5));
+        drop(grant(&book, ask(Api::Rest, Priority::Bulk)));
+        grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(CallOutcome::Ok, None));
+        assert_eq!(state(&book, Api::Rest), BreakerState::Closed);
+        assert_eq!(view(&book).limiter.in_flight, 0);
+    }
+
+    #[test]
+    fn a_login_passes_a_closed_allowance_and_its_success_does_not_open_it() {
+        let (_, book) = book();
+        let daily = CallOutcome::Throttled { kind: ThrottleKind::Daily };
+        grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(daily, Some(15_000)));
+        grant(&book, ask(Api::Auth, Priority::Bulk)).settle(told(CallOutcome::Ok, None));
+        let refused = book.ask(&ask(Api::Rest, Priority::Interactive));
+        assert!(matches!(refused, Answer::Refused(GateError::QuotaSpent { .. })), "{refused:?}");
+        assert_eq!(book.closed_shares().values().next(), Some(&[true; 3]));
+    }
+
+    #[test]
+    fn a_person_is_told_the_day_when_it_is_not_today() {
+        let (clock, book) = book();
+        clock.advance(Duration::from_secs(10 * 3_600));
+        grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(CallOutcome::Ok, Some(0)));
+        clock.advance(Duration::from_secs(3_600));
+        grant(&book, ask(Api::Rest, Priority::Bulk)).settle(told(CallOutcome::Ok, Some(10_500)));
+        // Used since eleven o'clock: it leaves the rolling day at eleven tomorrow.
+        let said = book.waits_for(&ORG.parse().unwrap(), Priority::Bulk);
+        let expected = "waiting for the daily allowance until about 2026-01-02 11:00 UTC";
+        assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(book.waits_for(&ORG.parse().unwrap(), Priority::Normal), None);
     }
 }

@@ -419,7 +419,8 @@ impl SchemaJobs {
         let to_come = cost.calls();
         let forecast = self.book.forecast(org, priority, made + to_come, made);
         self.book.announce(org, priority, to_come);
-        tracing::info!(org = %org, calls = forecast.calls, room = forecast.room, fits = forecast.fits(), "schema job {forecast}");
+        let (calls, room) = (forecast.calls, forecast.room);
+        tracing::info!(org = %org, calls, room, fits = forecast.fits(), %forecast, "schema job foretold");
         *run.forecast.get_or_init(|| forecast)
     }
 

@@ -193,6 +193,9 @@ impl OrgError {
             Self::Rejected { code, .. } if code.starts_with("INSUFFICIENT_ACCESS") => {
                 Some("the user lacks a permission; `View Setup and Configuration` is the usual one")
             }
+            Self::Rejected { .. } if self.wants_narrower_query() => {
+                Some("ask for fewer fields, or for a shorter span of time")
+            }
             Self::Rejected { status: 410, .. } => Some("choose a newer `api_version`"),
             Self::Network(error) if error.kind == HttpErrorKind::Connect => {
                 Some("check the login address, the network and, for TLS, the certificates")
@@ -235,8 +238,13 @@ impl OrgError {
                 )
             }
             Self::Unreadable { .. } => true,
-            _ => false,
+            _ => self.wants_narrower_query(),
         }
+    }
+
+    /// The query took too long: the same one will again, one that asks for less may not.
+    pub fn wants_narrower_query(&self) -> bool {
+        matches!(self, Self::Rejected { code, .. } if code == "QUERY_TIMEOUT")
     }
 
     pub(super) fn unreadable(what: impl Into<String>, error: &serde_json::Error) -> Self {
@@ -299,6 +307,10 @@ pub(super) fn classify_parts(status: u16, body: &[u8], retry_after: Option<Durat
         }
         "SERVER_UNAVAILABLE" => {
             return OrgError::Busy { status, overloaded: true, message, retry_after };
+        }
+        // Not done, and nothing is wrong with it: another part of its batch failed, or somebody else held the row.
+        "BATCH_PROCESSING_HALTED" | "PROCESSING_HALTED" | "UNABLE_TO_LOCK_ROW" => {
+            return OrgError::Busy { status, overloaded: false, message, retry_after };
         }
         "INVALID_SESSION_ID" | "InvalidSessionId" | "INVALID_AUTH_HEADER" => return unauthorized(message),
         _ => {}

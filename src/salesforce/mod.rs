@@ -17,6 +17,8 @@ pub mod soql;
 pub mod transport;
 
 #[cfg(test)]
+mod classification_tests;
+#[cfg(test)]
 mod decision_tests;
 #[cfg(test)]
 mod test_support;
