@@ -127,8 +127,11 @@ fn steady_200(_: Duration) -> f64 {
     200.0 / 60.0
 }
 
+/// Calls a second that a server allows at a time.
+type Allows = fn(Duration) -> f64;
+
 /// The servers of the table: what they allow, and how many calls are pushed through.
-const SERVERS: [(&str, u32, fn(Duration) -> f64); 3] = [
+const SERVERS: [(&str, u32, Allows); 3] = [
     ("1,200/min", 5_848, steady_1200),
     ("1,200/min, 180/min for 2 min", 5_848, drops_to_180),
     ("200/min", 2_000, steady_200),
