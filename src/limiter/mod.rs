@@ -324,6 +324,9 @@ impl Limiter {
             self.quota.see(now, &self.profile, seen.started_at, quota, others_in_flight);
         }
         if !seen.free_of_quota {
+            if seen.outcome == CallOutcome::Unauthorized {
+                self.quota.probe_was_locked_out(now, seen.started_at);
+            }
             self.quota.ended(seen.started_at);
         }
         if let Some(wait) = seen.retry_after {

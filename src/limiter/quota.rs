@@ -187,6 +187,14 @@ impl QuotaGate {
         }
     }
 
+    /// The probe that was sent at `started_at` found its session ended: it told nothing, and the call that replaces it goes at
+    /// once. After a night of waiting, no session is left.
+    pub(super) fn probe_was_locked_out(&mut self, now: Duration, started_at: Duration) {
+        if self.probe.is_some_and(|probe| started_at >= probe) {
+            self.probe_at = [now; 3];
+        }
+    }
+
     pub(super) fn set_forecast(&mut self, priority: Priority, calls: u64) {
         self.forecast[priority.index()] = calls;
     }

@@ -120,6 +120,22 @@ fn a_cancelled_probe_leaves_the_next_in_its_time() {
 }
 
 #[test]
+fn a_probe_whose_session_had_ended_is_replaced_at_once() {
+    let mut limiter = Limiter::new(LimitProfile::auto());
+    let bulk = ask(Priority::Bulk);
+    limiter.observe(secs(1), &seen(secs(0), throttled(ThrottleKind::Daily)));
+    assert_eq!(limiter.ask(secs(301), &bulk), Verdict::Grant, "the probe");
+    limiter.observe(secs(302), &seen(secs(301), CallOutcome::Unauthorized));
+    limiter.finished(&bulk);
+    assert_eq!(limiter.ask(secs(303), &bulk), Verdict::Grant, "the same call with a new session");
+    // A 401 of a call that was no probe is no reason for one.
+    limiter.observe(secs(304), &seen(secs(303), throttled(ThrottleKind::Daily)));
+    limiter.finished(&bulk);
+    limiter.observe(secs(305), &seen(secs(0), CallOutcome::Unauthorized));
+    assert!(matches!(limiter.ask(secs(306), &bulk), Verdict::Refuse { .. }));
+}
+
+#[test]
 fn a_probe_through_a_share_costs_little_and_the_expected_time_is_told() {
     // 3,000 over the bulk share, spread over the day: about 24 h x 3,000 / 13,500 until bulk work may go on.
     let mut limiter = with_usage(13_500, 15_000);
