@@ -35,6 +35,8 @@ mod tokens;
 mod tests;
 
 pub use bulk::BulkOptions;
+#[doc(hidden)]
+pub use bulk::measure;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};
 pub use options::Options;

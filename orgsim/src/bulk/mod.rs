@@ -9,6 +9,7 @@ mod check;
 mod csv;
 mod jobs;
 mod locator;
+pub mod measure;
 mod page;
 mod query;
 
