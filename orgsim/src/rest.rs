@@ -16,7 +16,6 @@ use crate::{
 };
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 
 /// Versions served, oldest and newest; below the oldest they are retired.
 pub const VERSIONS: (u32, u32) = (31, 68);
@@ -324,8 +323,8 @@ pub fn collection(site: &Site, base: UrlBase, name: &str, ids: &[String], fields
 }
 
 fn limits(site: &Site) -> Answer {
-    let max = site.daily_limit.load(Ordering::Relaxed);
-    let remaining = max.saturating_sub(site.used.load(Ordering::Relaxed));
+    let (used, max) = site.api_usage();
+    let remaining = max.saturating_sub(used);
     let (jobs, jobs_today) =
         (site.options.bulk.query_jobs_a_day, site.bulk.query_jobs_today(site.clock.epoch_ms()));
     let whole = |max: u64| json!({ "Max": max, "Remaining": max });

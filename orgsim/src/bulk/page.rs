@@ -4,7 +4,13 @@ use super::{
     csv::{Dialect, RowWriter},
     locator::Locator,
 };
-use crate::{faults::Fault, org::OrgData, query::Picked, tables::Kind};
+use crate::{
+    body::{Body, Chunk},
+    faults::Fault,
+    org::OrgData,
+    query::Picked,
+    tables::Kind,
+};
 use std::{ops::Range, sync::Arc};
 
 /// Bytes after which a piece is handed on.
@@ -21,8 +27,6 @@ pub struct Flaws {
     pub nul_bytes: bool,
     /// Each text goes on in a second line, which has quotes in it.
     pub embedded_newlines: bool,
-    /// The locator leads to the page itself.
-    pub repeated_locator: bool,
     /// The header counts one row too many.
     pub wrong_record_count: bool,
 }
@@ -36,7 +40,6 @@ impl Flaws {
             short_row: struck(&Fault::ShortRow),
             nul_bytes: struck(&Fault::NulBytes),
             embedded_newlines: struck(&Fault::EmbeddedNewlines),
-            repeated_locator: struck(&Fault::RepeatedLocator),
             wrong_record_count: struck(&Fault::WrongRecordCount),
         }
     }
@@ -130,6 +133,15 @@ impl Pieces {
             self.rows.end = self.rows.start;
         }
     }
+}
+
+/// The pieces as a body: one that fits a piece is whole at once, a larger one is made while it is sent.
+pub fn body(mut pieces: Pieces) -> Body {
+    let first = pieces.next().unwrap_or_default();
+    if pieces.rows.is_empty() {
+        return Body::from(first);
+    }
+    Body::streamed(std::iter::once(first).chain(pieces).map(Chunk::from))
 }
 
 impl Iterator for Pieces {

@@ -337,16 +337,13 @@ fn results(site: &Site, request: &Request, version: u32, job: &Arc<QueryJob>, fl
     if let Some(refusal) = not_ready(site, KIND, version, job) {
         return refusal;
     }
-    let Some((at, extent)) = page_asked(site, request, job) else { return bad_locator(KIND) };
+    let Some((_, extent)) = page_asked(site, request, job) else { return bad_locator(KIND) };
     let rows = extent.rows.end - extent.rows.start;
-    let next = if flaws.repeated_locator { Some(at) } else { extent.next };
-    let mut pieces = Pieces::new(site.org.clone(), job.set.clone(), flaws, extent.rows);
-    let mut out = Vec::new();
-    while pieces.push_next(&mut out) {}
-    let mut answer = Answer::ok(KIND, out);
+    let pieces = Pieces::new(site.org.clone(), job.set.clone(), flaws, extent.rows);
+    let mut answer = Answer::ok(KIND, page::body(pieces));
     answer.content_type = "text/csv";
     answer.headers.push(("Sforce-NumberOfRecords", (rows + u64::from(flaws.wrong_record_count)).to_string()));
-    answer.headers.push(("Sforce-Locator", next.map_or_else(|| "null".to_owned(), Locator::text)));
+    answer.headers.push(("Sforce-Locator", extent.next.map_or_else(|| "null".to_owned(), Locator::text)));
     answer
 }
 
