@@ -12,7 +12,9 @@ mod composite;
 mod control;
 mod cursors;
 mod describe;
+pub mod dml;
 mod faults;
+mod graph;
 mod ids;
 mod journal;
 mod json;
@@ -33,6 +35,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use dml::DataOptions;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};
 pub use options::Options;

@@ -29,6 +29,8 @@ pub struct Options {
     pub token_lifetime: Option<Duration>,
     /// API calls allowed in 24 hours.
     pub daily_limit: u64,
+    /// What the rows are like.
+    pub data: crate::dml::DataOptions,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             refresh_tokens: Vec::new(),
             token_lifetime: None,
             daily_limit: 15_000,
+            data: crate::dml::DataOptions::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Everything a request can touch: the org, its clock, journal, faults, tokens, cursors and allowance.
 
 use crate::{
-    body::Prepared, clock::Clock, cursors::Cursors, describe, faults::Faults, journal::Journal,
-    options::Options, org::OrgData, tokens::Tokens,
+    body::Prepared, clock::Clock, cursors::Cursors, describe, dml::options::DataState, faults::Faults,
+    journal::Journal, options::Options, org::OrgData, tokens::Tokens,
 };
 use std::{
     collections::HashMap,
@@ -16,6 +16,8 @@ use std::{
 pub struct Site {
     pub options: Options,
     pub org: OrgData,
+    /// Knobs of the rows, and the gate of transactions.
+    pub data: DataState,
     pub clock: Clock,
     pub journal: Journal,
     pub faults: Arc<Faults>,
@@ -40,9 +42,12 @@ impl Site {
         let tokens = Tokens::default();
         options.access_tokens.iter().for_each(|token| tokens.accept(token));
         options.refresh_tokens.iter().for_each(|token| tokens.accept_refresh(token));
+        let clock = Clock::start();
+        org.rows.open_at(clock.epoch_ms());
         Self {
             org,
-            clock: Clock::start(),
+            data: DataState::new(options.data.knobs.clone()),
+            clock,
             journal: Journal::default(),
             faults: Arc::default(),
             tokens,
@@ -73,6 +78,11 @@ impl Site {
             self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
             prepared
         })
+    }
+
+    /// Lets happen to the rows what is due by the org's clock. Called at the start of each request.
+    pub fn settle(&self) {
+        self.org.rows.purge(self.clock.epoch_ms());
     }
 
     /// `api-usage=18/15000`.
