@@ -49,6 +49,8 @@ pub struct Options {
     pub token_requests: Option<u64>,
     /// API calls allowed in a window.
     pub daily_limit: u64,
+    /// What the rows are like.
+    pub data: crate::dml::DataOptions,
     /// How Bulk jobs behave.
     pub bulk: BulkOptions,
     /// The window's length: 24 hours.
@@ -113,6 +115,7 @@ impl Default for Options {
             long_requests_max: 5,
             faults: Vec::new(),
             bulk: BulkOptions::default(),
+            data: crate::dml::DataOptions::default(),
         }
     }
 }

@@ -20,6 +20,8 @@ const FIRST_CREATION_MS: u64 = 1_609_459_200_000;
 /// 2026-11-15T00:00:00Z.
 const LAST_CHANGE_MS: u64 = 1_794_700_800_000;
 const DAY_MS: u64 = 86_400_000;
+/// Smaller objects have nothing in the recycle bin.
+const LEAST_ROWS_WITH_BIN: u64 = 2_000;
 
 /// Rows by seed.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct SeededRows {
     stored: HashMap<&'static str, Vec<String>>,
     /// Ids of record types by the object they belong to.
     record_types: HashMap<String, Vec<String>>,
+    /// Rows in the recycle bin, in percent of the live ones.
+    deleted_percent: u64,
 }
 
 impl SeededRows {
@@ -55,7 +59,14 @@ impl SeededRows {
         for kind in &org.record_types {
             record_types.entry(kind.object.clone()).or_default().push(kind.id.clone());
         }
-        Self { seed, targets, stored, record_types }
+        Self { seed, targets, stored, record_types, deleted_percent: 0 }
+    }
+
+    /// The same rows, and behind them so many percent in the recycle bin of each business object that is large
+    /// enough to have one worth looking into.
+    #[must_use]
+    pub fn with_deleted(self, deleted_percent: u64) -> Self {
+        Self { deleted_percent, ..self }
     }
 
     /// Numbers start somewhere else in every object, as they do in an org that has lived.
@@ -248,6 +259,14 @@ impl RowSource for SeededRows {
         object.record_count
     }
 
+    fn deleted(&self, object: &SObject) -> u64 {
+        let has_a_bin = object.createable
+            && !self.stored.contains_key(object.name.as_str())
+            && object.record_count >= LEAST_ROWS_WITH_BIN
+            && object.fields.iter().any(|field| field.name == "IsDeleted");
+        if has_a_bin { object.record_count * self.deleted_percent / 100 } else { 0 }
+    }
+
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value {
         let dice = self.dice(object, index, &field.name);
         match field.name.as_str() {
@@ -312,7 +331,21 @@ impl RowSource for SeededRows {
         }
         let number = ids::record_number(object.key_prefix.as_deref()?, id)?;
         let index = number.checked_sub(self.first_number(&object.name))?;
-        (index < object.record_count).then_some(index)
+        (index < object.record_count + self.deleted(object)).then_some(index)
+    }
+
+    fn find(&self, object: &SObject, field: &Field, text: &str) -> Option<Vec<u64>> {
+        // Texts that are meant to be unique carry the index, or the one after it, in digits.
+        let unique = field.external_id || field.unique || field.auto_number;
+        let total = object.record_count + self.deleted(object);
+        unique.then(|| {
+            text.split(|c: char| !c.is_ascii_digit())
+                .filter_map(|digits| digits.parse::<u64>().ok())
+                .flat_map(|number| [Some(number), number.checked_sub(1)])
+                .flatten()
+                .filter(|&index| index < total)
+                .collect()
+        })
     }
 
     fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {

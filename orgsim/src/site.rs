@@ -2,7 +2,8 @@
 
 use crate::{
     allowance::Allowance, body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe,
-    faults::Faults, gate::Gate, journal::Journal, jwt::Keys, options::Options, org::OrgData, tokens::Tokens,
+    dml::options::DataState, faults::Faults, gate::Gate, journal::Journal, jwt::Keys, options::Options,
+    org::OrgData, tokens::Tokens,
 };
 use std::{
     collections::HashMap,
@@ -37,6 +38,8 @@ impl Caller {
 pub struct Site {
     pub options: Options,
     pub org: Arc<OrgData>,
+    /// Knobs of the rows, and the gate of transactions.
+    pub data: DataState,
     pub clock: Clock,
     pub journal: Journal,
     pub faults: Arc<Faults>,
@@ -70,8 +73,10 @@ impl Site {
         let clock = Clock::start();
         let window = i64::try_from(options.daily_window.as_millis()).unwrap_or(i64::MAX);
         let allowance = Allowance::new(options.daily_limit, window, options.daily_reset, clock.epoch_ms());
+        org.rows.open_at(clock.epoch_ms());
         Self {
             org: Arc::new(org),
+            data: DataState::new(options.data.knobs.clone()),
             clock,
             journal: Journal::default(),
             faults: Arc::new(faults),
@@ -106,6 +111,11 @@ impl Site {
             self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
             prepared
         })
+    }
+
+    /// Lets happen to the rows what is due by the org's clock. Called at the start of each request.
+    pub fn settle(&self) {
+        self.org.rows.purge(self.clock.epoch_ms());
     }
 
     /// API calls used and allowed in the current window.

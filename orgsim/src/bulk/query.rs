@@ -13,7 +13,7 @@ use crate::{
     body::Body,
     faults::Fault,
     org::OrgData,
-    query::{self, Content, Found, Picked},
+    query::{self, Content, Found, Picked, Scope},
     rest::Request,
     site::Site,
     soql::{self, SoqlError, dates},
@@ -197,9 +197,8 @@ pub fn prepare(
     now_ms: i64,
 ) -> Result<(Found, Picked, RowWriter), SoqlError> {
     check::statement(&soql::parse(statement)?)?;
-    // No row of this org is deleted or archived yet, so both operations find the same.
-    let _ = all_rows;
-    let mut found = query::run(org, Api::Data, statement, now_ms)?;
+    let scope = if all_rows { Scope::All } else { Scope::Live };
+    let mut found = query::run(org, Api::Data, scope, statement, now_ms)?;
     check::columns(org, &found)?;
     let content = std::mem::replace(&mut found.content, Content::Count(0));
     let Content::Rows { table, picked, .. } = content else {
