@@ -212,7 +212,8 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// Kind of resource, as in the journal. Without it: any request but those for tokens.
+    /// Kind of resource, as in the journal. Without it: any request but those for tokens (a fault that is about
+    /// tokens meets them all the same).
     #[serde(default)]
     pub kind: Option<String>,
     /// HTTP method.
@@ -379,17 +380,27 @@ impl Faults {
         self.set(Vec::new());
     }
 
+    /// The rules in force.
+    pub fn rules(&self) -> Vec<FaultRule> {
+        self.armed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|armed| armed.rule.clone())
+            .collect()
+    }
+
     /// How often each rule has struck, in the order of the rules.
     pub fn fired(&self) -> Vec<u64> {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
     }
 
-    /// What happens to this request, in the order of the rules.
-    pub fn strike(&self, request: &Subject<'_>) -> Vec<Fault> {
+    /// What happens to this request by the rules that are `wanted`, in their order.
+    pub fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Vec::new();
         for armed in armed.iter_mut() {
-            if !armed.rule.meets(request) {
+            if !wanted(&armed.rule) || !armed.rule.meets(request) {
                 continue;
             }
             armed.matched += 1;
@@ -426,7 +437,7 @@ mod tests {
     fn struck(rule: FaultRule, requests: usize) -> Vec<usize> {
         let faults = Faults::default();
         faults.set(vec![rule]);
-        (1..=requests).filter(|_| !faults.strike(&query()).is_empty()).collect()
+        (1..=requests).filter(|_| !faults.strike_those(&query(), |_| true).is_empty()).collect()
     }
 
     #[test]
@@ -453,8 +464,8 @@ mod tests {
             alone: false,
             part: false,
         };
-        assert!(faults.strike(&whole).is_empty());
+        assert!(faults.strike_those(&whole, |_| true).is_empty());
         let part = Subject { kind: "describe", part: true, ..whole };
-        assert_eq!(faults.strike(&part), [Fault::UnparsableDescribe]);
+        assert_eq!(faults.strike_those(&part, |_| true), [Fault::UnparsableDescribe]);
     }
 }

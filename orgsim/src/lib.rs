@@ -38,6 +38,7 @@ mod soql;
 mod tables;
 mod tokens;
 mod wire;
+mod writes;
 
 #[cfg(test)]
 mod tests;

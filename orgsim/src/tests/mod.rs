@@ -2,6 +2,9 @@
 
 mod client;
 mod faults;
+mod listeners;
+mod login;
 mod org;
 mod protocol;
 mod queries;
+mod wire;
