@@ -79,6 +79,16 @@ pub fn afflicted(answer: Answer, fault: &Fault) -> Answer {
         | Fault::SlowDrip { .. }
         | Fault::ClockSkew { .. }
         | Fault::LocatorRepeated => answer,
+        // Happened within the job: the answer shows it already.
+        Fault::TruncatedCsv
+        | Fault::ShortRow
+        | Fault::NulBytes
+        | Fault::EmbeddedNewlines
+        | Fault::WrongRecordCount
+        | Fault::NeverEndingJob
+        | Fault::FailedWithoutMessage
+        | Fault::JobFails { .. }
+        | Fault::JobVanishes => answer,
     };
     Answer { note, ..struck }
 }

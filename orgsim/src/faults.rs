@@ -43,6 +43,27 @@ pub enum Fault {
     UnparsableDescribe,
     /// A composite subrequest fails with 500 `UNKNOWN_EXCEPTION`; the composite itself succeeds.
     SubrequestFails,
+    /// A page of Bulk results ends within a value, although the transfer is whole.
+    TruncatedCsv,
+    /// A row in the middle of a page of Bulk results lacks its last value.
+    ShortRow,
+    /// Values of Bulk results have NUL bytes around them.
+    NulBytes,
+    /// Texts in Bulk results go on in a second line that has quotes.
+    EmbeddedNewlines,
+    /// `Sforce-NumberOfRecords` is one too high.
+    WrongRecordCount,
+    /// The Bulk job created now stays in progress for ever.
+    NeverEndingJob,
+    /// The Bulk job created now fails without saying why.
+    FailedWithoutMessage,
+    /// The Bulk job created now fails and says why.
+    JobFails {
+        /// `errorMessage`.
+        message: String,
+    },
+    /// The Bulk job asked about is gone: 404 from now on.
+    JobVanishes,
     /// 500 `UNKNOWN_EXCEPTION`, the whole request.
     ServerError,
     /// A status with an empty body; 420 and 406 have been seen.
@@ -149,6 +170,34 @@ fn ten_minutes() -> i64 {
 }
 
 impl Fault {
+    /// Happens within a Bulk job; [`crate::bulk`] asks for these itself.
+    fn concerns_a_job(&self) -> bool {
+        matches!(
+            self,
+            Self::TruncatedCsv
+                | Self::ShortRow
+                | Self::NulBytes
+                | Self::EmbeddedNewlines
+                | Self::WrongRecordCount
+                | Self::NeverEndingJob
+                | Self::FailedWithoutMessage
+                | Self::JobFails { .. }
+                | Self::JobVanishes
+        )
+    }
+
+    /// Without a kind in its rule, a fault of a job meets the requests it can happen to.
+    fn can_happen_in(&self, kind: &str) -> bool {
+        match self {
+            Self::NeverEndingJob | Self::FailedWithoutMessage | Self::JobFails { .. } => {
+                kind.ends_with("_create")
+            }
+            Self::JobVanishes => !kind.ends_with("_create"),
+            _ if self.concerns_a_job() => kind.ends_with("_results"),
+            _ => true,
+        }
+    }
+
     /// Can only happen to a single answer, whether it travels alone or in a composite.
     fn concerns_one_answer(&self) -> bool {
         matches!(self, Self::UnparsableDescribe | Self::SubrequestFails | Self::UnknownFieldTypes)
@@ -203,7 +252,16 @@ impl Fault {
             | Self::UnparsableDescribe
             | Self::UnknownFieldTypes
             | Self::ClockSkew { .. }
-            | Self::LocatorRepeated => false,
+            | Self::LocatorRepeated
+            | Self::TruncatedCsv
+            | Self::ShortRow
+            | Self::NulBytes
+            | Self::EmbeddedNewlines
+            | Self::WrongRecordCount
+            | Self::NeverEndingJob
+            | Self::FailedWithoutMessage
+            | Self::JobFails { .. }
+            | Self::JobVanishes => false,
         }
     }
 }
@@ -325,6 +383,7 @@ impl FaultRule {
         };
         let only_describes = !self.fault.concerns_describes() || request.kind == "describe";
         kind_fits
+            && self.fault.can_happen_in(request.kind)
             && level_fits
             && only_describes
             && only_tokens
@@ -395,8 +454,18 @@ impl Faults {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
     }
 
-    /// What happens to this request by the rules that are `wanted`, in their order.
-    pub fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
+    /// What happens to this request by the rules that are `wanted`, in their order; what happens within a Bulk job is
+    /// left out.
+    pub fn strike(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
+        self.strike_those(request, |rule| !rule.fault.concerns_a_job() && wanted(rule))
+    }
+
+    /// What happens within the Bulk job this request is about.
+    pub fn strike_job(&self, request: &Subject<'_>) -> Vec<Fault> {
+        self.strike_those(request, |rule| rule.fault.concerns_a_job())
+    }
+
+    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Vec::new();
         for armed in armed.iter_mut() {
@@ -437,7 +506,7 @@ mod tests {
     fn struck(rule: FaultRule, requests: usize) -> Vec<usize> {
         let faults = Faults::default();
         faults.set(vec![rule]);
-        (1..=requests).filter(|_| !faults.strike_those(&query(), |_| true).is_empty()).collect()
+        (1..=requests).filter(|_| !faults.strike(&query(), |_| true).is_empty()).collect()
     }
 
     #[test]
@@ -464,8 +533,8 @@ mod tests {
             alone: false,
             part: false,
         };
-        assert!(faults.strike_those(&whole, |_| true).is_empty());
+        assert!(faults.strike(&whole, |_| true).is_empty());
         let part = Subject { kind: "describe", part: true, ..whole };
-        assert_eq!(faults.strike_those(&part, |_| true), [Fault::UnparsableDescribe]);
+        assert_eq!(faults.strike(&part, |_| true), [Fault::UnparsableDescribe]);
     }
 }

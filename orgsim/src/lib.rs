@@ -8,15 +8,18 @@ mod afflict;
 mod allowance;
 mod answer;
 mod body;
+mod bulk;
 pub mod catalog;
 mod clock;
 mod composite;
 mod control;
 mod cursors;
 mod describe;
+pub mod dml;
 mod fault_file;
 mod faults;
 mod gate;
+mod graph;
 mod ids;
 mod journal;
 mod json;
@@ -43,6 +46,10 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+pub use bulk::BulkOptions;
+#[doc(hidden)]
+pub use bulk::measure;
+pub use dml::DataOptions;
 pub use fault_file::BadFaults;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};

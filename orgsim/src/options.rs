@@ -1,5 +1,6 @@
 //! How a server is started.
 
+use crate::bulk::BulkOptions;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -48,6 +49,10 @@ pub struct Options {
     pub token_requests: Option<u64>,
     /// API calls allowed in a window.
     pub daily_limit: u64,
+    /// What the rows are like.
+    pub data: crate::dml::DataOptions,
+    /// How Bulk jobs behave.
+    pub bulk: BulkOptions,
     /// The window's length: 24 hours.
     pub daily_window: Duration,
     /// How usage falls.
@@ -109,6 +114,8 @@ impl Default for Options {
             long_request_after: Duration::from_secs(20),
             long_requests_max: 5,
             faults: Vec::new(),
+            bulk: BulkOptions::default(),
+            data: crate::dml::DataOptions::default(),
         }
     }
 }

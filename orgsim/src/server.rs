@@ -82,7 +82,8 @@ impl Server {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let model =
             catalog::build(options.seed, &options.sfdx).map_err(|source| StartError::Catalog { source })?;
-        let rows = Box::new(SeededRows::new(options.seed, &model));
+        let rows = SeededRows::new(options.seed, &model).with_deleted(options.data.deleted_percent);
+        let rows = Box::new(rows);
         Self::start_with(options, model, rows).await
     }
 
@@ -432,6 +433,7 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
         batch_size,
         if_modified_since: head.header("if-modified-since").map(str::to_owned),
         depth: 0,
+        gated: false,
     };
     rest::answer(site, &request)
 }

@@ -1,8 +1,9 @@
 //! Everything a request can touch: the org, its clock, journal, faults, tokens, cursors and allowance.
 
 use crate::{
-    allowance::Allowance, body::Prepared, clock::Clock, cursors::Cursors, describe, faults::Faults,
-    gate::Gate, journal::Journal, jwt::Keys, options::Options, org::OrgData, tokens::Tokens,
+    allowance::Allowance, body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe,
+    dml::options::DataState, faults::Faults, gate::Gate, journal::Journal, jwt::Keys, options::Options,
+    org::OrgData, tokens::Tokens,
 };
 use std::{
     collections::HashMap,
@@ -36,13 +37,16 @@ impl Caller {
 /// The shared state of a server.
 pub struct Site {
     pub options: Options,
-    pub org: OrgData,
+    pub org: Arc<OrgData>,
+    /// Knobs of the rows, and the gate of transactions.
+    pub data: DataState,
     pub clock: Clock,
     pub journal: Journal,
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
     pub jwt_keys: Keys,
     pub cursors: Cursors,
+    pub bulk: Bulk,
     pub allowance: Allowance,
     pub gate: Arc<Gate>,
     /// The authority of the TLS listener, in PEM; `None` without that listener.
@@ -69,14 +73,17 @@ impl Site {
         let clock = Clock::start();
         let window = i64::try_from(options.daily_window.as_millis()).unwrap_or(i64::MAX);
         let allowance = Allowance::new(options.daily_limit, window, options.daily_reset, clock.epoch_ms());
+        org.rows.open_at(clock.epoch_ms());
         Self {
-            org,
+            org: Arc::new(org),
+            data: DataState::new(options.data.knobs.clone()),
             clock,
             journal: Journal::default(),
             faults: Arc::new(faults),
             tokens,
             jwt_keys,
             cursors: Cursors::default(),
+            bulk: Bulk::default(),
             allowance,
             gate: Arc::default(),
             ca_pem,
@@ -104,6 +111,11 @@ impl Site {
             self.described.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
             prepared
         })
+    }
+
+    /// Lets happen to the rows what is due by the org's clock. Called at the start of each request.
+    pub fn settle(&self) {
+        self.org.rows.purge(self.clock.epoch_ms());
     }
 
     /// API calls used and allowed in the current window.

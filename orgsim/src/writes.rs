@@ -33,7 +33,7 @@ pub fn strike_early(site: &Site, method: &str, path: &str, body: &[u8], part: bo
         let none = Vec::new();
         let objects = write.objects.as_ref().unwrap_or(&none);
         let subject = early.subject(write.kind, method, path, objects);
-        early.faults = site.faults.strike_those(&subject, |rule| write.decides(rule));
+        early.faults = site.faults.strike(&subject, |rule| write.decides(rule));
     }
     early
 }
@@ -55,7 +55,7 @@ impl Early {
     pub fn with_late(self, site: &Site, method: &str, path: &str, answer: &Answer) -> Vec<Fault> {
         let subject = self.subject(answer.note.kind, method, path, &answer.note.objects);
         let left = |rule: &FaultRule| !self.write.as_ref().is_some_and(|write| write.decides(rule));
-        let late = site.faults.strike_those(&subject, left);
+        let late = site.faults.strike(&subject, left);
         self.faults.into_iter().chain(late).collect()
     }
 

@@ -1,10 +1,10 @@
 //! The server over real HTTP, against a small org of our own.
 
-mod client;
+pub mod client;
 mod faults;
 mod listeners;
 mod login;
-mod org;
+pub mod org;
 mod protocol;
 mod queries;
 mod wire;

@@ -367,3 +367,26 @@ async fn a_refresh_answered_by_a_fault_spends_no_token() {
     assert_eq!(third.status, 400, "the 503 left the token alone, the lost answer has spent it");
     assert_eq!(sim.server.faults().fired(), [1, 1]);
 }
+
+#[tokio::test]
+async fn an_insert_answered_by_a_fault_leaves_no_row_and_a_lost_answer_does() {
+    let sim = Sim::start().await;
+    sim.server.faults().set(vec![
+        FaultRule::always(Fault::ServerError).of_kind("dml").on_object("Lead").nth(1),
+        FaultRule::always(Fault::ConnectionReset).of_kind("dml").nth(2),
+    ]);
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", sim.token);
+    let body = json!({ "LastName": "Fault", "Company": "Acme" }).to_string();
+    let insert = || sim.raw("POST", "/services/data/v62.0/sobjects/Lead", &headers, body.as_bytes());
+    let leads =
+        || async { sim.query("SELECT COUNT() FROM Lead").await.json()["totalSize"].as_u64().unwrap() };
+    let before = leads().await;
+    assert_eq!(insert().await.unwrap().status, 500);
+    assert_eq!(leads().await, before);
+    assert!(insert().await.is_err());
+    assert_eq!(leads().await, before + 1);
+    assert_eq!(insert().await.unwrap().status, 201);
+    let statuses: Vec<u16> =
+        sim.server.journal().calls.iter().filter(|call| call.kind == "dml").map(|call| call.status).collect();
+    assert_eq!(statuses, [500, 0, 201]);
+}
