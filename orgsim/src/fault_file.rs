@@ -15,8 +15,8 @@ use serde::{
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// Kinds of requests, as the journal tells them.
-pub const KINDS: [&str; 31] = [
+/// Kinds of requests, as the journal tells them; a new one belongs here and into the README.
+pub const KINDS: &[&str] = &[
     "bulk_abort",
     "bulk_create",
     "bulk_delete",
@@ -32,6 +32,13 @@ pub const KINDS: [&str; 31] = [
     "describe",
     "dml",
     "identity",
+    "ingest_create",
+    "ingest_delete",
+    "ingest_info",
+    "ingest_list",
+    "ingest_results",
+    "ingest_state",
+    "ingest_upload",
     "limits",
     "other",
     "query",
@@ -44,10 +51,12 @@ pub const KINDS: [&str; 31] = [
     "sobject",
     "sobjects",
     "token",
+    "tooling",
     "tooling_describe",
     "tooling_query",
     "tooling_sobjects",
     "userinfo",
+    "versions",
 ];
 
 /// Why faults were not taken.

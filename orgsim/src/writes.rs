@@ -98,6 +98,12 @@ fn recognised(method: &str, path: &str, body: &[u8]) -> Option<Write> {
             ("POST", ["composite"]) if names_a_write(body) => write("composite", None),
             ("POST", ["composite", "batch"]) if names_a_write(body) => write("composite_batch", None),
             ("POST", ["jobs", "query"]) => write("bulk_create", None),
+            ("PATCH", ["jobs", "query", _]) => write("bulk_abort", None),
+            ("DELETE", ["jobs", "query", _]) => write("bulk_delete", None),
+            ("POST", ["jobs", "ingest"]) => write("ingest_create", None),
+            ("PUT", ["jobs", "ingest", _, "batches"]) => write("ingest_upload", None),
+            ("PATCH", ["jobs", "ingest", _]) => write("ingest_state", None),
+            ("DELETE", ["jobs", "ingest", _]) => write("ingest_delete", None),
             _ => None,
         },
         _ => None,
@@ -127,6 +133,8 @@ mod tests {
     #[case("POST", "/services/data/v62.0/composite", None)]
     #[case("POST", "/services/data/v62.0/composite/graph", Some("composite_graph"))]
     #[case("POST", "/services/data/v62.0/jobs/query", Some("bulk_create"))]
+    #[case("PUT", "/services/data/v62.0/jobs/ingest/7505g/batches/", Some("ingest_upload"))]
+    #[case("PATCH", "/services/data/v62.0/jobs/ingest/7505g", Some("ingest_state"))]
     #[case("GET", "/services/data/v62.0/query", None)]
     fn a_write_is_known_by_method_and_path(
         #[case] method: &str,

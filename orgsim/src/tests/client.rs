@@ -53,7 +53,15 @@ impl Sim {
     }
 
     pub async fn with(options: Options) -> Self {
-        let server = Server::start_with(options, org::model(), Box::new(org::Rows)).await.unwrap();
+        Self::before(Server::start_with(options, org::model(), Box::new(org::Rows)).await.unwrap()).await
+    }
+
+    /// In front of the catalogue's org instead of the small one: slower to start, and its records can be written.
+    pub async fn with_catalogue(options: Options) -> Self {
+        Self::before(Server::start(options).await.unwrap()).await
+    }
+
+    async fn before(server: Server) -> Self {
         let address = server.url().trim_start_matches("http://").to_owned();
         let mut sim = Self { server, address, token: String::new() };
         let form = "grant_type=client_credentials&client_id=orgsim-client&client_secret=orgsim-secret";

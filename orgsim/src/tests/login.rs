@@ -218,6 +218,39 @@ async fn soap_login_gives_a_session_and_the_server_the_caller_came_to() {
     assert!(!opens(&sim, &session).await);
 }
 
+#[rstest]
+#[case("POST", "/services/oauth2/token", "grant_type=password", 400)]
+#[case("GET", "/services/oauth2/token", "", 405)]
+#[case("POST", "/services/oauth2/revoke", "token=unknown", 400)]
+#[case("POST", "/services/Soap/u/59.0", "no xml", 500)]
+#[case("GET", "/services/Soap/u/59.0", "", 405)]
+#[case("GET", "/services/oauth2/userinfo", "", 200)]
+#[case("GET", "/id/00D5g0000001234EAA/0055g0000000000AAA", "", 200)]
+#[case("GET", "/services/oauth2/nothing", "", 404)]
+#[tokio::test]
+async fn a_login_path_means_the_same_with_and_without_its_last_slash(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] body: &str,
+    #[case] status: u16,
+) {
+    let sim = Sim::start().await;
+    let headers = format!("Authorization: Bearer {}\r\n", sim.token);
+    for path in [path.to_owned(), format!("{path}/")] {
+        let reply = sim.raw(method, &path, &headers, body.as_bytes()).await.unwrap();
+        assert_eq!(reply.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_login_is_no_api_call_and_is_journaled() {
+    let sim = Sim::start().await;
+    token(&sim, "grant_type=password").await;
+    let journal = sim.server.journal();
+    let statuses: Vec<u16> = journal.token_calls.iter().map(|call| call.status).collect();
+    assert_eq!((statuses, journal.total), (vec![200, 400], 0));
+}
+
 #[tokio::test]
 async fn usage_falls_with_the_clock_and_the_org_opens_again() {
     for reset in [DailyReset::Rolling, DailyReset::AtOnce] {

@@ -370,7 +370,7 @@ async fn a_refresh_answered_by_a_fault_spends_no_token() {
 
 #[tokio::test]
 async fn an_insert_answered_by_a_fault_leaves_no_row_and_a_lost_answer_does() {
-    let sim = Sim::start().await;
+    let sim = Sim::with_catalogue(Options::default()).await;
     sim.server.faults().set(vec![
         FaultRule::always(Fault::ServerError).of_kind("dml").on_object("Lead").nth(1),
         FaultRule::always(Fault::ConnectionReset).of_kind("dml").nth(2),
