@@ -134,8 +134,9 @@ class Org:
             ],
             stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self.process.stdout.readline()
         urls = json.loads(self.process.stdout.readline())
-        self.http, self.tls, self.proxy, self.ca = urls["http"], urls["tls"], urls["proxy"], str(ca)
+        self.http, self.tls, self.proxy, self.ca = urls["url"], urls["tls_url"], urls["proxy_url"], str(ca)
         return self
 
     def __exit__(self, *_):
