@@ -35,7 +35,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-pub use dml::DataOptions;
+pub use dml::{DataFlags, DataOptions, Knobs};
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};
 pub use options::Options;

@@ -1,7 +1,7 @@
 //! `orgsim`: a simulated org as a process of its own. The first line on stdout is its URL.
 
 use clap::Parser;
-use orgsim::{Options, Server};
+use orgsim::{DataFlags, Options, Server};
 use std::{io::Write, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A simulated Salesforce org on loopback.
@@ -38,6 +38,8 @@ struct Flags {
     /// API calls allowed in 24 hours
     #[arg(long, default_value_t = 15_000)]
     daily_limit: u64,
+    #[command(flatten)]
+    data: DataFlags,
 }
 
 #[tokio::main]
@@ -54,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
         refresh_tokens: flags.refresh_token,
         token_lifetime: flags.token_lifetime_secs.map(Duration::from_secs),
         daily_limit: flags.daily_limit,
-        ..Options::default()
+        data: flags.data.options(flags.seed),
     })
     .await?;
     // A parent that reads the URL through a pipe must not wait for a full buffer.

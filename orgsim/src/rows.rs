@@ -5,6 +5,7 @@
 //! its targets have none; a picklist holds a value of its list. Times lie between 2021 and the middle
 //! of November 2026, created before modified.
 
+pub mod nasty;
 mod words;
 
 use std::collections::HashMap;
@@ -283,6 +284,9 @@ impl RowSource for SeededRows {
             "IsDeleted" => return Value::Bool(false),
             "IsActive" => return Value::Bool(!dice.is_multiple_of(20)),
             _ => {}
+        }
+        if let Some(value) = nasty::value(object, index, field) {
+            return value;
         }
         if let Some(value) = self.dependent(object, index, field) {
             return value;
