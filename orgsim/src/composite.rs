@@ -2,10 +2,11 @@
 //! What is below `/composite/graph` is in [`crate::graph`].
 
 use crate::{
+    afflict::afflicted,
     answer::{Answer, Note},
     body::Body,
     dml::resources::{self, transaction},
-    faults::{Fault, Subject},
+    faults::Subject,
     graph, json,
     query::render::UrlBase,
     rest::{self, Request},
@@ -352,40 +353,4 @@ fn part(site: &Site, request: &Request) -> Answer {
         part: true,
     };
     site.faults.strike(&subject).into_iter().fold(answer, |answer, fault| afflicted(answer, &fault))
-}
-
-/// An answer after a fault that changes what it says.
-pub fn afflicted(answer: Answer, fault: &Fault) -> Answer {
-    let note = answer.note.clone();
-    let kind = note.kind;
-    let struck = match fault {
-        Fault::Unavailable => Answer::error(kind, 503, "SERVER_UNAVAILABLE", "Server too busy"),
-        Fault::SessionExpired => Answer::session_expired(kind),
-        Fault::DailyLimit => {
-            Answer::error(kind, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
-        }
-        Fault::ConcurrentLimit => {
-            let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
-            Answer::error(kind, 403, "REQUEST_LIMIT_EXCEEDED", message)
-        }
-        Fault::TooManyRequests => Answer::with_status(kind, 429, Body::default()),
-        Fault::Status { status, code, message } => Answer::error(kind, *status, code, message),
-        Fault::Gateway => {
-            let page =
-                b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>".to_vec();
-            Answer { content_type: "text/html", ..Answer::with_status(kind, 502, page) }
-        }
-        Fault::BadJson => Answer::ok(kind, b"{\"encoding\":\"UTF-8\",,]".to_vec()),
-        Fault::UnparsableDescribe => {
-            Answer::ok(kind, br#"{"label":7,"fields":"none","childRelationships":{"0":null}}"#.to_vec())
-        }
-        Fault::SubrequestFails => Answer::error(
-            kind,
-            500,
-            "UNKNOWN_EXCEPTION",
-            "An unexpected error occurred. Please include this ErrorId if you contact support: 0 (0)",
-        ),
-        Fault::Latency { .. } | Fault::CutBefore | Fault::CutMidBody => answer,
-    };
-    Answer { note, ..struck }
 }

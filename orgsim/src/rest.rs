@@ -3,7 +3,7 @@
 use crate::{
     answer::Answer,
     body::Body,
-    composite,
+    bulk, composite,
     cursors::{Cursors, LARGEST_PAGE, SMALLEST_PAGE},
     describe,
     dml::{replication, resources, script},
@@ -18,7 +18,6 @@ use crate::{
 };
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 
 /// Versions served, oldest and newest; below the oldest they are retired.
 pub const VERSIONS: (u32, u32) = (31, 68);
@@ -79,10 +78,17 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     }
     let base = UrlBase { version, api: Api::Data };
     let tooling = UrlBase { version, api: Api::Tooling };
-    site.settle();
+    if request.depth == 0 {
+        // A part of a transaction must not wait for the transaction it is part of.
+        site.settle();
+    }
     if let ["composite", ..] = rest {
         // Its parts enter one by one, or it enters alone as a transaction.
         return composite::answer(site, request, base, &rest[1..]);
+    }
+    if let ["jobs", rest @ ..] = rest {
+        // A job's records enter one by one.
+        return bulk::answer(site, request, version, rest);
     }
     let _entered = (!request.gated).then(|| site.data.enter());
     match rest {
@@ -360,15 +366,17 @@ pub fn collection(site: &Site, base: UrlBase, name: &str, ids: &[String], fields
 }
 
 fn limits(site: &Site) -> Answer {
-    let max = site.daily_limit.load(Ordering::Relaxed);
-    let remaining = max.saturating_sub(site.used.load(Ordering::Relaxed));
+    let (used, max) = site.api_usage();
+    let remaining = max.saturating_sub(used);
+    let (jobs, jobs_today) =
+        (site.options.bulk.query_jobs_a_day, site.bulk.query_jobs_today(site.clock.epoch_ms()));
     let whole = |max: u64| json!({ "Max": max, "Remaining": max });
     let body = json!({
         "ConcurrentAsyncGetReportInstances": whole(200),
         "DailyApiRequests": { "Max": max, "Remaining": remaining },
         "DailyBulkApiBatches": whole(15_000),
         "DailyBulkV2QueryFileStorageMB": whole(976_562),
-        "DailyBulkV2QueryJobs": whole(10_000),
+        "DailyBulkV2QueryJobs": { "Max": jobs, "Remaining": jobs.saturating_sub(jobs_today) },
         "DataStorageMB": whole(1_024),
         "FileStorageMB": whole(1_024),
     });

@@ -5,6 +5,7 @@
 //! its targets have none; a picklist holds a value of its list. Times lie between 2021 and the middle
 //! of November 2026, created before modified.
 
+mod columns;
 pub mod nasty;
 mod words;
 
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use crate::catalog::ids;
 use crate::catalog::random::{hash, mix};
 use crate::model::{Field, OrgModel, SObject};
-use crate::rows_api::{RowSource, Value};
+use crate::rows_api::{CellWriter, RowSource, Value};
 
 /// 2021-01-01T00:00:00Z.
 const FIRST_CREATION_MS: u64 = 1_609_459_200_000;
@@ -350,6 +351,11 @@ impl RowSource for SeededRows {
                 .collect()
         })
     }
+
+    fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {
+        // Rows of hard values are few; they are written the plain way.
+        if object.name == nasty::OBJECT { None } else { self.writer(object, field) }
+    }
 }
 
 /// How often a field is empty: from nearly never to nearly always, by its name.
@@ -370,16 +376,20 @@ fn favoured(values: &[(String, String)], dice: u64) -> &str {
     &values[at as usize].0
 }
 
-fn date_near(created_ms: u64, field: &Field, dice: u64) -> String {
+/// A date field's days after the creation of its row: the first that may be, and how many.
+fn date_reach(field: &Field) -> (u64, u64) {
     let future = ["Expir", "Until", "Due", "Next", "End", "Close", "Valid_To", "Deadline"];
-    let (soonest, reach) =
-        if future.iter().any(|word| field.name.contains(word)) { (90, 1_500) } else { (0, 60) };
-    let day = created_ms / DAY_MS + soonest + dice % reach;
-    civil_date(day)
+    if future.iter().any(|word| field.name.contains(word)) { (90, 1_500) } else { (0, 60) }
 }
 
-/// `2026-01-02` for a number of days since 1970 (Howard Hinnant's algorithm).
-fn civil_date(days: u64) -> String {
+fn date_near(created_ms: u64, field: &Field, dice: u64) -> String {
+    let (soonest, reach) = date_reach(field);
+    let (year, month, day) = civil(created_ms / DAY_MS + soonest + dice % reach);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of a number of days since 1970 (Howard Hinnant's algorithm).
+fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -388,8 +398,7 @@ fn civil_date(days: u64) -> String {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 fn signed(millis: u64) -> i64 {

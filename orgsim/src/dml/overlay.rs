@@ -121,6 +121,8 @@ struct Written {
     withdrawn: BTreeSet<u64>,
     /// Seeded rows of the recycle bin that came back.
     revived: BTreeSet<u64>,
+    /// Seeded rows of the recycle bin that were written to and are not gone: they no longer age with the others.
+    kept: BTreeSet<u64>,
     /// Rows nobody sees any more, or that the bin's own rule would show and must not.
     gone: BTreeSet<u64>,
     /// Written deletions by when they happened, to be purged in that order.
@@ -336,8 +338,8 @@ impl Rows {
             }
             Scope::All => {
                 without(&mut spans, 0, own.live, &written.gone);
-                // What came back is seen even when the bin it lay in has been emptied.
-                written.revived.range(..own.live + purged).for_each(|row| spans.push(*row, row + 1));
+                // What was written to is seen even when the bin it lay in has been emptied.
+                written.kept.range(..own.live + purged).for_each(|row| spans.push(*row, row + 1));
                 without(&mut spans, own.live + purged, own.seeded(), &written.gone);
                 without(&mut spans, own.seeded(), end, &written.gone);
             }
@@ -580,6 +582,7 @@ impl Rows {
             }
         };
         place(&mut written.revived, was_binned && fate == Fate::Live);
+        place(&mut written.kept, was_binned && next.is_some() && fate != Fate::Gone);
         place(&mut written.withdrawn, !was_binned && fate != Fate::Live);
         place(&mut written.gone, fate == Fate::Gone);
         if let Some(next) = next {
@@ -630,9 +633,18 @@ impl Rows {
         self.objects[at].is_touched()
     }
 
+    /// Whether a row is live and nothing was written over it: the source alone can say what it holds.
+    pub fn is_as_seeded(&self, at: usize, row: u64) -> bool {
+        let own = &self.objects[at];
+        row < own.live && (!own.is_touched() || !own.read().rows.contains_key(&row))
+    }
+
     /// Number of seeded rows that are live: indices below it can be read from the source as long as the
     /// object is untouched.
     pub fn seeded_live(&self, at: usize) -> u64 {
         self.objects[at].live
     }
 }
+
+#[cfg(test)]
+mod tests;

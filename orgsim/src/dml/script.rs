@@ -164,11 +164,12 @@ pub fn between_pages(site: &Site, object: &str) {
     }
     let knobs = site.data.knobs().clone();
     let churn = [
-        (Action::Touch, knobs.touched_per_page),
-        (Action::Delete, knobs.deleted_per_page),
-        (Action::Insert, knobs.inserted_per_page),
+        (Action::Touch, knobs.touched_per_page, now_ms),
+        (Action::Delete, knobs.deleted_per_page, now_ms),
+        (Action::Insert, knobs.inserted_per_page, now_ms),
+        (Action::Insert, knobs.late_per_page, now_ms - knobs.late_by_ms),
     ];
-    for (action, count) in churn.into_iter().filter(|(_, count)| *count > 0) {
+    for (action, count, stamp_ms) in churn.into_iter().filter(|(_, count, _)| *count > 0) {
         let change = Change {
             object: object.to_owned(),
             action,
@@ -179,7 +180,7 @@ pub fn between_pages(site: &Site, object: &str) {
             commit_after_ms: 0,
             on_page_of: None,
         };
-        apply(site, &change, now_ms);
+        apply(site, &change, stamp_ms);
     }
 }
 
