@@ -5,6 +5,7 @@
 //! `0..live` (seeded), then the seeded rows that lie in the recycle bin, then what was appended.
 //! What may be written, and by whom, is decided elsewhere ([`crate::dml`]).
 
+use super::spans::Spans;
 use crate::{
     ids,
     model::{OrgModel, SObject},
@@ -56,59 +57,6 @@ pub struct WrittenRow {
     pub values: BTreeMap<usize, Value>,
     /// Whether it is there.
     pub fate: Fate,
-}
-
-/// Rows found: pieces of the index range, in order.
-#[derive(Debug, Clone, Default)]
-pub struct Spans {
-    /// Number of rows before the piece, its first index, the index after its last.
-    parts: Vec<(u64, u64, u64)>,
-    total: u64,
-}
-
-impl Spans {
-    fn push(&mut self, from: u64, to: u64) {
-        if from < to {
-            self.parts.push((self.total, from, to));
-            self.total += to - from;
-        }
-    }
-
-    /// The rows `0..len`.
-    #[must_use]
-    pub fn all(len: u64) -> Self {
-        let mut spans = Self::default();
-        spans.push(0, len);
-        spans
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> u64 {
-        self.total
-    }
-
-    /// The row at a place; `place` is below [`Spans::len`].
-    pub fn at(&self, place: u64) -> u64 {
-        let part = self.parts.partition_point(|(before, ..)| *before <= place).saturating_sub(1);
-        self.parts.get(part).map_or(0, |(before, from, _)| from + (place - before))
-    }
-
-    /// The rows in order.
-    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.parts.iter().flat_map(|(_, from, to)| *from..*to)
-    }
-
-    /// The places `from..to` of these.
-    #[must_use]
-    pub fn slice(&self, from: u64, to: u64) -> Self {
-        let mut cut = Self::default();
-        for (before, first, end) in &self.parts {
-            let skip = from.saturating_sub(*before);
-            let keep = to.saturating_sub(*before).min(end - first);
-            cut.push(first + skip.min(end - first), first + keep);
-        }
-        cut
-    }
 }
 
 #[derive(Default)]
