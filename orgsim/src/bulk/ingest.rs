@@ -465,7 +465,7 @@ impl IngestJob {
             csv::push_row(&mut out, first.into_iter().chain(row.iter().map(String::as_str)), self.dialect);
         };
         push(wanted.columns().to_vec(), header);
-        let mut shown: Vec<(usize, Vec<&str>, &Vec<Cow<'_, str>>)> = rows
+        let mut shown: Vec<_> = rows
             .zip(&outcome.rows)
             .enumerate()
             .filter_map(|(at, (row, done))| wanted.cells(done).map(|cells| (at, cells, row)))

@@ -6,6 +6,8 @@
 //! known what a short row or a repeated locator is.
 
 mod check;
+pub mod classic;
+mod classic_format;
 mod csv;
 mod csv_read;
 mod ingest;
@@ -48,6 +50,8 @@ pub struct BulkOptions {
     pub page_rows: u64,
     /// Query jobs allowed in 24 hours.
     pub query_jobs_a_day: u64,
+    /// The org has Bulk API 1.0; without it the answer is `FeatureNotEnabled`.
+    pub classic: bool,
     /// Largest upload of an ingest job, in bytes.
     pub upload_bytes: usize,
 }
@@ -59,6 +63,7 @@ impl Default for BulkOptions {
             millis_until_done: 0,
             page_rows: 250_000,
             query_jobs_a_day: 10_000,
+            classic: true,
             upload_bytes: 100_000_000,
         }
     }
@@ -69,6 +74,7 @@ impl Default for BulkOptions {
 pub struct Bulk {
     pub queries: Store<query::QueryJob>,
     pub ingests: Store<ingest::IngestJob>,
+    pub classics: Store<classic::ClassicJob>,
     started: AtomicU64,
     query_jobs: JobsOfADay,
 }
@@ -80,7 +86,11 @@ impl Bulk {
     }
 
     fn next_id(&self) -> String {
-        crate::ids::numbered("750", self.started.fetch_add(1, Ordering::Relaxed) + 1)
+        crate::ids::numbered("750", self.next_number())
+    }
+
+    fn next_number(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -106,7 +116,9 @@ fn listed(
     let asked = request.parameter("jobType");
     let wanted = |kind: &str| asked.as_deref().is_none_or(|asked| asked.eq_ignore_ascii_case(kind));
     let mut records = if wanted(own_type) { own } else { Vec::new() };
-    let _ = site;
+    if wanted("Classic") {
+        records.extend(site.bulk.classics.all(site.clock.epoch_ms()).iter().map(|job| job.listed()));
+    }
     let from =
         request.parameter("queryLocator").and_then(|text| Locator::read(&text)).map_or(0, |at| at.from);
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(records.len());

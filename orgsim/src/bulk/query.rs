@@ -189,7 +189,7 @@ pub fn prepare(
     statement: &str,
     all_rows: bool,
     now_ms: i64,
-) -> Result<(Found, Picked, RowWriter), SoqlError> {
+) -> Result<(Found, Picked, Arc<RowWriter>), SoqlError> {
     check::statement(&soql::parse(statement)?)?;
     let scope = if all_rows { Scope::All } else { Scope::Live };
     let mut found = query::run(org, Api::Data, scope, statement, now_ms)?;
@@ -199,7 +199,7 @@ pub fn prepare(
         let message = "Aggregate functions not supported in Bulk Query";
         return Err(SoqlError::new("API_ERROR", message));
     };
-    let writer = RowWriter::new(org, table, &found)?;
+    let writer = Arc::new(RowWriter::new(org, table, &found)?);
     Ok((found, picked, writer))
 }
 
