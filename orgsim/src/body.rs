@@ -193,7 +193,6 @@ impl Body {
     /// A body made while it is sent, with chunked transfer encoding: `chunks` is asked for the next one, on a
     /// thread that may block, when the one before is on its way. Chunks of 64 kB to 1 MB serve best; an empty
     /// one is skipped. Nothing is made for a client that has gone.
-    #[allow(dead_code, reason = "the results of Bulk jobs are its first use")]
     pub fn streamed(chunks: impl Iterator<Item = Chunk> + Send + 'static) -> Self {
         Self { pieces: Vec::new(), rest: Some(Chunks(Arc::new(Mutex::new(Box::new(chunks))))) }
     }

@@ -6,11 +6,11 @@ use crate::{
     answer::{Answer, Note},
     body::Body,
     dml::resources::{self, transaction},
-    faults::Subject,
     graph, json,
     query::render::UrlBase,
     rest::{self, Request},
     site::Site,
+    writes,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -343,14 +343,8 @@ fn batch(site: &Site, request: &Request) -> Answer {
 
 /// One subrequest, with the faults that may meet it.
 fn part(site: &Site, request: &Request) -> Answer {
-    let answer = rest::answer(site, request);
-    let subject = Subject {
-        kind: answer.note.kind,
-        method: &request.method,
-        path: request.path(),
-        objects: &answer.note.objects,
-        alone: false,
-        part: true,
-    };
-    site.faults.strike(&subject).into_iter().fold(answer, |answer, fault| afflicted(answer, &fault))
+    let early = writes::strike_early(site, &request.method, request.path(), &request.body, true);
+    let answer = early.answer(|| rest::answer(site, request));
+    let faults = early.with_late(site, &request.method, request.path(), &answer);
+    faults.iter().fold(answer, afflicted)
 }

@@ -34,14 +34,16 @@ pub fn answer(site: &Site, method: &str, path: &str, content_type: &str, body: &
             site.allowance.set_limit(site.options.daily_limit);
             done()
         }
-        ("GET", "/__sim/faults") => Answer::json(KIND, &json!({ "fired": site.faults.fired() })),
+        ("GET", "/__sim/faults") => {
+            Answer::json(KIND, &json!({ "fired": site.faults.fired(), "rules": site.faults.rules() }))
+        }
         ("POST", "/__sim/faults") => {
             let rules = if content_type.to_ascii_lowercase().contains("toml") {
                 FaultRule::from_toml(&String::from_utf8_lossy(body))
             } else {
                 FaultRule::from_json(body)
             };
-            match rules {
+            match rules.and_then(|rules| FaultRule::check(&rules, &site.org).map(|()| rules)) {
                 Ok(rules) => {
                     site.faults.set(rules);
                     done()

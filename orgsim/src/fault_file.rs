@@ -3,13 +3,61 @@
 //! A misspelt name anywhere is an error that says where it stands and what would have been right; a rule that
 //! silently never strikes would make a test pass for nothing.
 
-use crate::faults::{Fault, FaultRule};
+use crate::{
+    faults::{Fault, FaultRule},
+    org::OrgData,
+    tables::{self, Api},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Error as _},
 };
 use serde_json::{Map, Value};
 use std::fmt;
+
+/// Kinds of requests, as the journal tells them; a new one belongs here and into the README.
+pub const KINDS: &[&str] = &[
+    "bulk_abort",
+    "bulk_create",
+    "bulk_delete",
+    "bulk_info",
+    "bulk_list",
+    "bulk_result_pages",
+    "bulk_results",
+    "collection",
+    "collection_dml",
+    "composite",
+    "composite_batch",
+    "composite_graph",
+    "describe",
+    "dml",
+    "identity",
+    "ingest_create",
+    "ingest_delete",
+    "ingest_info",
+    "ingest_list",
+    "ingest_results",
+    "ingest_state",
+    "ingest_upload",
+    "limits",
+    "other",
+    "query",
+    "query_more",
+    "record",
+    "record_count",
+    "replication",
+    "resources",
+    "soap",
+    "sobject",
+    "sobjects",
+    "token",
+    "tooling",
+    "tooling_describe",
+    "tooling_query",
+    "tooling_sobjects",
+    "userinfo",
+    "versions",
+];
 
 /// Why faults were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +102,35 @@ impl FaultRule {
     pub fn from_json(text: &[u8]) -> Result<Vec<Self>, BadFaults> {
         checked(serde_json::from_slice(text)?)
     }
+
+    /// Whether each rule can strike in this org.
+    ///
+    /// # Errors
+    /// When a rule names a kind of request or an object that is not there, or contradicts itself.
+    pub(crate) fn check(rules: &[Self], org: &OrgData) -> Result<(), BadFaults> {
+        let known = |name: &str| {
+            let listed = |api| tables::find(org, name, api).is_some();
+            org.position(name).is_some() || listed(Api::Data) || listed(Api::Tooling)
+        };
+        for (rule, at) in rules.iter().zip(1..) {
+            let of_no_kind = rule.kind.as_ref().filter(|kind| !is_a_kind(kind));
+            let on_nothing = rule.object.as_ref().filter(|object| !known(object));
+            let why = match (of_no_kind, on_nothing) {
+                (Some(kind), _) => Some(format!("no kind `{kind}` of requests, only {}", KINDS.join(", "))),
+                (None, Some(object)) => Some(format!("no object `{object}` in this org")),
+                (None, None) => contradiction(rule),
+            };
+            if let Some(why) = why {
+                return Err(BadFaults::Rule { rule: at, why });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether requests of this kind can be in the journal.
+pub fn is_a_kind(kind: &str) -> bool {
+    KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind))
 }
 
 fn checked(rules: Vec<FaultRule>) -> Result<Vec<FaultRule>, BadFaults> {

@@ -193,7 +193,7 @@ impl Fault {
                 kind.ends_with("_create")
             }
             Self::JobVanishes => !kind.ends_with("_create"),
-            _ if self.concerns_a_job() => kind.ends_with("_results"),
+            _ if self.concerns_a_job() => matches!(kind, "bulk_results" | "classic_results"),
             _ => true,
         }
     }
@@ -270,7 +270,8 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// Kind of resource, as in the journal. Without it: any request but those for tokens.
+    /// Kind of resource, as in the journal. Without it: any request but those for tokens (a fault that is about
+    /// tokens meets them all the same).
     #[serde(default)]
     pub kind: Option<String>,
     /// HTTP method.
@@ -438,26 +439,37 @@ impl Faults {
         self.set(Vec::new());
     }
 
+    /// The rules in force.
+    pub fn rules(&self) -> Vec<FaultRule> {
+        self.armed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|armed| armed.rule.clone())
+            .collect()
+    }
+
     /// How often each rule has struck, in the order of the rules.
     pub fn fired(&self) -> Vec<u64> {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
     }
 
-    /// What happens to this request, in the order of the rules; what happens within a Bulk job is left out.
-    pub fn strike(&self, request: &Subject<'_>) -> Vec<Fault> {
-        self.strike_those(request, |fault| !fault.concerns_a_job())
+    /// What happens to this request by the rules that are `wanted`, in their order; what happens within a Bulk job is
+    /// left out.
+    pub fn strike(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
+        self.strike_those(request, |rule| !rule.fault.concerns_a_job() && wanted(rule))
     }
 
     /// What happens within the Bulk job this request is about.
     pub fn strike_job(&self, request: &Subject<'_>) -> Vec<Fault> {
-        self.strike_those(request, Fault::concerns_a_job)
+        self.strike_those(request, |rule| rule.fault.concerns_a_job())
     }
 
-    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&Fault) -> bool) -> Vec<Fault> {
+    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Vec::new();
         for armed in armed.iter_mut() {
-            if !wanted(&armed.rule.fault) || !armed.rule.meets(request) {
+            if !wanted(&armed.rule) || !armed.rule.meets(request) {
                 continue;
             }
             armed.matched += 1;
@@ -494,7 +506,7 @@ mod tests {
     fn struck(rule: FaultRule, requests: usize) -> Vec<usize> {
         let faults = Faults::default();
         faults.set(vec![rule]);
-        (1..=requests).filter(|_| !faults.strike(&query()).is_empty()).collect()
+        (1..=requests).filter(|_| !faults.strike(&query(), |_| true).is_empty()).collect()
     }
 
     #[test]
@@ -521,8 +533,8 @@ mod tests {
             alone: false,
             part: false,
         };
-        assert!(faults.strike(&whole).is_empty());
+        assert!(faults.strike(&whole, |_| true).is_empty());
         let part = Subject { kind: "describe", part: true, ..whole };
-        assert_eq!(faults.strike(&part), [Fault::UnparsableDescribe]);
+        assert_eq!(faults.strike(&part, |_| true), [Fault::UnparsableDescribe]);
     }
 }

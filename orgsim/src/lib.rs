@@ -41,6 +41,7 @@ mod soql;
 mod tables;
 mod tokens;
 mod wire;
+mod writes;
 
 #[cfg(test)]
 mod tests;

@@ -174,7 +174,8 @@ async fn main() -> anyhow::Result<()> {
     let flags = Flags::parse();
     let ready_file = flags.listeners.ready_file.clone();
     let options = options(flags)?;
-    let ca_file = options.ca_out.clone();
+    // Whole, so that it can be used from another folder.
+    let ca_file = options.ca_out.as_ref().map(std::path::absolute).transpose()?;
     let server = Server::start(options).await?;
     let addresses = serde_json::json!({
         "url": server.url(), "tls_url": server.tls_url(), "proxy_url": server.proxy_url(), "ca_file": ca_file,

@@ -4,10 +4,12 @@
 use crate::{
     afflict::{self, afflicted},
     answer::Answer,
+    bulk::classic,
     catalog::{self, CatalogError},
     clock::http_date,
     control,
-    faults::{Fault, Faults, Subject},
+    fault_file::BadFaults,
+    faults::{Fault, FaultRule, Faults},
     gate::InFlight,
     journal::{Call, JournalSnapshot},
     jwt,
@@ -22,6 +24,7 @@ use crate::{
     site::{Caller, Site},
     soap,
     wire::{Aftermath, Connection, Cut, Damage, WireBody},
+    writes,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -51,6 +54,12 @@ pub enum StartError {
     Listen {
         /// What went wrong.
         source: ListenError,
+    },
+    /// A rule for faults can never strike.
+    #[error("take the rules for faults")]
+    Faults {
+        /// What is wrong with it.
+        source: BadFaults,
     },
     /// A key for login assertions is no RSA public key or certificate in PEM.
     #[error("read the public key for login assertions, number {number}")]
@@ -88,10 +97,12 @@ impl Server {
         model: OrgModel,
         rows: Box<dyn RowSource>,
     ) -> Result<Self, StartError> {
+        let org = OrgData::new(model, rows);
+        FaultRule::check(&options.faults, &org).map_err(|source| StartError::Faults { source })?;
         let keys = jwt::Keys::read(&options.jwt_keys).map_err(|at| StartError::JwtKey { number: at + 1 })?;
         let bound = Bound::bind(&options).await.map_err(|source| StartError::Listen { source })?;
         let ca_pem = bound.ca_pem().map(str::to_owned);
-        let site = Arc::new(Site::new(options, OrgData::new(model, rows), keys, ca_pem));
+        let site = Arc::new(Site::new(options, org, keys, ca_pem));
         let listeners = bound.serve(&site);
         Ok(Self { site, listeners })
     }
@@ -300,21 +311,14 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     let options = &site.options;
     let long_ms = u64::try_from(options.long_request_after.as_millis()).unwrap_or(u64::MAX);
     let in_flight = is_api.then(|| site.gate.enter(head.seq, head.at_ms, long_ms, options.long_requests_max));
+    let early = writes::strike_early(site, &head.method, path, &body, false);
     let mut answer = match &in_flight {
         Some(None) => afflict::concurrent_limit("other"),
-        _ => too_long(head).unwrap_or_else(|| dispatch(site, head, token, body)),
+        _ => early.answer(|| too_long(head).unwrap_or_else(|| dispatch(site, head, token, body))),
     };
 
-    let subject = Subject {
-        kind: answer.note.kind,
-        method: &head.method,
-        path,
-        objects: &answer.note.objects,
-        alone: !matches!(answer.note.kind, "composite" | "composite_batch"),
-        part: false,
-    };
     let mut suffered = Suffered { delay: site.options.latency, ..Suffered::default() };
-    for fault in site.faults.strike(&subject) {
+    for fault in early.with_late(site, &head.method, path, &answer) {
         match &fault {
             Fault::Latency { ms } => suffered.delay += Duration::from_millis(*ms),
             Fault::ClockSkew { seconds } => suffered.skew_ms += seconds.saturating_mul(1000),
@@ -407,7 +411,10 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
     // The list of versions is for everyone.
     let open = parts == ["services", "data"];
     if !open && !token.is_some_and(|token| site.tokens.admit(token, site.clock.epoch_ms())) {
-        return Answer::session_expired("other");
+        return match parts.as_slice() {
+            ["services", "async", ..] => classic::session_invalid(head.header("content-type")),
+            _ => Answer::session_expired("other"),
+        };
     }
     match parts.as_slice() {
         ["services", "oauth2", "userinfo"] => return oauth::userinfo(site, caller),
@@ -429,10 +436,15 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
         body,
         batch_size,
         if_modified_since: head.header("if-modified-since").map(str::to_owned),
+        content_type: head.header("content-type").map(str::to_owned),
+        pk_chunking: head.header("sforce-enable-pkchunking").map(str::to_owned),
         depth: 0,
         gated: false,
     };
-    rest::answer(site, &request)
+    match parts.as_slice() {
+        ["services", "async", ..] => classic::answer(site, &request),
+        _ => rest::answer(site, &request),
+    }
 }
 
 /// The request's body as it was before compression; `None` when it is not what its header says, or too large.

@@ -53,6 +53,8 @@ pub enum Aftermath {
     /// Close it.
     #[default]
     Close,
+    /// Let it go as it is: it broke in the middle of something.
+    Drop,
     /// Reset it: the client sees `ECONNRESET`.
     Reset,
     /// Write these bytes, then close it: an answer that hyper would refuse to send.
@@ -67,6 +69,14 @@ impl Connection {
     /// Decides what happens after hyper.
     pub fn ends_with(&self, aftermath: Aftermath) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = aftermath;
+    }
+
+    /// Hyper gave it up; what has been decided otherwise stands.
+    pub fn broke(&self) {
+        let mut aftermath = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*aftermath, Aftermath::Close) {
+            *aftermath = Aftermath::Drop;
+        }
     }
 
     /// What has been decided.

@@ -211,6 +211,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = std::future::poll_fn(|cx| served.poll_without_shutdown(cx)).await {
         tracing::debug!(%error, "connection ended");
+        connection.broke();
     }
     served.into_parts().io.into_inner()
 }
@@ -222,6 +223,8 @@ async fn end<S: AsyncWrite + Unpin>(mut stream: S, tcp: impl FnOnce(S) -> TcpStr
         Aftermath::Close => {
             let _ = stream.shutdown().await;
         }
+        // Without a closing word: under TLS the client must see that something is missing.
+        Aftermath::Drop => {}
         Aftermath::Write(bytes) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;

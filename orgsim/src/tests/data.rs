@@ -1,7 +1,7 @@
 //! Writing, deleting and changing rows over HTTP, against the catalogue's own org with few rows.
 
 use super::client::{Reply, Sim, query_url};
-use crate::{DataOptions, Knobs, Options, Server};
+use crate::{DataOptions, Knobs, Options};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -14,8 +14,7 @@ async fn org_with(data: DataOptions) -> Sim {
         ("Account".to_owned(), 2_000),
         ("Contact".to_owned(), 2_500),
     ]);
-    let server = Server::start(Options { data: DataOptions { records, ..data }, ..Options::default() });
-    Sim::of(server.await.unwrap()).await
+    Sim::with_catalogue(Options { data: DataOptions { records, ..data }, ..Options::default() }).await
 }
 
 async fn org() -> Sim {

@@ -3,6 +3,9 @@
 pub mod client;
 mod data;
 mod faults;
+mod listeners;
+mod login;
 pub mod org;
 mod protocol;
 mod queries;
+mod wire;
