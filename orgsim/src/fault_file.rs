@@ -245,4 +245,18 @@ mod tests {
         let error = FaultRule::from_toml(text).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+
+    #[test]
+    fn the_readme_names_every_fault_and_every_kind_and_its_example_is_taken() {
+        let readme = include_str!("../README.md");
+        let error = FaultRule::from_json(br#"[{ "fault": "none" }]"#).unwrap_err().to_string();
+        let listed = error.split("expected one of ").nth(1).unwrap_or_else(|| panic!("{error}"));
+        let faults: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+        assert!(faults.len() > 30, "{faults:?}");
+        for name in faults.iter().chain(KINDS) {
+            assert!(readme.contains(&format!("`{name}`")), "`{name}` is not in the README");
+        }
+        let example = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        assert_eq!(FaultRule::from_toml(example).unwrap().len(), 3);
+    }
 }

@@ -49,7 +49,7 @@ mod tests;
 pub use bulk::BulkOptions;
 #[doc(hidden)]
 pub use bulk::measure;
-pub use dml::DataOptions;
+pub use dml::{DataFlags, DataOptions, Knobs};
 pub use fault_file::BadFaults;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};

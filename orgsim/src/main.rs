@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use orgsim::{DailyReset, FaultRule, Options, PerAppLimit, Server};
+use orgsim::{DailyReset, DataFlags, FaultRule, Options, PerAppLimit, Server};
 use std::{io::Write, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// A simulated Salesforce org on loopback.
@@ -16,6 +16,8 @@ struct Flags {
     login: Login,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    data: DataFlags,
     /// Decides everything invented
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -122,7 +124,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 fn options(flags: Flags) -> anyhow::Result<Options> {
-    let Flags { listeners, login, limits, .. } = flags;
+    let Flags { listeners, login, limits, data, .. } = flags;
+    let data = data.options(flags.seed);
     let faults = match &flags.faults {
         Some(path) => FaultRule::from_toml(&read(path)?).with_context(|| path.display().to_string())?,
         None => Vec::new(),
@@ -153,6 +156,7 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         long_request_after: Duration::from_millis(limits.long_request_ms),
         long_requests_max: limits.long_requests_max,
         faults,
+        data,
         ..Options::default()
     })
 }

@@ -6,6 +6,7 @@
 //! of November 2026, created before modified.
 
 mod columns;
+pub mod nasty;
 mod words;
 
 use std::collections::HashMap;
@@ -285,6 +286,9 @@ impl RowSource for SeededRows {
             "IsActive" => return Value::Bool(!dice.is_multiple_of(20)),
             _ => {}
         }
+        if let Some(value) = nasty::value(object, index, field) {
+            return value;
+        }
         if let Some(value) = self.dependent(object, index, field) {
             return value;
         }
@@ -349,7 +353,8 @@ impl RowSource for SeededRows {
     }
 
     fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {
-        self.writer(object, field)
+        // Rows of hard values are few; they are written the plain way.
+        if object.name == nasty::OBJECT { None } else { self.writer(object, field) }
     }
 }
 

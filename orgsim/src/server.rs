@@ -4,6 +4,7 @@
 use crate::{
     afflict::{self, afflicted},
     answer::Answer,
+    bulk::classic,
     catalog::{self, CatalogError},
     clock::http_date,
     control,
@@ -80,8 +81,8 @@ impl Server {
     /// # Errors
     /// When a project or a key cannot be read, or an address cannot be had.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let model =
-            catalog::build(options.seed, &options.sfdx).map_err(|source| StartError::Catalog { source })?;
+        let model = catalog::build_for(options.seed, &options.sfdx, &options.data)
+            .map_err(|source| StartError::Catalog { source })?;
         let rows = SeededRows::new(options.seed, &model).with_deleted(options.data.deleted_percent);
         let rows = Box::new(rows);
         Self::start_with(options, model, rows).await
@@ -410,7 +411,10 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
     // The list of versions is for everyone.
     let open = parts == ["services", "data"];
     if !open && !token.is_some_and(|token| site.tokens.admit(token, site.clock.epoch_ms())) {
-        return Answer::session_expired("other");
+        return match parts.as_slice() {
+            ["services", "async", ..] => classic::session_invalid(head.header("content-type")),
+            _ => Answer::session_expired("other"),
+        };
     }
     match parts.as_slice() {
         ["services", "oauth2", "userinfo"] => return oauth::userinfo(site, caller),
@@ -432,10 +436,15 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
         body,
         batch_size,
         if_modified_since: head.header("if-modified-since").map(str::to_owned),
+        content_type: head.header("content-type").map(str::to_owned),
+        pk_chunking: head.header("sforce-enable-pkchunking").map(str::to_owned),
         depth: 0,
         gated: false,
     };
-    rest::answer(site, &request)
+    match parts.as_slice() {
+        ["services", "async", ..] => classic::answer(site, &request),
+        _ => rest::answer(site, &request),
+    }
 }
 
 /// The request's body as it was before compression; `None` when it is not what its header says, or too large.

@@ -162,11 +162,6 @@ impl RowWriter {
         Ok(writer)
     }
 
-    /// The columns' names, in order.
-    pub fn header(&self) -> &[String] {
-        &self.header
-    }
-
     /// Appends the header row.
     pub fn push_header(&self, out: &mut Vec<u8>, dialect: Dialect) {
         push_row(out, self.header.iter().map(String::as_str), dialect);

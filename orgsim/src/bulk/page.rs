@@ -69,7 +69,7 @@ pub fn extent(total: u64, at: Locator, asked: Option<u64>, most: u64) -> Option<
 
 /// The rows a statement found and how they are written.
 pub struct RowSet {
-    pub writer: RowWriter,
+    pub writer: Arc<RowWriter>,
     pub picked: Picked,
     pub dialect: Dialect,
 }

@@ -1,3 +1,5 @@
 //! Jobs over real HTTP.
 
+mod classic;
+mod ingest;
 mod query;

@@ -53,7 +53,12 @@ impl Sim {
     }
 
     pub async fn with(options: Options) -> Self {
-        Self::before(Server::start_with(options, org::model(), Box::new(org::Rows)).await.unwrap()).await
+        Self::over(options, org::model()).await
+    }
+
+    /// Over another model; its rows are made by the same rules.
+    pub async fn over(options: Options, model: crate::model::OrgModel) -> Self {
+        Self::before(Server::start_with(options, model, Box::new(org::Rows)).await.unwrap()).await
     }
 
     /// In front of the catalogue's org instead of the small one: slower to start, and its records can be written.
