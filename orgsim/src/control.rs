@@ -1,6 +1,6 @@
 //! `/__sim/`: the journal, faults, limits and clock of the simulator. Not part of any real org.
 
-use crate::{answer::Answer, faults::FaultRule, site::Site};
+use crate::{answer::Answer, dml::script, faults::FaultRule, site::Site};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -82,6 +82,8 @@ pub fn answer(site: &Site, method: &str, path: &str, content_type: &str, body: &
             },
             None => Answer::error(KIND, 404, "NO_TLS", "This simulator has no TLS listener"),
         },
-        _ => Answer::not_found(KIND),
+        (method, path) => {
+            script::control(site, method, path, body).unwrap_or_else(|| Answer::not_found(KIND))
+        }
     }
 }

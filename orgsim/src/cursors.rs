@@ -9,6 +9,7 @@ use crate::{
     org::OrgData,
     query::{
         Content, Found, Picked,
+        plan::{Output, child_rows},
         render::{self, UrlBase},
     },
     tables::Kind,
@@ -164,6 +165,21 @@ impl Cursor {
         if short { (self.page_rows * (20 + (dice >> 8) % 75) / 100).max(1) } else { self.page_rows }
     }
 
+    /// The place after the last row of the page that starts at `from`. Child rows fill it as well.
+    fn end_of_page(&self, from: u64, total: u64, outputs: &[Output], picked: &Picked) -> u64 {
+        let room = self.rows_of_page(from);
+        let most = from.saturating_add(room).min(total);
+        if !outputs.iter().any(|output| matches!(output, Output::Children { .. })) {
+            return most;
+        }
+        let mut used = 0;
+        let full = (from..most).find(|&place| {
+            used += 1 + child_rows(outputs, picked.at(place));
+            used >= room
+        });
+        full.map_or(most, |place| place + 1)
+    }
+
     fn render(&self, org: &OrgData, from: u64) -> Option<Vec<u8>> {
         let total = match &self.found.content {
             Content::Count(rows) => *rows,
@@ -174,7 +190,7 @@ impl Cursor {
             return None;
         }
         let to = match &self.found.content {
-            Content::Rows { .. } => from.saturating_add(self.rows_of_page(from)).min(total),
+            Content::Rows { outputs, picked, .. } => self.end_of_page(from, total, outputs, picked),
             Content::Count(_) | Content::Groups(_) => total,
         };
         let mut out = b"{".to_vec();

@@ -46,10 +46,10 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use bulk::BulkOptions;
 #[doc(hidden)]
 pub use bulk::measure;
-pub use dml::DataOptions;
+pub use bulk::{BulkFlags, BulkOptions};
+pub use dml::{DataFlags, DataOptions, Knobs};
 pub use fault_file::BadFaults;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};

@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use orgsim::{DailyReset, FaultRule, Options, PerAppLimit, Server};
+use orgsim::{BulkFlags, DailyReset, DataFlags, FaultRule, Options, PerAppLimit, Server};
 use std::{io::Write, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// A simulated Salesforce org on loopback.
@@ -28,6 +28,10 @@ struct Flags {
     /// TOML file with rules for faults, in force from the start
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(flatten)]
+    bulk: BulkFlags,
 }
 
 #[derive(Args)]
@@ -153,6 +157,8 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         long_request_after: Duration::from_millis(limits.long_request_ms),
         long_requests_max: limits.long_requests_max,
         faults,
+        data: flags.data.options(flags.seed),
+        bulk: flags.bulk.options(),
         ..Options::default()
     })
 }

@@ -6,7 +6,7 @@ use crate::{
     bulk, composite,
     cursors::{Cursors, LARGEST_PAGE, SMALLEST_PAGE},
     describe,
-    dml::{replication, resources},
+    dml::{replication, resources, script},
     json,
     query::{
         self, Scope, plan,
@@ -14,7 +14,7 @@ use crate::{
     },
     site::Site,
     soql::ast::FieldPath,
-    tables::{self, Api, Kind, LAST_CHANGE_MS, Table},
+    tables::{self, Api, Kind, Table},
 };
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Value, json};
@@ -160,12 +160,12 @@ fn describe_object(site: &Site, request: &Request, name: &str, version: u32) -> 
         .if_modified_since
         .as_deref()
         .and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
-    let unchanged = since.is_some_and(|since| since.as_millisecond() >= LAST_CHANGE_MS);
+    let unchanged = since.is_some_and(|since| since.as_millisecond() >= site.described_ms());
     let mut answer = match unchanged {
         true => Answer::with_status("describe", 304, Body::default()),
         false => Answer::ok("describe", site.describe(at, version)),
     };
-    answer.headers.push(("Last-Modified", http_date(LAST_CHANGE_MS)));
+    answer.headers.push(("Last-Modified", http_date(site.described_ms())));
     answer.note.described.push(own_name.clone());
     answer.about(own_name)
 }
@@ -174,7 +174,8 @@ fn describe_tooling(site: &Site, name: &str, version: u32) -> Answer {
     let table = tables::find(&site.org, name, Api::Tooling);
     let Some(Table::Meta(meta)) = table else { return Answer::not_found("tooling_describe").about(name) };
     let object = describe::tooling_object(meta);
-    Answer::ok("tooling_describe", describe::object(&site.org.model, &object, version)).about(meta.name)
+    Answer::ok("tooling_describe", describe::object(&site.org.model, &object, version, &|_| true))
+        .about(meta.name)
 }
 
 fn basic_information(site: &Site, name: &str, version: u32) -> Answer {
@@ -229,6 +230,7 @@ fn next_page(site: &Site, locator: &str) -> Answer {
     else {
         return bad_locator("query_more");
     };
+    script::between_pages(site, &cursor.found.object);
     match site.cursors.page(&site.org, &cursor, from) {
         Some(page) => Answer::ok("query_more", page).about(&cursor.found.object),
         None => bad_locator("query_more"),
@@ -391,7 +393,10 @@ fn record_count(site: &Site, request: &Request) -> Answer {
         json::push(&mut out, &json!({ "count": count, "name": name }));
     };
     // History, Share, Feed and ChangeEvent rows are never counted, nor what cannot be queried.
-    let counted = |object: &&crate::model::SObject| object.queryable && object.associate_type.is_none();
+    // Nor is code, of which there are no records.
+    let counted = |object: &&crate::model::SObject| {
+        object.queryable && object.associate_type.is_none() && object.name != "ApexClass"
+    };
     match &asked {
         None => {
             let objects = site.org.model.objects.iter().filter(counted);

@@ -6,6 +6,7 @@
 //! of November 2026, created before modified.
 
 mod columns;
+pub mod nasty;
 mod words;
 
 use std::collections::HashMap;
@@ -284,6 +285,9 @@ impl RowSource for SeededRows {
             "IsDeleted" => return Value::Bool(false),
             "IsActive" => return Value::Bool(!dice.is_multiple_of(20)),
             _ => {}
+        }
+        if let Some(value) = nasty::value(object, index, field) {
+            return value;
         }
         if let Some(value) = self.dependent(object, index, field) {
             return value;

@@ -81,8 +81,8 @@ impl Server {
     /// # Errors
     /// When a project or a key cannot be read, or an address cannot be had.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let model =
-            catalog::build(options.seed, &options.sfdx).map_err(|source| StartError::Catalog { source })?;
+        let model = catalog::build_for(options.seed, &options.sfdx, &options.data)
+            .map_err(|source| StartError::Catalog { source })?;
         let rows = SeededRows::new(options.seed, &model).with_deleted(options.data.deleted_percent);
         let rows = Box::new(rows);
         Self::start_with(options, model, rows).await

@@ -1,13 +1,28 @@
 //! Everything a request can touch: the org, its clock, journal, faults, tokens, cursors and allowance.
 
 use crate::{
-    allowance::Allowance, body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe,
-    dml::options::DataState, faults::Faults, gate::Gate, journal::Journal, jwt::Keys, options::Options,
-    org::OrgData, tokens::Tokens,
+    allowance::Allowance,
+    body::Prepared,
+    bulk::Bulk,
+    clock::Clock,
+    cursors::Cursors,
+    describe,
+    dml::{Knobs, options::DataState, script},
+    faults::Faults,
+    gate::Gate,
+    journal::Journal,
+    jwt::Keys,
+    options::Options,
+    org::OrgData,
+    tables::LAST_CHANGE_MS,
+    tokens::Tokens,
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 /// How a caller came in; answers that name the org's address echo it.
@@ -51,6 +66,8 @@ pub struct Site {
     pub gate: Arc<Gate>,
     /// The authority of the TLS listener, in PEM; `None` without that listener.
     pub ca_pem: Option<String>,
+    /// When the user's view of the fields last changed.
+    described_ms: AtomicI64,
     described: Mutex<HashMap<(u32, Described), Arc<Prepared>>>,
 }
 
@@ -74,6 +91,9 @@ impl Site {
         let window = i64::try_from(options.daily_window.as_millis()).unwrap_or(i64::MAX);
         let allowance = Allowance::new(options.daily_limit, window, options.daily_reset, clock.epoch_ms());
         org.rows.open_at(clock.epoch_ms());
+        if let Err(message) = org.hide(&options.data.knobs.hidden_fields) {
+            tracing::warn!(message, "no field is hidden");
+        }
         Self {
             org: Arc::new(org),
             data: DataState::new(options.data.knobs.clone()),
@@ -87,6 +107,7 @@ impl Site {
             allowance,
             gate: Arc::default(),
             ca_pem,
+            described_ms: AtomicI64::new(LAST_CHANGE_MS),
             described: Mutex::default(),
             options,
         }
@@ -99,7 +120,9 @@ impl Site {
 
     /// A describe, rendered once per version.
     pub fn describe(&self, position: usize, version: u32) -> Arc<Prepared> {
-        let render = || describe::object(&self.org.model, &self.org.model.objects[position], version);
+        let seen = |field: usize| self.org.is_visible(position, field);
+        let object = &self.org.model.objects[position];
+        let render = || describe::object(&self.org.model, object, version, &seen);
         self.prepared((version, Described::Object(position)), render)
     }
 
@@ -115,7 +138,30 @@ impl Site {
 
     /// Lets happen to the rows what is due by the org's clock. Called at the start of each request.
     pub fn settle(&self) {
-        self.org.rows.purge(self.clock.epoch_ms());
+        let now_ms = self.clock.epoch_ms();
+        script::settle(self, now_ms);
+        self.org.rows.purge(now_ms);
+    }
+
+    /// Sets the knobs of the data.
+    ///
+    /// # Errors
+    /// A field to hide that does not exist; nothing is set then.
+    pub fn turn(&self, knobs: Knobs) -> Result<(), String> {
+        let hidden_before = self.data.knobs().hidden_fields.clone();
+        if hidden_before != knobs.hidden_fields {
+            self.org.hide(&knobs.hidden_fields)?;
+            self.described.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.described_ms.store(self.clock.epoch_ms(), Ordering::Release);
+        }
+        *self.data.knobs() = knobs;
+        Ok(())
+    }
+
+    /// When a describe last changed, in epoch milliseconds: whole seconds, as HTTP has them.
+    pub fn described_ms(&self) -> i64 {
+        let changed = self.described_ms.load(Ordering::Acquire);
+        changed - changed.rem_euclid(1_000)
     }
 
     /// API calls used and allowed in the current window.

@@ -4,14 +4,17 @@
 //! what is refused leaves nothing behind. Rows live in [`overlay`]; the REST resources that write are in
 //! [`resources`]. Triggers, flows and validation rules do not run.
 
+mod flags;
 pub mod options;
 pub mod overlay;
 pub mod replication;
 pub mod resources;
+pub mod script;
 mod values;
 mod write;
 
-pub use options::DataOptions;
+pub use flags::DataFlags;
+pub use options::{DataOptions, Knobs};
 pub use write::write_within;
 
 use crate::{model::SObject, site::Site};

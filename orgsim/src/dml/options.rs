@@ -1,11 +1,12 @@
 //! What can be chosen about the data: at the start by [`DataOptions`], while it runs by `POST /__sim/data`.
 
+use super::script::Pending;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -55,17 +56,63 @@ pub struct DataState {
     knobs: Mutex<Knobs>,
     gate: RwLock<()>,
     drawn: AtomicU64,
+    pending: Mutex<Vec<Pending>>,
+    /// When the next of them is due, in epoch milliseconds; so that looking costs nothing while none is.
+    next_due_ms: AtomicI64,
 }
 
 impl DataState {
     /// With these knobs.
     pub fn new(knobs: Knobs) -> Self {
-        Self { knobs: Mutex::new(knobs), ..Self::default() }
+        let next_due_ms = AtomicI64::new(i64::MAX);
+        Self { knobs: Mutex::new(knobs), next_due_ms, ..Self::default() }
     }
 
-    /// Stamp of the oldest transaction that has not been committed yet, in epoch milliseconds.
-    pub fn oldest_in_progress_ms(&self) -> Option<i64> {
-        None
+    fn waiting(&self) -> MutexGuard<'_, Vec<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a change until it is due.
+    pub fn schedule(&self, pending: Pending) {
+        let mut waiting = self.waiting();
+        waiting.push(pending);
+        self.note_next(&waiting);
+    }
+
+    fn note_next(&self, waiting: &[Pending]) {
+        let next = waiting.iter().filter_map(|pending| pending.due_ms).min().unwrap_or(i64::MAX);
+        self.next_due_ms.store(next, Ordering::Release);
+    }
+
+    /// Takes the changes that are due, in the order they are.
+    pub fn due(&self, now_ms: i64) -> Vec<Pending> {
+        if self.next_due_ms.load(Ordering::Acquire) > now_ms {
+            return Vec::new();
+        }
+        self.take(|pending| pending.due_ms.is_some_and(|due| due <= now_ms))
+    }
+
+    /// Takes the changes that wait for a further page of this object.
+    pub fn due_on_page(&self, object: &str) -> Vec<Pending> {
+        self.take(|pending| {
+            pending.change.on_page_of.as_deref().is_some_and(|of| of.eq_ignore_ascii_case(object))
+        })
+    }
+
+    fn take(&self, is_due: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let mut waiting = self.waiting();
+        let (mut due, rest) = waiting.drain(..).partition::<Vec<_>, _>(|pending| is_due(pending));
+        *waiting = rest;
+        self.note_next(&waiting);
+        due.sort_by_key(|pending| pending.due_ms);
+        due
+    }
+
+    /// Stamp of the oldest transaction that has begun by `now_ms` and is not committed, in epoch milliseconds.
+    pub fn oldest_in_progress_ms(&self, now_ms: i64) -> Option<i64> {
+        let waiting = self.waiting();
+        let begun = waiting.iter().filter(|pending| pending.due_ms.is_some() && pending.stamp_ms <= now_ms);
+        begun.map(|pending| pending.stamp_ms).min()
     }
 
     /// The knobs as they stand.

@@ -54,6 +54,7 @@ pub enum Fate {
 pub struct WrittenRow {
     /// Values by position of the field. Over a seeded row the others are the seeded ones, else empty.
     pub values: BTreeMap<usize, Value>,
+    /// Whether it is there.
     pub fate: Fate,
 }
 

@@ -73,7 +73,7 @@ fn asked(site: &Site, request: &Request, name: &str, days: i64) -> Result<(usize
 /// Up to when everything that happened is in the answer: not beyond the oldest transaction still in progress.
 fn covered(site: &Site, window: Window) -> String {
     let now_ms = site.clock.epoch_ms();
-    let in_progress = site.data.oldest_in_progress_ms().unwrap_or(i64::MAX);
+    let in_progress = site.data.oldest_in_progress_ms(now_ms).unwrap_or(i64::MAX);
     let until = window.end_ms.min(now_ms).min(in_progress);
     rest_datetime(until - until.rem_euclid(MINUTE_MS))
 }

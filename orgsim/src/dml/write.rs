@@ -507,12 +507,21 @@ pub fn merge(org: &OrgData, at: usize, master: u64, losers: &[u64], now_ms: i64)
 /// Sets fields users cannot write, such as those of a conversion. For the simulator's own control.
 pub fn set_fields(org: &OrgData, at: usize, row: u64, fields: &[(&str, Value)], now_ms: i64) {
     let stamp_ms = now_ms - now_ms.rem_euclid(1_000);
+    let mut values = BTreeMap::new();
+    let writer = Writer { org, at, object: &org.model.objects[at], stamp_ms };
+    for (name, value) in fields {
+        writer.set(&mut values, name, value.clone());
+    }
+    set_values(org, at, row, values, now_ms);
+}
+
+/// As [`set_fields`], by position of the field.
+pub fn set_values(org: &OrgData, at: usize, row: u64, values: BTreeMap<usize, Value>, now_ms: i64) {
+    let stamp_ms = now_ms - now_ms.rem_euclid(1_000);
     let writer = Writer { org, at, object: &org.model.objects[at], stamp_ms };
     let _one_writer = org.rows.lock();
     let mut written = org.rows.written(at, row);
-    for (name, value) in fields {
-        writer.set(&mut written.values, name, value.clone());
-    }
     writer.stamp(&mut written.values);
+    written.values.extend(values);
     org.rows.put(at, row, Some(written));
 }

@@ -1,6 +1,7 @@
 //! Runs statements: names are resolved, restrictions checked, rows picked; pages are rendered when asked for.
 
 mod check;
+mod children;
 mod filter;
 mod grouped;
 pub mod plan;
@@ -122,6 +123,18 @@ fn prepare<'a>(
         let message = format!("entity type {} does not support query", org.model.objects[at].name);
         return Err(SoqlError::new("INVALID_TYPE_FOR_OPERATION", message));
     }
+    prepare_on(org, (api, scope), text, query, now_ms, table)
+}
+
+/// As [`prepare`], when what FROM names is known already.
+fn prepare_on<'a>(
+    org: &'a OrgData,
+    (api, scope): (Api, Scope),
+    text: &'a str,
+    query: &'a Query,
+    now_ms: i64,
+    table: Table,
+) -> Result<Prepared<'a>, SoqlError> {
     check::statement(query)?;
     check::computed_table(query, table)?;
     let resolver = Resolver { org, text, table, alias: query.alias.as_deref() };
@@ -139,9 +152,14 @@ fn prepare<'a>(
                 Err(SoqlError::located("MALFORMED_QUERY", text, call.path.at, message))
             }
         })?);
-        prepared.depends_on_today = has_relative_date(condition);
     }
+    prepared.depends_on_today = depends_on_today(query);
     Ok(prepared)
+}
+
+fn depends_on_today(query: &Query) -> bool {
+    let inner = |item: &SelectItem| matches!(item, SelectItem::SubQuery(query) if depends_on_today(query));
+    query.filter.as_ref().is_some_and(has_relative_date) || query.select.iter().any(inner)
 }
 
 fn has_relative_date(condition: &Condition) -> bool {
@@ -277,11 +295,8 @@ impl Prepared<'_> {
             Content::Groups(grouped::run(&self)?)
         } else {
             let paths = self.selected()?;
-            let mut outputs = Vec::new();
-            for path in &paths {
-                plan::add_output(&mut outputs, path);
-                columns.push(ColumnShown { names: path.names.clone(), kind: Some(path.kind) });
-            }
+            let (outputs, shown) = self.outputs()?;
+            columns = shown;
             let order = self.order()?;
             let picked = self.pick(&order)?;
             if check::is_computed(table) && picked.len() > MOST_COMPUTED_ROWS {
@@ -311,41 +326,56 @@ impl Prepared<'_> {
         })
     }
 
-    fn selected(&self) -> Result<Vec<Path>, SoqlError> {
-        let (org, table, text) = (self.resolver.org, self.resolver.table, self.resolver.text);
-        let mut paths = Vec::new();
+    /// What each record holds, in SELECT order, and the columns as `columns=true` shows them.
+    fn outputs(&self) -> Result<(Vec<Output>, Vec<ColumnShown>), SoqlError> {
+        let (mut outputs, mut columns) = (Vec::new(), Vec::new());
         for item in &self.query.select {
-            match item {
-                SelectItem::Field { path, alias: Some(alias) } => {
-                    let message = format!("unexpected token: '{alias}'");
-                    return Err(SoqlError::located("MALFORMED_QUERY", text, path.at, &message));
-                }
-                SelectItem::Field { path, alias: None } => paths.push(self.resolver.path(path)?),
-                SelectItem::Fields(kind) => {
-                    for (name, custom) in table.column_names(org) {
-                        let wanted = match kind {
-                            FieldsKind::All => true,
-                            FieldsKind::Standard => !custom,
-                            FieldsKind::Custom => custom,
-                        };
-                        if wanted {
-                            let path = soql::ast::FieldPath { parts: vec![name.to_owned()], at: 0 };
-                            paths.push(self.resolver.path(&path)?);
-                        }
-                    }
-                }
-                SelectItem::SubQuery(query) => {
-                    let message = format!(
-                        "Didn't understand relationship '{}' in FROM part of query call. (The simulated org reads parent-to-child \
-                         sub-queries but does not evaluate them: query the child object instead.)",
-                        query.from.text
-                    );
-                    return Err(SoqlError::located("INVALID_TYPE", text, query.from.at, &message));
-                }
-                SelectItem::CountRows | SelectItem::Aggregate { .. } => {}
+            if let SelectItem::SubQuery(query) = item {
+                let (children, names) = children::find(self, query)?;
+                outputs.push(children);
+                columns.extend(names.into_iter().map(|names| ColumnShown { names, kind: None }));
+                continue;
+            }
+            for path in self.selected_by(item)? {
+                plan::add_output(&mut outputs, &path);
+                columns.push(ColumnShown { names: path.names.clone(), kind: Some(path.kind) });
             }
         }
+        Ok((outputs, columns))
+    }
+
+    fn selected(&self) -> Result<Vec<Path>, SoqlError> {
+        let mut paths = Vec::new();
+        for item in &self.query.select {
+            paths.extend(self.selected_by(item)?);
+        }
         Ok(paths)
+    }
+
+    fn selected_by(&self, item: &SelectItem) -> Result<Vec<Path>, SoqlError> {
+        let (org, table, text) = (self.resolver.org, self.resolver.table, self.resolver.text);
+        match item {
+            SelectItem::Field { path, alias: Some(alias) } => {
+                let message = format!("unexpected token: '{alias}'");
+                Err(SoqlError::located("MALFORMED_QUERY", text, path.at, &message))
+            }
+            SelectItem::Field { path, alias: None } => Ok(vec![self.resolver.path(path)?]),
+            SelectItem::Fields(kind) => {
+                let wanted = |custom: bool| match kind {
+                    FieldsKind::All => true,
+                    FieldsKind::Standard => !custom,
+                    FieldsKind::Custom => custom,
+                };
+                let names = table.column_names(org).into_iter().filter(|(_, custom)| wanted(*custom));
+                names
+                    .map(|(name, _)| {
+                        let path = soql::ast::FieldPath { parts: vec![name.to_owned()], at: 0 };
+                        self.resolver.path(&path)
+                    })
+                    .collect()
+            }
+            SelectItem::SubQuery(_) | SelectItem::CountRows | SelectItem::Aggregate { .. } => Ok(Vec::new()),
+        }
     }
 
     fn order(&self) -> Result<Vec<(Path, bool, bool)>, SoqlError> {

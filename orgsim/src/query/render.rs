@@ -67,6 +67,26 @@ pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row
                     None => out.extend_from_slice(b"null"),
                 }
             }
+            Output::Children { name, children } => {
+                json::key(out, name);
+                let rows: Vec<u64> = children.below(org, row).collect();
+                if rows.is_empty() {
+                    out.extend_from_slice(b"null");
+                    continue;
+                }
+                out.push(b'{');
+                json::field(out, "totalSize", &rows.len());
+                json::field(out, "done", &true);
+                json::key(out, "records");
+                out.push(b'[');
+                for (at, row) in rows.into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    record(out, org, base, children.table, row, &children.outputs);
+                }
+                out.extend_from_slice(b"]}");
+            }
         }
     }
     out.push(b'}');
