@@ -46,9 +46,9 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
-pub use bulk::BulkOptions;
 #[doc(hidden)]
 pub use bulk::measure;
+pub use bulk::{BulkFlags, BulkOptions};
 pub use dml::{DataFlags, DataOptions, Knobs};
 pub use fault_file::BadFaults;
 pub use faults::{Fault, FaultRule, Faults};

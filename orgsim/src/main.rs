@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use clap::{Args, Parser};
-use orgsim::{DailyReset, DataFlags, FaultRule, Options, PerAppLimit, Server};
+use orgsim::{BulkFlags, DailyReset, DataFlags, FaultRule, Options, PerAppLimit, Server};
 use std::{io::Write, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 /// A simulated Salesforce org on loopback.
@@ -16,8 +16,6 @@ struct Flags {
     login: Login,
     #[command(flatten)]
     limits: Limits,
-    #[command(flatten)]
-    data: DataFlags,
     /// Decides everything invented
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -30,6 +28,10 @@ struct Flags {
     /// TOML file with rules for faults, in force from the start
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataFlags,
+    #[command(flatten)]
+    bulk: BulkFlags,
 }
 
 #[derive(Args)]
@@ -124,8 +126,7 @@ fn read(path: &Path) -> anyhow::Result<String> {
 }
 
 fn options(flags: Flags) -> anyhow::Result<Options> {
-    let Flags { listeners, login, limits, data, .. } = flags;
-    let data = data.options(flags.seed);
+    let Flags { listeners, login, limits, .. } = flags;
     let faults = match &flags.faults {
         Some(path) => FaultRule::from_toml(&read(path)?).with_context(|| path.display().to_string())?,
         None => Vec::new(),
@@ -156,7 +157,8 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         long_request_after: Duration::from_millis(limits.long_request_ms),
         long_requests_max: limits.long_requests_max,
         faults,
-        data,
+        data: flags.data.options(flags.seed),
+        bulk: flags.bulk.options(),
         ..Options::default()
     })
 }

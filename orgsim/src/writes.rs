@@ -86,6 +86,12 @@ fn recognised(method: &str, path: &str, body: &[u8]) -> Option<Write> {
     let write = |kind, objects| Some(Write { kind, objects });
     match parts.as_slice() {
         ["services", "oauth2", "token"] => write("token", Some(Vec::new())),
+        ["services", "async", _, "job", rest @ ..] => match (method, rest) {
+            ("POST", []) => write("classic_create", None),
+            ("POST", [_]) => write("classic_state", None),
+            ("POST", [_, "batch"]) => write("classic_batch_create", None),
+            _ => None,
+        },
         ["services", "data", _, rest @ ..] => match (method, rest) {
             (_, ["sobjects", object, ..]) => write("dml", Some(vec![(*object).to_owned()])),
             // With a name and ids it reads.
@@ -135,6 +141,8 @@ mod tests {
     #[case("POST", "/services/data/v62.0/jobs/query", Some("bulk_create"))]
     #[case("PUT", "/services/data/v62.0/jobs/ingest/7505g/batches/", Some("ingest_upload"))]
     #[case("PATCH", "/services/data/v62.0/jobs/ingest/7505g", Some("ingest_state"))]
+    #[case("POST", "/services/async/62.0/job", Some("classic_create"))]
+    #[case("POST", "/services/async/62.0/job/7505g/batch", Some("classic_batch_create"))]
     #[case("GET", "/services/data/v62.0/query", None)]
     fn a_write_is_known_by_method_and_path(
         #[case] method: &str,

@@ -14,6 +14,7 @@ mod ingest;
 mod jobs;
 mod locator;
 pub mod measure;
+mod options;
 mod page;
 mod query;
 
@@ -28,6 +29,8 @@ pub fn csv_text(value: &crate::rows_api::Value, kind: crate::tables::Kind) -> St
     String::from_utf8(out).expect("values are text")
 }
 
+pub use options::{BulkFlags, BulkOptions};
+
 use crate::{
     answer::Answer,
     faults::{Fault, Subject},
@@ -38,36 +41,6 @@ use jobs::{Fate, JobsOfADay, Store};
 use locator::Locator;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// How jobs behave; the default is an org in which every job is done at once.
-#[derive(Debug, Clone)]
-pub struct BulkOptions {
-    /// So many status requests for a job answer "in progress" before it is complete.
-    pub polls_until_done: u32,
-    /// A job takes at least so many milliseconds of the virtual clock.
-    pub millis_until_done: i64,
-    /// Rows of a result page when the client does not say, and at most.
-    pub page_rows: u64,
-    /// Query jobs allowed in 24 hours.
-    pub query_jobs_a_day: u64,
-    /// The org has Bulk API 1.0; without it the answer is `FeatureNotEnabled`.
-    pub classic: bool,
-    /// Largest upload of an ingest job, in bytes.
-    pub upload_bytes: usize,
-}
-
-impl Default for BulkOptions {
-    fn default() -> Self {
-        Self {
-            polls_until_done: 0,
-            millis_until_done: 0,
-            page_rows: 250_000,
-            query_jobs_a_day: 10_000,
-            classic: true,
-            upload_bytes: 100_000_000,
-        }
-    }
-}
 
 /// Every job of the org.
 #[derive(Default)]

@@ -5,7 +5,8 @@
 //! `0..live` (seeded), then the seeded rows that lie in the recycle bin, then what was appended.
 //! What may be written, and by whom, is decided elsewhere ([`crate::dml`]).
 
-use super::spans::Spans;
+pub use super::spans::Spans;
+
 use crate::{
     ids,
     model::{OrgModel, SObject},

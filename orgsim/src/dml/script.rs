@@ -301,7 +301,7 @@ fn convert(site: &Site, at: usize, row: u64, stamp_ms: i64) {
     let some_id = |object: &str| {
         let at = org.position(object)?;
         let spans = org.rows.spans(at, Scope::Live);
-        let row = (spans.len() > 0).then(|| spans.at(mix(row + 1) % spans.len()))?;
+        let row = (!spans.is_empty()).then(|| spans.at(mix(row + 1) % spans.len()))?;
         org.rows.id_of(at, &org.model.objects[at], row).map(Value::Text)
     };
     let id = |object: &str| some_id(object).unwrap_or(Value::Null);

@@ -5,7 +5,7 @@
 //! every field of the org). A field whose rule is not known here has no writer and goes the long way.
 
 use super::{
-    DAY_MS, FIRST_CREATION_MS, LAST_CHANGE_MS, SeededRows, date_reach, null_percent, number_prefix,
+    DAY_MS, FIRST_CREATION_MS, LAST_CHANGE_MS, SeededRows, date_reach, nasty, null_percent, number_prefix,
     words::{self, pick},
 };
 use crate::{
@@ -544,6 +544,9 @@ impl SeededRows {
             "IsDeleted" => return always(Recipe::Constant(b"false")),
             "IsActive" => return always(Recipe::Active(20)),
             _ => {}
+        }
+        if object.name == nasty::OBJECT && field.custom {
+            return None;
         }
         let status = || {
             let named = |name: &str| object.fields.iter().find(|field| field.name == name);

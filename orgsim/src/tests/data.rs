@@ -551,3 +551,46 @@ async fn what_the_command_line_tool_asks_first_is_answered() {
     let reply = json_to(&sim, "POST", "/composite", &body).await.json();
     assert_eq!(reply["compositeResponse"][0]["body"][0]["errorCode"], "MALFORMED_QUERY");
 }
+
+#[tokio::test]
+async fn hard_values_are_read_and_written_back_unharmed() {
+    let sim = org_with(DataOptions { nasty_values: true, ..DataOptions::default() }).await;
+    // Without `Whole__c`: `serde_json` reads doubles of sixteen digits to one unit in the last place only.
+    let soql = "SELECT Case_Key__c, Text__c, Area__c, Decimal__c, Small__c, Money__c, Day__c, Moment__c, Choice__c, \
+                Choices__c FROM Value_Case__c WHERE Case_Key__c < 'case-00000120'";
+    let seeded = sim.query(soql).await.json();
+    let records = seeded["records"].as_array().unwrap();
+    assert_eq!(records.len(), 120);
+    let texts: Vec<&str> = records.iter().filter_map(|record| record["Text__c"].as_str()).collect();
+    for hard in ["007", "NA", "None", "123456789012345678", "line one\nline two", "\"\""] {
+        assert!(texts.contains(&hard), "{hard:?}");
+    }
+    let copies: Vec<Value> = records
+        .iter()
+        .map(|record| {
+            let mut copy = record.clone();
+            copy["Case_Key__c"] = json!(format!("copy-{}", record["Case_Key__c"].as_str().unwrap()));
+            copy["attributes"] = json!({ "type": "Value_Case__c" });
+            copy
+        })
+        .collect();
+    let reply = json_to(
+        &sim,
+        "PATCH",
+        "/composite/sobjects/Value_Case__c/Case_Key__c",
+        &json!({ "records": copies }),
+    )
+    .await
+    .json();
+    let refused: Vec<&Value> =
+        reply.as_array().unwrap().iter().filter(|entry| entry["created"] != true).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let read_back = sim.query(&soql.replace("< 'case-00000120'", "LIKE 'copy-%'")).await.json();
+    for (before, after) in records.iter().zip(read_back["records"].as_array().unwrap()) {
+        for (name, value) in before.as_object().unwrap() {
+            if !matches!(name.as_str(), "attributes" | "Case_Key__c") {
+                assert_eq!(&after[name], value, "{name} of {}", before["Case_Key__c"]);
+            }
+        }
+    }
+}

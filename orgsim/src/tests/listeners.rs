@@ -161,6 +161,16 @@ async fn a_cut_within_tls_ends_without_the_closing_word() {
 }
 
 #[tokio::test]
+async fn a_reset_within_tls_is_a_reset() {
+    let server = start().await;
+    server.faults().set(vec![FaultRule::always(Fault::ConnectionReset).of_kind("token")]);
+    let mut stream = tls_direct(&server, "localhost").await.unwrap();
+    stream.write_all(token_request("localhost").as_bytes()).await.unwrap();
+    let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn a_stopped_server_refuses_connections_on_every_listener() {
     let server = start().await;
     let urls = [server.url(), server.tls_url().unwrap(), server.proxy_url().unwrap()];
