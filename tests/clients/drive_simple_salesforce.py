@@ -48,6 +48,11 @@ def _():
     return digest(rows)
 
 
+@operation("bulk-1.0")
+def _():
+    return digest(getattr(org.bulk, OBJECT).query(SOQL))
+
+
 @operation("write")
 def _():
     made = org.Campaign.create({"Name": "Made by simple-salesforce"})

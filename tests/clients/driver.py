@@ -27,7 +27,7 @@ def text(value):
 
 def digest(rows):
     """Number and checksum of rows, each a mapping from field name to value, in any order."""
-    lines = sorted("\x1f".join(text(row[field]) for field in FIELDS) for row in rows)
+    lines = sorted("\x1f".join(text(row.get(field)) for field in FIELDS) for row in rows)
     return {"rows": len(lines), "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
 
 
