@@ -58,7 +58,9 @@ fn entity(out: &mut Vec<u8>, object: &SObject, version: u32) {
 }
 
 /// `/sobjects/X/describe`.
-pub fn object(model: &OrgModel, object: &SObject, version: u32) -> Vec<u8> {
+///
+/// `seen` says by position which fields the user may see; the others are simply not there.
+pub fn object(model: &OrgModel, object: &SObject, version: u32, seen: &dyn Fn(usize) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024 + object.fields.len() * 1024);
     out.extend_from_slice(br#"{"actionOverrides":[]"#);
     entity(&mut out, object, version);
@@ -66,7 +68,8 @@ pub fn object(model: &OrgModel, object: &SObject, version: u32) -> Vec<u8> {
     list(&mut out, object.children.iter(), child);
     json::field(&mut out, "compactLayoutable", &object.triggerable);
     json::key(&mut out, "fields");
-    list(&mut out, object.fields.iter(), field);
+    let fields = object.fields.iter().enumerate().filter(|(at, _)| seen(*at));
+    list(&mut out, fields.map(|(_, field)| field), field);
     json::field(&mut out, "listviewable", &Value::Null);
     json::field(&mut out, "lookupLayoutable", &Value::Null);
     json::field(&mut out, "namedLayoutInfos", &json!([]));

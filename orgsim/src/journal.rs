@@ -30,6 +30,8 @@ pub struct Call {
     pub objects: Vec<String>,
     /// Objects whose describe was asked for, those of subrequests included.
     pub described: Vec<String>,
+    /// Scheme, host and port the caller came in by, such as `https://login.salesforce.com`.
+    pub base_url: String,
 }
 
 /// The journal at one moment.
@@ -60,6 +62,9 @@ impl Journal {
 
     /// Books a request.
     pub fn book(&self, call: Call) {
+        // A rule for faults can only name kinds that are listed.
+        #[cfg(test)]
+        assert!(crate::fault_file::is_a_kind(&call.kind), "`{}` is missing in `KINDS`", call.kind);
         let mut inner = self.lock();
         inner.total += call.counted;
         if call.counted > 0 {

@@ -32,7 +32,9 @@ use std::path::PathBuf;
 use companions::Companion;
 use tables::{Kind, ObjectSpec, TableError};
 
+use crate::dml::DataOptions;
 use crate::model::{Field, OrgModel, SObject};
+use crate::rows::nasty;
 use crate::sfdx::{self, ObjectMeta, SfdxReport};
 
 /// The hand-written tables; the file name is the part of the app that permission sets speak of.
@@ -110,8 +112,26 @@ pub fn build_with_report(
     seed: u64,
     sfdx_dirs: &[PathBuf],
 ) -> Result<(OrgModel, Vec<SfdxReport>), CatalogError> {
+    build_whole(seed, sfdx_dirs, &DataOptions::default())
+}
+
+/// As [`build`], with as many rows as asked for.
+///
+/// # Errors
+/// As [`build`], and when rows are asked for of an object that does not exist.
+pub fn build_for(seed: u64, sfdx_dirs: &[PathBuf], data: &DataOptions) -> Result<OrgModel, CatalogError> {
+    build_whole(seed, sfdx_dirs, data).map(|(org, _)| org)
+}
+
+fn build_whole(
+    seed: u64,
+    sfdx_dirs: &[PathBuf],
+    data: &DataOptions,
+) -> Result<(OrgModel, Vec<SfdxReport>), CatalogError> {
     let standard::StandardObjects { mut objects, relationship_names } = standard::load()?;
-    let specs = tables::read(TABLES)?;
+    let nasty = data.nasty_values.then_some(("platform", nasty::TABLE));
+    let tables: Vec<(&str, &str)> = TABLES.iter().copied().chain(nasty).collect();
+    let specs = tables::read(&tables)?;
     amend_standard(&mut objects, &specs)?;
     objects.extend(companions::of_standard(&objects));
     for spec in specs.iter().filter(|spec| !matches!(spec.kind, Kind::Extension | Kind::Correction)) {
@@ -137,6 +157,13 @@ pub fn build_with_report(
         // What a project brought belongs to no part of our own app; administrators see it all the same.
         parts.get(&object.name).cloned().or_else(|| object.custom.then(|| "imported".to_owned()))
     })?;
+    for (name, rows) in &data.records {
+        let known = org.by_name.get(&name.to_ascii_lowercase()).copied();
+        let at = known.filter(|&at| org.objects[at].key_prefix.is_some()).ok_or_else(|| {
+            CatalogError::UnknownObject { table: "records".to_owned(), object: name.clone() }
+        })?;
+        org.objects[at].record_count = *rows;
+    }
     count_setup_rows(&mut org);
     Ok((org, reports))
 }

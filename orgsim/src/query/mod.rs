@@ -1,12 +1,16 @@
 //! Runs statements: names are resolved, restrictions checked, rows picked; pages are rendered when asked for.
 
 mod check;
+mod children;
 mod filter;
 mod grouped;
 pub mod plan;
 pub mod render;
 
+pub use crate::dml::overlay::Scope;
+
 use crate::{
+    dml::spans::Spans,
     org::OrgData,
     rows_api::Value,
     soql::{
@@ -28,6 +32,7 @@ pub struct Found {
     /// The object in FROM, in its own spelling.
     pub object: String,
     pub key_prefix: Option<String>,
+    pub scope: Scope,
     pub columns: Vec<ColumnShown>,
     pub content: Content,
     /// The answer depends on today's date and must not be kept.
@@ -52,8 +57,8 @@ pub enum Content {
 
 /// Positions of the rows found.
 pub enum Picked {
-    /// From the first up to but not including the second.
-    Range(u64, u64),
+    /// Whole pieces of the table.
+    Spans(Spans),
     Rows(Vec<u64>),
 }
 
@@ -61,7 +66,7 @@ impl Picked {
     /// Number of rows.
     pub fn len(&self) -> u64 {
         match self {
-            Self::Range(from, to) => to - from,
+            Self::Spans(spans) => spans.len(),
             Self::Rows(rows) => rows.len() as u64,
         }
     }
@@ -69,7 +74,7 @@ impl Picked {
     /// The row at a place of the result.
     pub fn at(&self, place: u64) -> u64 {
         match self {
-            Self::Range(from, _) => from + place,
+            Self::Spans(spans) => spans.at(place),
             Self::Rows(rows) => rows[place as usize],
         }
     }
@@ -80,24 +85,26 @@ struct Prepared<'a> {
     query: &'a Query,
     resolver: Resolver<'a>,
     api: Api,
+    scope: Scope,
     now_ms: i64,
     filter: Option<Test<Path>>,
     depends_on_today: bool,
 }
 
-/// Runs a statement against one API.
+/// Runs a statement against one API; the scope says whether the recycle bin is seen.
 ///
 /// # Errors
 /// What the org would answer, as code and message.
-pub fn run(org: &OrgData, api: Api, text: &str, now_ms: i64) -> Result<Found, SoqlError> {
+pub fn run(org: &OrgData, api: Api, scope: Scope, text: &str, now_ms: i64) -> Result<Found, SoqlError> {
+    org.rows.purge(now_ms);
     let query = soql::parse(text)?;
-    let prepared = prepare(org, api, text, &query, now_ms)?;
+    let prepared = prepare(org, (api, scope), text, &query, now_ms)?;
     prepared.find()
 }
 
 fn prepare<'a>(
     org: &'a OrgData,
-    api: Api,
+    (api, scope): (Api, Scope),
     text: &'a str,
     query: &'a Query,
     now_ms: i64,
@@ -116,10 +123,23 @@ fn prepare<'a>(
         let message = format!("entity type {} does not support query", org.model.objects[at].name);
         return Err(SoqlError::new("INVALID_TYPE_FOR_OPERATION", message));
     }
+    prepare_on(org, (api, scope), text, query, now_ms, table)
+}
+
+/// As [`prepare`], when what FROM names is known already.
+fn prepare_on<'a>(
+    org: &'a OrgData,
+    (api, scope): (Api, Scope),
+    text: &'a str,
+    query: &'a Query,
+    now_ms: i64,
+    table: Table,
+) -> Result<Prepared<'a>, SoqlError> {
     check::statement(query)?;
     check::computed_table(query, table)?;
     let resolver = Resolver { org, text, table, alias: query.alias.as_deref() };
-    let mut prepared = Prepared { query, resolver, api, now_ms, filter: None, depends_on_today: false };
+    let mut prepared =
+        Prepared { query, resolver, api, scope, now_ms, filter: None, depends_on_today: false };
     if let Some(condition) = &query.filter {
         prepared.filter = Some(compile(&prepared, condition, &|operand| match operand {
             Operand::Field(path) => {
@@ -132,9 +152,14 @@ fn prepare<'a>(
                 Err(SoqlError::located("MALFORMED_QUERY", text, call.path.at, message))
             }
         })?);
-        prepared.depends_on_today = has_relative_date(condition);
     }
+    prepared.depends_on_today = depends_on_today(query);
     Ok(prepared)
+}
+
+fn depends_on_today(query: &Query) -> bool {
+    let inner = |item: &SelectItem| matches!(item, SelectItem::SubQuery(query) if depends_on_today(query));
+    query.filter.as_ref().is_some_and(has_relative_date) || query.select.iter().any(inner)
 }
 
 fn has_relative_date(condition: &Condition) -> bool {
@@ -270,11 +295,8 @@ impl Prepared<'_> {
             Content::Groups(grouped::run(&self)?)
         } else {
             let paths = self.selected()?;
-            let mut outputs = Vec::new();
-            for path in &paths {
-                plan::add_output(&mut outputs, path);
-                columns.push(ColumnShown { names: path.names.clone(), kind: Some(path.kind) });
-            }
+            let (outputs, shown) = self.outputs()?;
+            columns = shown;
             let order = self.order()?;
             let picked = self.pick(&order)?;
             if check::is_computed(table) && picked.len() > MOST_COMPUTED_ROWS {
@@ -297,47 +319,63 @@ impl Prepared<'_> {
         Ok(Found {
             object: table.name(org).to_owned(),
             key_prefix: table.key_prefix(org).map(str::to_owned),
+            scope: self.scope,
             columns,
             content,
             depends_on_today: self.depends_on_today,
         })
     }
 
-    fn selected(&self) -> Result<Vec<Path>, SoqlError> {
-        let (org, table, text) = (self.resolver.org, self.resolver.table, self.resolver.text);
-        let mut paths = Vec::new();
+    /// What each record holds, in SELECT order, and the columns as `columns=true` shows them.
+    fn outputs(&self) -> Result<(Vec<Output>, Vec<ColumnShown>), SoqlError> {
+        let (mut outputs, mut columns) = (Vec::new(), Vec::new());
         for item in &self.query.select {
-            match item {
-                SelectItem::Field { path, alias: Some(alias) } => {
-                    let message = format!("unexpected token: '{alias}'");
-                    return Err(SoqlError::located("MALFORMED_QUERY", text, path.at, &message));
-                }
-                SelectItem::Field { path, alias: None } => paths.push(self.resolver.path(path)?),
-                SelectItem::Fields(kind) => {
-                    for (name, custom) in table.column_names(org) {
-                        let wanted = match kind {
-                            FieldsKind::All => true,
-                            FieldsKind::Standard => !custom,
-                            FieldsKind::Custom => custom,
-                        };
-                        if wanted {
-                            let path = soql::ast::FieldPath { parts: vec![name.to_owned()], at: 0 };
-                            paths.push(self.resolver.path(&path)?);
-                        }
-                    }
-                }
-                SelectItem::SubQuery(query) => {
-                    let message = format!(
-                        "Didn't understand relationship '{}' in FROM part of query call. (The simulated org reads parent-to-child \
-                         sub-queries but does not evaluate them: query the child object instead.)",
-                        query.from.text
-                    );
-                    return Err(SoqlError::located("INVALID_TYPE", text, query.from.at, &message));
-                }
-                SelectItem::CountRows | SelectItem::Aggregate { .. } => {}
+            if let SelectItem::SubQuery(query) = item {
+                let (children, names) = children::find(self, query)?;
+                outputs.push(children);
+                columns.extend(names.into_iter().map(|names| ColumnShown { names, kind: None }));
+                continue;
+            }
+            for path in self.selected_by(item)? {
+                plan::add_output(&mut outputs, &path);
+                columns.push(ColumnShown { names: path.names.clone(), kind: Some(path.kind) });
             }
         }
+        Ok((outputs, columns))
+    }
+
+    fn selected(&self) -> Result<Vec<Path>, SoqlError> {
+        let mut paths = Vec::new();
+        for item in &self.query.select {
+            paths.extend(self.selected_by(item)?);
+        }
         Ok(paths)
+    }
+
+    fn selected_by(&self, item: &SelectItem) -> Result<Vec<Path>, SoqlError> {
+        let (org, table, text) = (self.resolver.org, self.resolver.table, self.resolver.text);
+        match item {
+            SelectItem::Field { path, alias: Some(alias) } => {
+                let message = format!("unexpected token: '{alias}'");
+                Err(SoqlError::located("MALFORMED_QUERY", text, path.at, &message))
+            }
+            SelectItem::Field { path, alias: None } => Ok(vec![self.resolver.path(path)?]),
+            SelectItem::Fields(kind) => {
+                let wanted = |custom: bool| match kind {
+                    FieldsKind::All => true,
+                    FieldsKind::Standard => !custom,
+                    FieldsKind::Custom => custom,
+                };
+                let names = table.column_names(org).into_iter().filter(|(_, custom)| wanted(*custom));
+                names
+                    .map(|(name, _)| {
+                        let path = soql::ast::FieldPath { parts: vec![name.to_owned()], at: 0 };
+                        self.resolver.path(&path)
+                    })
+                    .collect()
+            }
+            SelectItem::SubQuery(_) | SelectItem::CountRows | SelectItem::Aggregate { .. } => Ok(Vec::new()),
+        }
     }
 
     fn order(&self) -> Result<Vec<(Path, bool, bool)>, SoqlError> {
@@ -359,7 +397,8 @@ impl Prepared<'_> {
     }
 
     fn semi_join(&self, query: &Query, outer: Kind, name: &str) -> Result<HashSet<String>, SoqlError> {
-        let inner = prepare(self.resolver.org, self.api, self.resolver.text, query, self.now_ms)?;
+        let inner =
+            prepare(self.resolver.org, (self.api, self.scope), self.resolver.text, query, self.now_ms)?;
         let paths = inner.selected()?;
         let [path] = paths.as_slice() else {
             return Err(SoqlError::new(
@@ -399,8 +438,9 @@ impl Prepared<'_> {
             }
         }
         let named = ids_named(self.filter.as_ref()?)?;
+        let (org, table) = (self.resolver.org, self.resolver.table);
         let mut rows: Vec<u64> =
-            named.into_iter().filter_map(|id| self.resolver.table.row_of(self.resolver.org, id)).collect();
+            named.into_iter().filter_map(|id| table.row_of(org, id, self.scope)).collect();
         rows.sort_unstable();
         rows.dedup();
         Some(rows)
@@ -416,7 +456,7 @@ impl Prepared<'_> {
         };
         let _ = match self.candidates() {
             Some(rows) => rows.into_iter().all(|row| !matches(row) || found(row)),
-            None => (0..table.len(org)).all(|row| !matches(row) || found(row)),
+            None => table.spans(org, self.scope).iter().all(|row| !matches(row) || found(row)),
         };
     }
 
@@ -425,9 +465,9 @@ impl Prepared<'_> {
         let offset = self.query.offset.unwrap_or(0);
         let limit = self.query.limit.unwrap_or(u64::MAX);
         if self.filter.is_none() && order.is_empty() {
-            let total = table.len(org);
-            let from = offset.min(total);
-            return Ok(Picked::Range(from, from.saturating_add(limit).min(total)));
+            let all = table.spans(org, self.scope);
+            let from = offset.min(all.len());
+            return Ok(Picked::Spans(all.slice(from, from.saturating_add(limit).min(all.len()))));
         }
         let mut rows = Vec::new();
         let enough = if order.is_empty() { offset.saturating_add(limit) } else { u64::MAX };

@@ -1,11 +1,14 @@
 //! Turns names into columns: every path of a statement is resolved once, before the first row is looked at.
 
 use crate::{
+    dml::overlay::Scope,
     org::OrgData,
     rows_api::Value,
     soql::{SoqlError, ast::FieldPath},
     tables::{ColumnRef, Hop, Kind, Table},
 };
+
+use std::collections::HashMap;
 
 /// Deepest chain of parents a path may climb.
 const MOST_PARENTS: usize = 5;
@@ -42,8 +45,7 @@ impl Path {
     pub fn is_null(&self, org: &OrgData, table: Table, row: u64) -> bool {
         match (table, self.column) {
             (Table::Object(at), ColumnRef::Field(field)) if self.is_own() => {
-                let object = &org.model.objects[at];
-                org.rows.is_null(object, row, &object.fields[field])
+                org.rows.is_null(at, &org.model.objects[at], row, field)
             }
             _ => self.value(org, table, row) == Value::Null,
         }
@@ -138,8 +140,49 @@ fn no_column(name: &str, entity: &str) -> String {
 
 /// What one record of the answer holds, in SELECT order; parents become objects of their own.
 pub enum Output {
-    Leaf { name: String, column: ColumnRef, kind: Kind },
-    Parent { name: String, hop: Hop, outputs: Vec<Output> },
+    Leaf {
+        name: String,
+        column: ColumnRef,
+        kind: Kind,
+    },
+    Parent {
+        name: String,
+        hop: Hop,
+        outputs: Vec<Output>,
+    },
+    /// A sub-select.
+    Children {
+        name: String,
+        children: Children,
+    },
+}
+
+/// The rows a sub-select found, by the parent they belong to.
+pub struct Children {
+    pub table: Table,
+    pub outputs: Vec<Output>,
+    pub of_parent: HashMap<u64, Vec<u64>>,
+    pub scope: Scope,
+}
+
+impl Children {
+    /// The rows below a parent that are still there.
+    pub fn below<'a>(&'a self, org: &'a OrgData, parent: u64) -> impl Iterator<Item = u64> + 'a {
+        let rows = self.of_parent.get(&parent).map(Vec::as_slice).unwrap_or_default();
+        rows.iter().copied().filter(move |&row| self.table.sees(org, row, self.scope))
+    }
+}
+
+/// Child rows a record brings with it; they count towards the size of a page.
+pub fn child_rows(outputs: &[Output], row: u64) -> u64 {
+    let below = |output: &Output| match output {
+        Output::Children { children, .. } => {
+            let rows = children.of_parent.get(&row).map(Vec::as_slice).unwrap_or_default();
+            rows.iter().map(|&child| 1 + child_rows(&children.outputs, child)).sum()
+        }
+        Output::Leaf { .. } | Output::Parent { .. } => 0,
+    };
+    outputs.iter().map(below).sum()
 }
 
 /// Adds a path to a record's outputs; the same column twice is written once.

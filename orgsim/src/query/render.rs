@@ -47,6 +47,7 @@ pub fn value(out: &mut Vec<u8>, value: &Value, kind: Kind) {
 /// Appends one record.
 pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row: u64, outputs: &[Output]) {
     let name = table.name(org);
+    let open = table.open(org, row);
     out.extend_from_slice(b"{\"attributes\":{");
     json::field(out, "type", name);
     if let Some(id) = table.row_id(org, row) {
@@ -57,7 +58,7 @@ pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row
         match output {
             Output::Leaf { name, column, kind } => {
                 json::key(out, name);
-                value(out, &table.value(org, row, *column), *kind);
+                value(out, &open.value(*column), *kind);
             }
             Output::Parent { name, hop, outputs } => {
                 json::key(out, name);
@@ -65,6 +66,26 @@ pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row
                     Some(parent) => record(out, org, base, hop.target, parent, outputs),
                     None => out.extend_from_slice(b"null"),
                 }
+            }
+            Output::Children { name, children } => {
+                json::key(out, name);
+                let rows: Vec<u64> = children.below(org, row).collect();
+                if rows.is_empty() {
+                    out.extend_from_slice(b"null");
+                    continue;
+                }
+                out.push(b'{');
+                json::field(out, "totalSize", &rows.len());
+                json::field(out, "done", &true);
+                json::key(out, "records");
+                out.push(b'[');
+                for (at, row) in rows.into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(b',');
+                    }
+                    record(out, org, base, children.table, row, &children.outputs);
+                }
+                out.extend_from_slice(b"]}");
             }
         }
     }

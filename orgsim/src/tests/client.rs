@@ -25,8 +25,12 @@ impl Reply {
         self.json()[0]["errorCode"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Names are compared without case, as HTTP has it; `head` shows the case they came in.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
     }
 
     pub fn gunzipped(&self) -> Vec<u8> {
@@ -49,7 +53,20 @@ impl Sim {
     }
 
     pub async fn with(options: Options) -> Self {
-        let server = Server::start_with(options, org::model(), Box::new(org::Rows)).await.unwrap();
+        Self::over(options, org::model()).await
+    }
+
+    /// Over another model; its rows are made by the same rules.
+    pub async fn over(options: Options, model: crate::model::OrgModel) -> Self {
+        Self::before(Server::start_with(options, model, Box::new(org::Rows)).await.unwrap()).await
+    }
+
+    /// In front of the catalogue's org instead of the small one: slower to start, and its records can be written.
+    pub async fn with_catalogue(options: Options) -> Self {
+        Self::before(Server::start(options).await.unwrap()).await
+    }
+
+    async fn before(server: Server) -> Self {
         let address = server.url().trim_start_matches("http://").to_owned();
         let mut sim = Self { server, address, token: String::new() };
         let form = "grant_type=client_credentials&client_id=orgsim-client&client_secret=orgsim-secret";
@@ -71,18 +88,12 @@ impl Sim {
         stream.write_all(body).await.unwrap();
         let mut bytes = Vec::new();
         // A cut connection may be a reset: what came before it is kept.
-        let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let body = bytes[end + 4..].to_vec();
-        let status = head[9..12].parse().unwrap();
-        let reply = Reply { status, head, body };
-        let declared: usize = reply.header("Content-Length").map_or(0, |length| length.parse().unwrap());
-        if reply.body.len() == declared {
-            Ok(reply)
-        } else {
-            Err(format!("{} of {declared} bytes", reply.body.len()))
+        if let Err(error) = stream.read_to_end(&mut bytes).await
+            && bytes.is_empty()
+        {
+            return Err(error.kind().to_string());
         }
+        parse(&bytes)
     }
 
     pub async fn get(&self, target: &str) -> Reply {
@@ -99,6 +110,12 @@ impl Sim {
         self.raw("POST", target, &headers, body.to_string().as_bytes()).await.unwrap()
     }
 
+    /// Any method, with the token and a body of any type.
+    pub async fn send(&self, method: &str, target: &str, content_type: &str, body: &[u8]) -> Reply {
+        let headers = format!("Authorization: Bearer {}\r\nContent-Type: {content_type}\r\n", self.token);
+        self.raw(method, target, &headers, body).await.unwrap()
+    }
+
     /// A query on the data API.
     pub async fn query(&self, soql: &str) -> Reply {
         self.get(&query_url("/services/data/v62.0/query", soql)).await
@@ -107,6 +124,40 @@ impl Sim {
     /// A query on the Tooling API.
     pub async fn tooling(&self, soql: &str) -> Reply {
         self.get(&query_url("/services/data/v62.0/tooling/query", soql)).await
+    }
+}
+
+/// Reads a whole answer; `Err` says how its body differs from what its head promised.
+pub fn parse(bytes: &[u8]) -> Result<Reply, String> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let body = bytes[end + 4..].to_vec();
+    let status = head[9..12].parse().unwrap();
+    let mut reply = Reply { status, head, body };
+    if reply.header("Transfer-Encoding") == Some("chunked") {
+        reply.body = unchunked(&reply.body)?;
+        return Ok(reply);
+    }
+    let declared: usize = reply.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+    match reply.body.len() == declared {
+        true => Ok(reply),
+        false => Err(format!("{} of {declared} bytes", reply.body.len())),
+    }
+}
+
+fn unchunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {
+    let mut plain = Vec::new();
+    loop {
+        let so_far = plain.len();
+        let cut = || format!("{so_far} bytes and no last chunk");
+        let line = rest.windows(2).position(|two| two == b"\r\n").ok_or_else(cut)?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return Ok(plain);
+        }
+        plain.extend_from_slice(rest.get(..size).ok_or_else(cut)?);
+        rest = rest.get(size + 2..).ok_or_else(cut)?;
     }
 }
 

@@ -1,7 +1,11 @@
 //! The server over real HTTP, against a small org of our own.
 
-mod client;
+pub mod client;
+mod data;
 mod faults;
-mod org;
+mod listeners;
+mod login;
+pub mod org;
 mod protocol;
 mod queries;
+mod wire;

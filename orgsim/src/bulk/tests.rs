@@ -1,0 +1,5 @@
+//! Jobs over real HTTP.
+
+mod classic;
+mod ingest;
+mod query;
