@@ -13,6 +13,7 @@ pub mod families;
 pub mod gate;
 pub mod query;
 pub mod retry;
+pub mod rows;
 pub mod soql;
 pub mod transport;
 
