@@ -19,6 +19,9 @@ mod rest;
 mod row;
 mod value;
 
+#[cfg(test)]
+mod equality_tests;
+
 use std::ops::ControlFlow;
 
 pub use columns::{Column, ColumnKind, Columns};
