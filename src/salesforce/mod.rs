@@ -10,9 +10,12 @@ pub mod client;
 pub mod describe;
 pub mod error;
 pub mod families;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_checks;
 pub mod gate;
 pub mod query;
 pub mod retry;
+pub mod rows;
 pub mod soql;
 pub mod transport;
 
