@@ -81,7 +81,10 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     }
     let base = UrlBase { version, api: Api::Data };
     let tooling = UrlBase { version, api: Api::Tooling };
-    site.settle();
+    if request.depth == 0 {
+        // A part of a transaction must not wait for the transaction it is part of.
+        site.settle();
+    }
     if let ["composite", ..] = rest {
         // Its parts enter one by one, or it enters alone as a transaction.
         return composite::answer(site, request, base, &rest[1..]);

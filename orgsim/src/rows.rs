@@ -353,7 +353,8 @@ impl RowSource for SeededRows {
     }
 
     fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {
-        self.writer(object, field)
+        // Rows of hard values are few; they are written the plain way.
+        if object.name == nasty::OBJECT { None } else { self.writer(object, field) }
     }
 }
 

@@ -34,6 +34,9 @@ pub struct DataFlags {
     /// Rows made between two pages of a query
     #[arg(long, value_name = "ROWS", default_value_t = 0)]
     inserted_per_page: u64,
+    /// Rows made between two pages with stamps some minutes old, as by long transactions
+    #[arg(long, value_name = "ROWS", default_value_t = 0)]
+    late_per_page: u64,
 }
 
 fn object_rows(text: &str) -> Result<(String, u64), String> {
@@ -57,7 +60,9 @@ impl DataFlags {
                 touched_per_page: self.touched_per_page,
                 deleted_per_page: self.deleted_per_page,
                 inserted_per_page: self.inserted_per_page,
+                late_per_page: self.late_per_page,
                 seed,
+                ..Knobs::default()
             },
         }
     }

@@ -10,6 +10,7 @@ pub mod overlay;
 pub mod replication;
 pub mod resources;
 pub mod script;
+pub mod spans;
 mod values;
 mod write;
 

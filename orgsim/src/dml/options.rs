@@ -31,7 +31,7 @@ impl Default for DataOptions {
 }
 
 /// What can be changed while the org runs; everything off by default.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Knobs {
     /// Fields the user may not see, as `Object.Field`.
@@ -46,8 +46,29 @@ pub struct Knobs {
     pub deleted_per_page: u64,
     /// As `touched_per_page`: rows that are made.
     pub inserted_per_page: u64,
+    /// As `touched_per_page`: rows that are made by transactions which began `late_by_ms` earlier and say so in
+    /// their stamps.
+    pub late_per_page: u64,
+    /// Milliseconds between the stamp of a late row and its commit; ten minutes look-back cover the usual ones.
+    pub late_by_ms: i64,
     /// Decides the chances above.
     pub seed: u64,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            hidden_fields: Vec::new(),
+            short_page_percent: 0,
+            lock_row_percent: 0,
+            touched_per_page: 0,
+            deleted_per_page: 0,
+            inserted_per_page: 0,
+            late_per_page: 0,
+            late_by_ms: 5 * 60_000,
+            seed: 0,
+        }
+    }
 }
 
 /// The state of the data beside the rows: the knobs, and who may read while a transaction runs.

@@ -5,6 +5,8 @@
 //! `0..live` (seeded), then the seeded rows that lie in the recycle bin, then what was appended.
 //! What may be written, and by whom, is decided elsewhere ([`crate::dml`]).
 
+pub use super::spans::Spans;
+
 use crate::{
     ids,
     model::{OrgModel, SObject},
@@ -58,59 +60,6 @@ pub struct WrittenRow {
     pub fate: Fate,
 }
 
-/// Rows found: pieces of the index range, in order.
-#[derive(Debug, Clone, Default)]
-pub struct Spans {
-    /// Number of rows before the piece, its first index, the index after its last.
-    parts: Vec<(u64, u64, u64)>,
-    total: u64,
-}
-
-impl Spans {
-    fn push(&mut self, from: u64, to: u64) {
-        if from < to {
-            self.parts.push((self.total, from, to));
-            self.total += to - from;
-        }
-    }
-
-    /// The rows `0..len`.
-    #[must_use]
-    pub fn all(len: u64) -> Self {
-        let mut spans = Self::default();
-        spans.push(0, len);
-        spans
-    }
-
-    /// Number of rows.
-    pub fn len(&self) -> u64 {
-        self.total
-    }
-
-    /// The row at a place; `place` is below [`Spans::len`].
-    pub fn at(&self, place: u64) -> u64 {
-        let part = self.parts.partition_point(|(before, ..)| *before <= place).saturating_sub(1);
-        self.parts.get(part).map_or(0, |(before, from, _)| from + (place - before))
-    }
-
-    /// The rows in order.
-    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.parts.iter().flat_map(|(_, from, to)| *from..*to)
-    }
-
-    /// The places `from..to` of these.
-    #[must_use]
-    pub fn slice(&self, from: u64, to: u64) -> Self {
-        let mut cut = Self::default();
-        for (before, first, end) in &self.parts {
-            let skip = from.saturating_sub(*before);
-            let keep = to.saturating_sub(*before).min(end - first);
-            cut.push(first + skip.min(end - first), first + keep);
-        }
-        cut
-    }
-}
-
 #[derive(Default)]
 struct Written {
     rows: HashMap<u64, Arc<WrittenRow>>,
@@ -121,6 +70,8 @@ struct Written {
     withdrawn: BTreeSet<u64>,
     /// Seeded rows of the recycle bin that came back.
     revived: BTreeSet<u64>,
+    /// Seeded rows of the recycle bin that were written to and are not gone: they no longer age with the others.
+    kept: BTreeSet<u64>,
     /// Rows nobody sees any more, or that the bin's own rule would show and must not.
     gone: BTreeSet<u64>,
     /// Written deletions by when they happened, to be purged in that order.
@@ -336,8 +287,8 @@ impl Rows {
             }
             Scope::All => {
                 without(&mut spans, 0, own.live, &written.gone);
-                // What came back is seen even when the bin it lay in has been emptied.
-                written.revived.range(..own.live + purged).for_each(|row| spans.push(*row, row + 1));
+                // What was written to is seen even when the bin it lay in has been emptied.
+                written.kept.range(..own.live + purged).for_each(|row| spans.push(*row, row + 1));
                 without(&mut spans, own.live + purged, own.seeded(), &written.gone);
                 without(&mut spans, own.seeded(), end, &written.gone);
             }
@@ -580,6 +531,7 @@ impl Rows {
             }
         };
         place(&mut written.revived, was_binned && fate == Fate::Live);
+        place(&mut written.kept, was_binned && next.is_some() && fate != Fate::Gone);
         place(&mut written.withdrawn, !was_binned && fate != Fate::Live);
         place(&mut written.gone, fate == Fate::Gone);
         if let Some(next) = next {
@@ -642,3 +594,6 @@ impl Rows {
         self.objects[at].live
     }
 }
+
+#[cfg(test)]
+mod tests;

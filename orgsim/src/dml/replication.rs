@@ -1,4 +1,8 @@
 //! `/sobjects/X/updated` and `/deleted`: what changed in a window of time.
+#![expect(
+    clippy::result_large_err,
+    reason = "an answer is made once per request and not passed through loops"
+)]
 
 use crate::{
     answer::Answer,

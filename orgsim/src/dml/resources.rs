@@ -1,4 +1,8 @@
 //! The REST resources that write: records, records by external id, and collections of up to 200 of them.
+#![expect(
+    clippy::result_large_err,
+    reason = "an answer is made once per request and not passed through loops"
+)]
 
 use super::{Operation, RowError, WriteResult, write::member, write_within};
 use crate::{

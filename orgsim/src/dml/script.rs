@@ -164,11 +164,12 @@ pub fn between_pages(site: &Site, object: &str) {
     }
     let knobs = site.data.knobs().clone();
     let churn = [
-        (Action::Touch, knobs.touched_per_page),
-        (Action::Delete, knobs.deleted_per_page),
-        (Action::Insert, knobs.inserted_per_page),
+        (Action::Touch, knobs.touched_per_page, now_ms),
+        (Action::Delete, knobs.deleted_per_page, now_ms),
+        (Action::Insert, knobs.inserted_per_page, now_ms),
+        (Action::Insert, knobs.late_per_page, now_ms - knobs.late_by_ms),
     ];
-    for (action, count) in churn.into_iter().filter(|(_, count)| *count > 0) {
+    for (action, count, stamp_ms) in churn.into_iter().filter(|(_, count, _)| *count > 0) {
         let change = Change {
             object: object.to_owned(),
             action,
@@ -179,7 +180,7 @@ pub fn between_pages(site: &Site, object: &str) {
             commit_after_ms: 0,
             on_page_of: None,
         };
-        apply(site, &change, now_ms);
+        apply(site, &change, stamp_ms);
     }
 }
 
@@ -300,7 +301,7 @@ fn convert(site: &Site, at: usize, row: u64, stamp_ms: i64) {
     let some_id = |object: &str| {
         let at = org.position(object)?;
         let spans = org.rows.spans(at, Scope::Live);
-        let row = (spans.len() > 0).then(|| spans.at(mix(row + 1) % spans.len()))?;
+        let row = (!spans.is_empty()).then(|| spans.at(mix(row + 1) % spans.len()))?;
         org.rows.id_of(at, &org.model.objects[at], row).map(Value::Text)
     };
     let id = |object: &str| some_id(object).unwrap_or(Value::Null);

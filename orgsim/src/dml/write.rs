@@ -342,7 +342,7 @@ impl Writer<'_> {
             && !field.defaulted_on_create
             && !field.auto_number
             && !matches!(field.field_type.as_str(), "boolean" | "id")
-            && !(field.field_type == "picklist" && !field.picklist.is_empty())
+            && (field.field_type != "picklist" || field.picklist.is_empty())
             && field.name != "OwnerId"
             && !self.is_made_of_parts(field)
     }

@@ -10,7 +10,7 @@ pub mod render;
 pub use crate::dml::overlay::Scope;
 
 use crate::{
-    dml::overlay::Spans,
+    dml::spans::Spans,
     org::OrgData,
     rows_api::Value,
     soql::{

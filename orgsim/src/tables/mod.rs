@@ -6,7 +6,10 @@ mod entities;
 mod security;
 
 use crate::{
-    dml::overlay::{Opened, Scope, Spans},
+    dml::{
+        overlay::{Opened, Scope},
+        spans::Spans,
+    },
     ids,
     model::Field,
     org::OrgData,

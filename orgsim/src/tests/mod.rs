@@ -1,6 +1,7 @@
 //! The server over real HTTP, against a small org of our own.
 
 pub mod client;
+mod data;
 mod faults;
 mod listeners;
 mod login;
