@@ -10,12 +10,17 @@ pub mod client;
 pub mod describe;
 pub mod error;
 pub mod families;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_checks;
 pub mod gate;
 pub mod query;
 pub mod retry;
+pub mod rows;
 pub mod soql;
 pub mod transport;
 
+#[cfg(test)]
+mod classification_tests;
 #[cfg(test)]
 mod decision_tests;
 #[cfg(test)]

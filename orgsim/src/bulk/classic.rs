@@ -14,7 +14,7 @@ use super::{
 use crate::{
     answer::Answer,
     body::{Body, Chunk},
-    dml::overlay::Spans,
+    dml::spans::Spans,
     ids,
     org::OrgData,
     query::Picked,

@@ -320,7 +320,12 @@ fn companion_of(name: &str, names: &[String]) -> Option<(String, String)> {
 
 fn standard_field(listed: ListedField, writable: bool, configurable: bool) -> Field {
     let system = SYSTEM_FIELDS.contains(&listed.name.as_str());
-    let write = writable && !system;
+    // Counters and sums that the org keeps, such as those of Campaign: never null and never written.
+    let kept_by_the_org = !listed.nillable
+        && ["NumberOf", "HierarchyNumberOf", "AmountAll", "AmountWon", "HierarchyAmount"]
+            .iter()
+            .any(|start| listed.name.starts_with(start));
+    let write = writable && !system && !kept_by_the_org;
     let targets = match (listed.name.as_str(), listed.reference_to.as_slice()) {
         ("OwnerId", [only]) if only == "Name" => vec!["Group".to_owned(), "User".to_owned()],
         ("WhoId", _) => vec!["Contact".to_owned(), "Lead".to_owned()],

@@ -77,7 +77,7 @@ async fn a_csv_job_made_with_json_answers_about_batches_in_xml() {
     let info = ask(&sim, "GET", &format!("/{id}/batch/{batch}"), "", "").await;
     assert_eq!(element(&info, "batchInfo", "state"), ["Completed"]);
     let list = ask(&sim, "GET", &format!("/{id}/batch"), "", "").await;
-    assert_eq!(element(&list, "batchInfoList", "id"), [batch.clone()]);
+    assert_eq!(element(&list, "batchInfoList", "id"), std::slice::from_ref(&batch));
     let results = ask(&sim, "GET", &format!("/{id}/batch/{batch}/result"), "", "").await;
     let result = element(&results, "result-list", "result").remove(0);
     let found = ask(&sim, "GET", &format!("/{id}/batch/{batch}/result/{result}"), "", "").await;
