@@ -186,6 +186,7 @@ impl Authenticator {
                     content_type: "application/x-www-form-urlencoded",
                     bytes: self.form(caller)?.into_bytes(),
                 }),
+                headers: Vec::new(),
                 timeout: LOGIN_TIMEOUT,
             };
             let error = match caller.once(Api::Auth, priority, false, request).await {

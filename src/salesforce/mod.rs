@@ -5,6 +5,7 @@
 //! through traits, so that every path is testable without an org.
 
 pub mod auth;
+pub mod bulk;
 mod call;
 pub mod client;
 pub mod describe;
@@ -14,6 +15,7 @@ pub mod gate;
 pub mod query;
 pub mod retry;
 pub mod soql;
+mod stream;
 pub mod transport;
 
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod test_support;
 mod wire_tests;
 
 pub use auth::Credentials;
+pub use bulk::{BulkCheckpoint, BulkError, BulkOptions, BulkQuery, PageDone, PageReader, ReadError};
 pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
 pub use describe::DESCRIBES_PER_CALL;
 pub use error::OrgError;
