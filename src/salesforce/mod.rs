@@ -36,6 +36,7 @@ pub use families::{
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
 pub use query::{Page, Pages, Surface};
 pub use retry::{Jitter, RetryPolicy, SeededJitter};
+pub use soql::{FieldPath, Select, Soql, Source};
 pub use transport::{
     Http, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpSettings, Method,
 };

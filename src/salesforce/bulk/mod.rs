@@ -10,6 +10,8 @@
 //! ([`BulkError::calls_for_a_new_job`]).
 
 mod results;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
