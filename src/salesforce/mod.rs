@@ -14,6 +14,7 @@ pub mod families;
 pub mod gate;
 pub mod query;
 pub mod retry;
+pub mod rows;
 pub mod soql;
 mod stream;
 pub mod transport;
