@@ -321,7 +321,8 @@ pub fn afflicted(answer: Answer, fault: &Fault) -> Answer {
             "UNKNOWN_EXCEPTION",
             "An unexpected error occurred. Please include this ErrorId if you contact support: 0 (0)",
         ),
-        Fault::Latency { .. } | Fault::CutBefore | Fault::CutMidBody => answer,
+        // What happens on the wire, and what happens within a Bulk job, is no other answer.
+        _ => answer,
     };
     Answer { note, ..struck }
 }

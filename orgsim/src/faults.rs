@@ -43,9 +43,61 @@ pub enum Fault {
     UnparsableDescribe,
     /// A composite subrequest fails with 500 `UNKNOWN_EXCEPTION`; the composite itself succeeds.
     SubrequestFails,
+    /// A page of Bulk results ends within a value, although the transfer is whole.
+    TruncatedCsv,
+    /// A row in the middle of a page of Bulk results lacks its last value.
+    ShortRow,
+    /// A page of Bulk results names its own locator as the next.
+    RepeatedLocator,
+    /// Values of Bulk results have NUL bytes around them.
+    NulBytes,
+    /// Texts in Bulk results go on in a second line that has quotes.
+    EmbeddedNewlines,
+    /// `Sforce-NumberOfRecords` is one too high.
+    WrongRecordCount,
+    /// The Bulk job created now stays in progress for ever.
+    NeverEndingJob,
+    /// The Bulk job created now fails without saying why.
+    FailedWithoutMessage,
+    /// The Bulk job created now fails and says why.
+    JobFails {
+        /// `errorMessage`.
+        message: String,
+    },
+    /// The Bulk job asked about is gone: 404 from now on.
+    JobVanishes,
 }
 
 impl Fault {
+    /// Happens within a Bulk job; [`crate::bulk`] asks for these itself.
+    fn concerns_a_job(&self) -> bool {
+        matches!(
+            self,
+            Self::TruncatedCsv
+                | Self::ShortRow
+                | Self::RepeatedLocator
+                | Self::NulBytes
+                | Self::EmbeddedNewlines
+                | Self::WrongRecordCount
+                | Self::NeverEndingJob
+                | Self::FailedWithoutMessage
+                | Self::JobFails { .. }
+                | Self::JobVanishes
+        )
+    }
+
+    /// Without a kind in its rule, a fault of a job meets the requests it can happen to.
+    fn can_happen_in(&self, kind: &str) -> bool {
+        match self {
+            Self::NeverEndingJob | Self::FailedWithoutMessage | Self::JobFails { .. } => {
+                kind.ends_with("_create")
+            }
+            Self::JobVanishes => !kind.ends_with("_create"),
+            _ if self.concerns_a_job() => kind.ends_with("_results"),
+            _ => true,
+        }
+    }
+
     /// Can only happen to a single answer, whether it travels alone or in a composite.
     fn concerns_one_answer(&self) -> bool {
         matches!(self, Self::UnparsableDescribe | Self::SubrequestFails)
@@ -174,6 +226,7 @@ impl FaultRule {
         };
         let only_describes = self.fault != Fault::UnparsableDescribe || request.kind == "describe";
         kind_fits
+            && self.fault.can_happen_in(request.kind)
             && level_fits
             && only_describes
             && same(&self.method, request.method)
@@ -233,12 +286,21 @@ impl Faults {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
     }
 
-    /// What happens to this request, in the order of the rules.
+    /// What happens to this request, in the order of the rules; what happens within a Bulk job is left out.
     pub fn strike(&self, request: &Subject<'_>) -> Vec<Fault> {
+        self.strike_those(request, |fault| !fault.concerns_a_job())
+    }
+
+    /// What happens within the Bulk job this request is about.
+    pub fn strike_job(&self, request: &Subject<'_>) -> Vec<Fault> {
+        self.strike_those(request, Fault::concerns_a_job)
+    }
+
+    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&Fault) -> bool) -> Vec<Fault> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Vec::new();
         for armed in armed.iter_mut() {
-            if !armed.rule.meets(request) {
+            if !wanted(&armed.rule.fault) || !armed.rule.meets(request) {
                 continue;
             }
             armed.matched += 1;

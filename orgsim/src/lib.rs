@@ -6,6 +6,7 @@
 
 mod answer;
 mod body;
+mod bulk;
 pub mod catalog;
 mod clock;
 mod composite;
@@ -33,6 +34,7 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
+pub use bulk::BulkOptions;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};
 pub use options::Options;

@@ -54,6 +54,7 @@ async fn main() -> anyhow::Result<()> {
         refresh_tokens: flags.refresh_token,
         token_lifetime: flags.token_lifetime_secs.map(Duration::from_secs),
         daily_limit: flags.daily_limit,
+        ..Options::default()
     })
     .await?;
     // A parent that reads the URL through a pipe must not wait for a full buffer.

@@ -1,5 +1,6 @@
 //! How a server is started.
 
+use crate::bulk::BulkOptions;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -29,6 +30,8 @@ pub struct Options {
     pub token_lifetime: Option<Duration>,
     /// API calls allowed in 24 hours.
     pub daily_limit: u64,
+    /// How Bulk jobs behave.
+    pub bulk: BulkOptions,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             refresh_tokens: Vec::new(),
             token_lifetime: None,
             daily_limit: 15_000,
+            bulk: BulkOptions::default(),
         }
     }
 }

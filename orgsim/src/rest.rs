@@ -3,7 +3,7 @@
 use crate::{
     answer::Answer,
     body::Body,
-    composite,
+    bulk, composite,
     cursors::{Cursors, LARGEST_PAGE, SMALLEST_PAGE},
     describe, json,
     query::{
@@ -77,6 +77,7 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     let tooling = UrlBase { version, api: Api::Tooling };
     match rest {
         ["composite", ..] => composite::answer(site, request, base, &rest[1..]),
+        ["jobs", rest @ ..] => bulk::answer(site, request, version, rest),
         _ if !request.is_get() => Answer::method_not_allowed("other"),
         [] => resources(version),
         ["sobjects"] => Answer::ok("sobjects", site.global_describe(version)),
@@ -325,13 +326,15 @@ pub fn collection(site: &Site, base: UrlBase, name: &str, ids: &[String], fields
 fn limits(site: &Site) -> Answer {
     let max = site.daily_limit.load(Ordering::Relaxed);
     let remaining = max.saturating_sub(site.used.load(Ordering::Relaxed));
+    let (jobs, jobs_today) =
+        (site.options.bulk.query_jobs_a_day, site.bulk.query_jobs_today(site.clock.epoch_ms()));
     let whole = |max: u64| json!({ "Max": max, "Remaining": max });
     let body = json!({
         "ConcurrentAsyncGetReportInstances": whole(200),
         "DailyApiRequests": { "Max": max, "Remaining": remaining },
         "DailyBulkApiBatches": whole(15_000),
         "DailyBulkV2QueryFileStorageMB": whole(976_562),
-        "DailyBulkV2QueryJobs": whole(10_000),
+        "DailyBulkV2QueryJobs": { "Max": jobs, "Remaining": jobs.saturating_sub(jobs_today) },
         "DataStorageMB": whole(1_024),
         "FileStorageMB": whole(1_024),
     });

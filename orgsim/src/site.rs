@@ -1,7 +1,7 @@
 //! Everything a request can touch: the org, its clock, journal, faults, tokens, cursors and allowance.
 
 use crate::{
-    body::Prepared, clock::Clock, cursors::Cursors, describe, faults::Faults, journal::Journal,
+    body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe, faults::Faults, journal::Journal,
     options::Options, org::OrgData, tokens::Tokens,
 };
 use std::{
@@ -15,12 +15,13 @@ use std::{
 /// The shared state of a server.
 pub struct Site {
     pub options: Options,
-    pub org: OrgData,
+    pub org: Arc<OrgData>,
     pub clock: Clock,
     pub journal: Journal,
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
     pub cursors: Cursors,
+    pub bulk: Bulk,
     /// API calls of the last 24 hours, those before the start included.
     pub used: AtomicU64,
     /// API calls allowed in 24 hours.
@@ -41,12 +42,13 @@ impl Site {
         options.access_tokens.iter().for_each(|token| tokens.accept(token));
         options.refresh_tokens.iter().for_each(|token| tokens.accept_refresh(token));
         Self {
-            org,
+            org: Arc::new(org),
             clock: Clock::start(),
             journal: Journal::default(),
             faults: Arc::default(),
             tokens,
             cursors: Cursors::default(),
+            bulk: Bulk::default(),
             used: AtomicU64::new(0),
             daily_limit: AtomicU64::new(options.daily_limit),
             described: Mutex::default(),

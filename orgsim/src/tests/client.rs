@@ -25,8 +25,12 @@ impl Reply {
         self.json()[0]["errorCode"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// Names are compared without case, as HTTP has it; `head` shows the case they came in.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
     }
 
     pub fn gunzipped(&self) -> Vec<u8> {
@@ -97,6 +101,12 @@ impl Sim {
     pub async fn post(&self, target: &str, body: &Value) -> Reply {
         let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", self.token);
         self.raw("POST", target, &headers, body.to_string().as_bytes()).await.unwrap()
+    }
+
+    /// Any method, with the token and a body of any type.
+    pub async fn send(&self, method: &str, target: &str, content_type: &str, body: &[u8]) -> Reply {
+        let headers = format!("Authorization: Bearer {}\r\nContent-Type: {content_type}\r\n", self.token);
+        self.raw(method, target, &headers, body).await.unwrap()
     }
 
     /// A query on the data API.

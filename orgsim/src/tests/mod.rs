@@ -1,7 +1,7 @@
 //! The server over real HTTP, against a small org of our own.
 
-mod client;
+pub mod client;
 mod faults;
-mod org;
+pub mod org;
 mod protocol;
 mod queries;

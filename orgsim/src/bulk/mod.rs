@@ -1,0 +1,100 @@
+//! Jobs over many rows: Bulk API 2.0 query and ingest below `/jobs`, and the part of Bulk API 1.0 that clients still use.
+//!
+//! Promises: rows are computed when they are asked for, never stored with a job; the pages of a job joined are
+//! the rows that REST gives for the same statement; every time that counts (delays, the purge after seven days,
+//! the daily count of jobs) is the virtual clock's. Which faults strike is decided here, because only here is
+//! known what a short row or a repeated locator is.
+
+mod check;
+mod csv;
+mod jobs;
+mod locator;
+mod page;
+mod query;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    answer::Answer,
+    faults::{Fault, Subject},
+    rest::Request,
+    site::Site,
+};
+use jobs::{JobsOfADay, Store};
+use locator::Locator;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How jobs behave; the default is an org in which every job is done at once.
+#[derive(Debug, Clone)]
+pub struct BulkOptions {
+    /// So many status requests for a job answer "in progress" before it is complete.
+    pub polls_until_done: u32,
+    /// A job takes at least so many milliseconds of the virtual clock.
+    pub millis_until_done: i64,
+    /// Rows of a result page when the client does not say, and at most.
+    pub page_rows: u64,
+    /// Query jobs allowed in 24 hours.
+    pub query_jobs_a_day: u64,
+}
+
+impl Default for BulkOptions {
+    fn default() -> Self {
+        Self { polls_until_done: 0, millis_until_done: 0, page_rows: 250_000, query_jobs_a_day: 10_000 }
+    }
+}
+
+/// Every job of the org.
+#[derive(Default)]
+pub struct Bulk {
+    pub queries: Store<query::QueryJob>,
+    started: AtomicU64,
+    query_jobs: JobsOfADay,
+}
+
+impl Bulk {
+    /// Query jobs created in the 24 hours before `now_ms`.
+    pub fn query_jobs_today(&self, now_ms: i64) -> u64 {
+        self.query_jobs.count(now_ms)
+    }
+
+    fn next_id(&self) -> String {
+        crate::ids::numbered("750", self.started.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Answers a request below `/services/data/v{version}.0/jobs`; `rest` is what follows `jobs`.
+pub fn answer(site: &Site, request: &Request, version: u32, rest: &[&str]) -> Answer {
+    match rest {
+        ["query", rest @ ..] => query::answer(site, request, version, rest),
+        _ => Answer::not_found("other"),
+    }
+}
+
+/// One page of a list of jobs; `nextRecordsUrl` is there also when it is null, for a client reads it unasked.
+fn listed(kind: &'static str, request: &Request, records: &[Value], most: usize) -> Answer {
+    let from =
+        request.parameter("queryLocator").and_then(|text| Locator::read(&text)).map_or(0, |at| at.from);
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(records.len());
+    let to = from.saturating_add(most).min(records.len());
+    let next = (to < records.len())
+        .then(|| format!("{}?queryLocator={}", request.path(), Locator::at(to as u64).text()));
+    Answer::json(
+        kind,
+        &json!({ "done": next.is_none(), "records": records[from..to], "nextRecordsUrl": next }),
+    )
+}
+
+/// The faults that strike a job's request of this kind, in the order of their rules.
+fn struck(site: &Site, request: &Request, kind: &str, object: &str) -> Vec<Fault> {
+    let objects = [object.to_owned()];
+    site.faults.strike_job(&Subject {
+        kind,
+        method: &request.method,
+        path: request.path(),
+        objects: &objects,
+        alone: true,
+        part: false,
+    })
+}

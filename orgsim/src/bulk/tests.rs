@@ -1,0 +1,3 @@
+//! Jobs over real HTTP.
+
+mod query;
