@@ -286,6 +286,14 @@ pub struct Soql {
 }
 
 impl Soql {
+    /// A statement that a person wrote for themselves, as it is.
+    pub(super) fn of_a_person(text: String, source: Source) -> Result<Self, SoqlError> {
+        match text.chars().count() {
+            0..=STATEMENT_CHARS_MAX => Ok(Self { text, source }),
+            chars => Err(SoqlError::TooLong(chars)),
+        }
+    }
+
     /// The statement.
     pub fn as_str(&self) -> &str {
         &self.text

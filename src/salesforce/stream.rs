@@ -72,11 +72,6 @@ fn quota_seen_in(headers: &[(String, String)]) -> Option<QuotaSeen> {
 }
 
 impl OpenAnswer {
-    /// The first value of a header, by its lower-case name.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
     /// The next piece of the body, or `None` once it is whole.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, OrgError> {
         let piece = self.body.next().await.map_err(OrgError::Network);

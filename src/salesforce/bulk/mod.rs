@@ -21,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use super::client::{Call, OrgClient};
 use super::error::OrgError;
 use super::gate::Api;
+use super::handover::HandoverError;
 use super::soql::Soql;
 use super::transport::Method;
 use crate::clock::SharedClock;
 use crate::model::ApiVersion;
-pub use results::{HandoverError, PageDone, PageReader, ReadError};
+pub use results::{PageDone, PageReader, ReadError};
 
 /// First pause between two looks at a job; doubles up to [`POLL_MAX`].
 const POLL_FIRST: Duration = Duration::from_secs(1);

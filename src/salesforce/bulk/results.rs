@@ -16,6 +16,7 @@ use crate::clock::BoxFuture;
 use crate::salesforce::client::{Call, OrgClient};
 use crate::salesforce::error::OrgError;
 use crate::salesforce::gate::Api;
+use crate::salesforce::handover::HandoverError;
 use crate::salesforce::soql::percent_encode;
 use crate::salesforce::stream::OpenAnswer;
 
@@ -24,9 +25,6 @@ const PIECES_AHEAD: usize = 32;
 
 /// Parts of the list of pages that are looked through for the page at a checkpoint.
 const LISTS_MAX: u32 = 1_000;
-
-/// What whoever takes rows may say.
-pub type HandoverError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a page was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -320,7 +318,7 @@ impl BulkQuery {
             return;
         }
         let wanted = at.next_locator.clone();
-        self.plan.more = Some(self.path("/resultPages"));
+        self.plan.more = Some(self.path(&format!("/resultPages?maxRecords={}", self.options.rows_per_page)));
         for _ in 0..LISTS_MAX {
             self.list_more().await;
             if wanted.is_none() {
