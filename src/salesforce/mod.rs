@@ -15,6 +15,7 @@ pub mod error;
 pub mod families;
 pub mod gate;
 pub mod handover;
+pub mod ingest;
 pub mod query;
 pub mod replication;
 pub mod retry;
@@ -43,6 +44,7 @@ pub use families::{
 };
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
 pub use handover::{HandoverError, RowReader, RowTaker};
+pub use ingest::{IngestCell, IngestCsv, IngestJob, IngestOperation, IngestOutcome, IngestResults, Upload};
 pub use query::{CursorCheckpoint, Page, Pages, QueryError, RowPage, RowPages, Surface};
 pub use replication::{Deleted, DeletedRecord, Fresh, Updated};
 pub use retry::{Jitter, RetryPolicy, SeededJitter};

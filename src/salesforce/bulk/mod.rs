@@ -209,6 +209,8 @@ pub(super) struct Job {
     #[serde(default)]
     number_records_processed: Option<u64>,
     #[serde(default)]
+    number_records_failed: Option<u64>,
+    #[serde(default)]
     api_version: Option<f64>,
 }
 
@@ -321,11 +323,7 @@ impl BulkQuery {
                         return Ok(rows.unwrap_or(0));
                     }
                     JobState::Failed => {
-                        let message = job.error_message.filter(|text| !text.trim().is_empty());
-                        let message = message.map_or_else(
-                            || "the org says nothing more".to_owned(),
-                            |text| super::error::shorten(&text),
-                        );
+                        let message = job.why_failed();
                         return Err(BulkError::Failed { job: job.id, message });
                     }
                     JobState::Aborted => return Err(BulkError::Aborted { job: job.id }),
@@ -416,6 +414,19 @@ impl Job {
         }
         let reason = "its id is none".to_owned();
         Err(OrgError::Unreadable { what: "the new bulk job".to_owned(), reason, cut_off: false })
+    }
+
+    pub(super) fn why_failed(&self) -> String {
+        let message = self.error_message.as_deref().filter(|text| !text.trim().is_empty());
+        message.map_or_else(|| "the org says nothing more".to_owned(), super::error::shorten)
+    }
+
+    pub(super) fn records_processed(&self) -> Option<u64> {
+        self.number_records_processed
+    }
+
+    pub(super) fn records_failed(&self) -> u64 {
+        self.number_records_failed.unwrap_or(0)
     }
 
     /// The job's version: a number on the wire, `62.0` in a path.
