@@ -35,8 +35,14 @@ impl Clock {
         self.epoch_ms_at_start + elapsed + self.added_ms.load(Ordering::Relaxed)
     }
 
-    /// Moves the org's time forward.
+    /// Moves the org's time, forward or, with a negative number, back.
     pub fn advance_ms(&self, millis: i64) {
         self.added_ms.fetch_add(millis, Ordering::Relaxed);
     }
+}
+
+/// A moment as HTTP writes it: `Sun, 22 Nov 2026 16:00:00 GMT`.
+pub fn http_date(epoch_ms: i64) -> String {
+    let moment = jiff::Timestamp::from_millisecond(epoch_ms).unwrap_or_default();
+    moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -1,13 +1,16 @@
 //! `/composite`, `/composite/batch` and `/composite/sobjects/X`: many questions in one request.
+//! What is below `/composite/graph` is in [`crate::graph`].
 
 use crate::{
+    afflict::afflicted,
     answer::{Answer, Note},
     body::Body,
-    faults::{Fault, Subject},
-    json,
+    dml::resources::{self, transaction},
+    graph, json,
     query::render::UrlBase,
     rest::{self, Request},
     site::Site,
+    writes,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,12 +30,12 @@ struct CompositeBody {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Subrequest {
-    method: String,
-    url: String,
-    reference_id: String,
+pub struct Subrequest {
+    pub method: String,
+    pub url: String,
+    pub reference_id: String,
     #[serde(default)]
-    body: Option<Value>,
+    pub body: Option<Value>,
     #[serde(default)]
     http_headers: HashMap<String, String>,
 }
@@ -63,7 +66,7 @@ struct CollectionBody {
 /// Answers what is below `/composite`.
 pub fn answer(site: &Site, request: &Request, base: UrlBase, rest: &[&str]) -> Answer {
     match (request.method.as_str(), rest) {
-        ("POST", [] | ["batch"]) if request.depth > 0 => Answer::error(
+        ("POST", [] | ["batch" | "graph"]) if request.depth > 0 => Answer::error(
             "composite",
             400,
             "INVALID_INPUT",
@@ -71,6 +74,9 @@ pub fn answer(site: &Site, request: &Request, base: UrlBase, rest: &[&str]) -> A
         ),
         ("POST", []) => composite(site, request),
         ("POST", ["batch"]) => batch(site, request),
+        ("POST", ["graph"]) => graph::answer(site, request),
+        ("POST" | "PATCH" | "DELETE", ["sobjects"]) => resources::collection(site, request, None),
+        ("PATCH", ["sobjects", name, field]) => resources::collection(site, request, Some((*name, *field))),
         ("POST", ["sobjects", name]) => match serde_json::from_slice::<CollectionBody>(&request.body) {
             Ok(body) => rest::collection(site, base, name, &body.ids, &body.fields),
             Err(error) => parse_error("collection", &error),
@@ -82,12 +88,14 @@ pub fn answer(site: &Site, request: &Request, base: UrlBase, rest: &[&str]) -> A
             };
             rest::collection(site, base, name, &list("ids"), &list("fields"))
         }
-        (_, [] | ["batch"] | ["sobjects", _]) => Answer::method_not_allowed("composite"),
+        (_, [] | ["batch" | "graph" | "sobjects"] | ["sobjects", _] | ["sobjects", _, _]) => {
+            Answer::method_not_allowed("composite")
+        }
         _ => Answer::not_found("composite"),
     }
 }
 
-fn parse_error(kind: &'static str, error: &serde_json::Error) -> Answer {
+pub fn parse_error(kind: &'static str, error: &serde_json::Error) -> Answer {
     let message = format!("The request body can't be parsed: {error}");
     Answer::error(kind, 400, "JSON_PARSER_ERROR", &message)
 }
@@ -109,26 +117,60 @@ fn composite(site: &Site, request: &Request) -> Answer {
             "Limit of {MOST_QUERIES} reached for query and sObject collection operations in a composite request"
         ));
     }
-    let mut seen = std::collections::HashSet::new();
-    if let Some(twice) = subrequests.iter().find(|sub| !seen.insert(sub.reference_id.as_str())) {
-        return refuse(format!("The reference id '{}' is used more than once", twice.reference_id));
+    if let Some(twice) = used_twice(&subrequests) {
+        return refuse(format!("The reference id '{twice}' is used more than once"));
     }
     let mut note = Note { kind: KIND, subrequests: subrequests.len() as u64, ..Note::default() };
-    let needs_results = subrequests.iter().any(|sub| sub.url.contains("@{"));
+    let answers = if body.all_or_none {
+        transaction(site, request.gated, || {
+            let answers = in_order(site, request, subrequests, true, &mut note);
+            let keep = !answers.iter().any(|(_, answer)| answer.is_error());
+            (answers, keep)
+        })
+    } else {
+        in_order(site, request, subrequests, false, &mut note)
+    };
+    let mut out = Body::from(br#"{"compositeResponse":"#.to_vec());
+    append_answers(&mut out, answers);
+    out.push(b"}".to_vec());
+    Answer { note, ..Answer::ok(KIND, out) }
+}
+
+/// A reference id that two subrequests share.
+pub fn used_twice(subrequests: &[Subrequest]) -> Option<&str> {
+    let mut seen = std::collections::HashSet::new();
+    subrequests.iter().map(|sub| sub.reference_id.as_str()).find(|reference| !seen.insert(*reference))
+}
+
+fn rolled_back() -> Answer {
+    let message = "The transaction was rolled back since another operation in the same transaction failed.";
+    Answer::error("other", 400, "PROCESSING_HALTED", message)
+}
+
+/// Answers subrequests one after the other; `all_or_none` stops at the first that fails and gives back nothing
+/// but refusals, the caller rolls back.
+pub fn in_order(
+    site: &Site,
+    request: &Request,
+    subrequests: Vec<Subrequest>,
+    all_or_none: bool,
+    note: &mut Note,
+) -> Vec<(String, Answer)> {
+    let refers = |sub: &Subrequest| {
+        sub.url.contains("@{") || sub.body.as_ref().is_some_and(|body| body.to_string().contains("@{"))
+    };
+    let needs_results = subrequests.iter().any(refers);
     let mut results: HashMap<String, Value> = HashMap::new();
     let mut answers: Vec<(String, Answer)> = Vec::new();
     let mut halted = false;
     for sub in subrequests {
+        let filled = with_references(&sub.url, &results)
+            .and_then(|url| Ok((url, sub.body.as_ref().map(|body| filled_in(body, &results)).transpose()?)));
         let answer = if halted {
-            Answer::error(
-                "other",
-                400,
-                "PROCESSING_HALTED",
-                "The transaction was rolled back since another operation in the same transaction failed.",
-            )
+            rolled_back()
         } else {
-            match with_references(&sub.url, &results) {
-                Ok(url) if url.starts_with("/services/data/") => {
+            match filled {
+                Ok((url, body)) if url.starts_with("/services/data/") => {
                     let header = |name: &str| {
                         sub.http_headers
                             .iter()
@@ -138,9 +180,10 @@ fn composite(site: &Site, request: &Request) -> Answer {
                     let inner = Request {
                         method: sub.method.to_ascii_uppercase(),
                         target: url,
-                        body: sub.body.as_ref().map(|body| body.to_string().into_bytes()).unwrap_or_default(),
+                        body: body.map(|body| body.to_string().into_bytes()).unwrap_or_default(),
                         if_modified_since: header("If-Modified-Since"),
                         depth: request.depth + 1,
+                        gated: request.gated || all_or_none,
                         ..Request::default()
                     };
                     part(site, &inner)
@@ -157,18 +200,26 @@ fn composite(site: &Site, request: &Request) -> Answer {
                 }
             }
         };
-        halted |= body.all_or_none && answer.is_error();
-        take_note(&mut note, &answer.note);
+        if all_or_none && answer.is_error() && !halted {
+            halted = true;
+            answers.iter_mut().for_each(|(_, earlier)| *earlier = rolled_back());
+        }
+        take_note(note, &answer.note);
         if needs_results && !answer.is_error() {
             let value = serde_json::from_slice(&answer.body.clone().plain()).unwrap_or_default();
             results.insert(sub.reference_id.clone(), value);
         }
         answers.push((sub.reference_id, answer));
     }
-    let mut out = Body::from(br#"{"compositeResponse":["#.to_vec());
+    answers
+}
+
+/// Appends `[..]` with an entry per subrequest.
+pub fn append_answers(out: &mut Body, answers: Vec<(String, Answer)>) {
+    out.push(b"[".to_vec());
     for (at, (reference, answer)) in answers.into_iter().enumerate() {
         out.push(if at > 0 { b",{\"body\":".to_vec() } else { b"{\"body\":".to_vec() });
-        append_or_null(&mut out, answer.body);
+        append_or_null(out, answer.body);
         let headers: serde_json::Map<String, Value> =
             answer.headers.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
         let mut tail = b",\"httpHeaders\":".to_vec();
@@ -178,8 +229,7 @@ fn composite(site: &Site, request: &Request) -> Answer {
         tail.push(b'}');
         out.push(tail);
     }
-    out.push(b"]}".to_vec());
-    Answer { note, ..Answer::ok(KIND, out) }
+    out.push(b"]".to_vec());
 }
 
 fn append_or_null(out: &mut Body, body: Body) {
@@ -231,6 +281,21 @@ fn with_references(url: &str, results: &HashMap<String, Value>) -> Result<String
     Ok(out)
 }
 
+/// A body with the references in its texts filled in.
+fn filled_in(body: &Value, results: &HashMap<String, Value>) -> Result<Value, String> {
+    Ok(match body {
+        Value::String(text) => Value::from(with_references(text, results)?),
+        Value::Array(items) => {
+            items.iter().map(|item| filled_in(item, results)).collect::<Result<Vec<_>, _>>()?.into()
+        }
+        Value::Object(members) => {
+            let filled = members.iter().map(|(name, value)| Ok((name.clone(), filled_in(value, results)?)));
+            Value::Object(filled.collect::<Result<_, String>>()?)
+        }
+        other => other.clone(),
+    })
+}
+
 fn batch(site: &Site, request: &Request) -> Answer {
     const KIND: &str = "composite_batch";
     let body: BatchBody = match serde_json::from_slice(&request.body) {
@@ -278,51 +343,8 @@ fn batch(site: &Site, request: &Request) -> Answer {
 
 /// One subrequest, with the faults that may meet it.
 fn part(site: &Site, request: &Request) -> Answer {
-    let answer = rest::answer(site, request);
-    let subject = Subject {
-        kind: answer.note.kind,
-        method: &request.method,
-        path: request.path(),
-        objects: &answer.note.objects,
-        alone: false,
-        part: true,
-    };
-    site.faults.strike(&subject).into_iter().fold(answer, |answer, fault| afflicted(answer, &fault))
-}
-
-/// An answer after a fault that changes what it says.
-pub fn afflicted(answer: Answer, fault: &Fault) -> Answer {
-    let note = answer.note.clone();
-    let kind = note.kind;
-    let struck = match fault {
-        Fault::Unavailable => Answer::error(kind, 503, "SERVER_UNAVAILABLE", "Server too busy"),
-        Fault::SessionExpired => Answer::session_expired(kind),
-        Fault::DailyLimit => {
-            Answer::error(kind, 403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
-        }
-        Fault::ConcurrentLimit => {
-            let message = "ConcurrentRequests (Concurrent API Requests) Limit exceeded.";
-            Answer::error(kind, 403, "REQUEST_LIMIT_EXCEEDED", message)
-        }
-        Fault::TooManyRequests => Answer::with_status(kind, 429, Body::default()),
-        Fault::Status { status, code, message } => Answer::error(kind, *status, code, message),
-        Fault::Gateway => {
-            let page =
-                b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>".to_vec();
-            Answer { content_type: "text/html", ..Answer::with_status(kind, 502, page) }
-        }
-        Fault::BadJson => Answer::ok(kind, b"{\"encoding\":\"UTF-8\",,]".to_vec()),
-        Fault::UnparsableDescribe => {
-            Answer::ok(kind, br#"{"label":7,"fields":"none","childRelationships":{"0":null}}"#.to_vec())
-        }
-        Fault::SubrequestFails => Answer::error(
-            kind,
-            500,
-            "UNKNOWN_EXCEPTION",
-            "An unexpected error occurred. Please include this ErrorId if you contact support: 0 (0)",
-        ),
-        // What happens on the wire, and what happens within a Bulk job, is no other answer.
-        _ => answer,
-    };
-    Answer { note, ..struck }
+    let early = writes::strike_early(site, &request.method, request.path(), &request.body, true);
+    let answer = early.answer(|| rest::answer(site, request));
+    let faults = early.with_late(site, &request.method, request.path(), &answer);
+    faults.iter().fold(answer, afflicted)
 }

@@ -3,7 +3,6 @@
 use crate::{answer::Answer, faults::FaultRule, site::Site};
 use serde::Deserialize;
 use serde_json::json;
-use std::sync::atomic::Ordering;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,7 +18,7 @@ struct Advance {
 }
 
 /// Answers `method path`; the path starts with `/__sim`.
-pub fn answer(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
+pub fn answer(site: &Site, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
     const KIND: &str = "sim";
     let bad = |error: serde_json::Error| Answer::error(KIND, 400, "BAD_CONTROL_REQUEST", &error.to_string());
     let done = || Answer::json(KIND, &json!({ "ok": true }));
@@ -31,36 +30,57 @@ pub fn answer(site: &Site, method: &str, path: &str, body: &[u8]) -> Answer {
         ("POST", "/__sim/reset") => {
             site.journal.reset();
             site.faults.clear();
-            site.used.store(0, Ordering::Relaxed);
-            site.daily_limit.store(site.options.daily_limit, Ordering::Relaxed);
+            site.allowance.set_used(0, site.clock.epoch_ms());
+            site.allowance.set_limit(site.options.daily_limit);
             done()
         }
-        ("GET", "/__sim/faults") => Answer::json(KIND, &json!({ "fired": site.faults.fired() })),
-        ("POST", "/__sim/faults") => match serde_json::from_slice::<Vec<FaultRule>>(body) {
-            Ok(rules) => {
-                site.faults.set(rules);
-                done()
+        ("GET", "/__sim/faults") => {
+            Answer::json(KIND, &json!({ "fired": site.faults.fired(), "rules": site.faults.rules() }))
+        }
+        ("POST", "/__sim/faults") => {
+            let rules = if content_type.to_ascii_lowercase().contains("toml") {
+                FaultRule::from_toml(&String::from_utf8_lossy(body))
+            } else {
+                FaultRule::from_json(body)
+            };
+            match rules.and_then(|rules| FaultRule::check(&rules, &site.org).map(|()| rules)) {
+                Ok(rules) => {
+                    site.faults.set(rules);
+                    done()
+                }
+                Err(error) => Answer::error(KIND, 400, "BAD_CONTROL_REQUEST", &error.to_string()),
             }
-            Err(error) => bad(error),
-        },
+        }
         ("GET", "/__sim/limits") => {
-            let (used, limit) = (site.used.load(Ordering::Relaxed), site.daily_limit.load(Ordering::Relaxed));
+            let (used, limit) = site.api_usage();
             Answer::json(KIND, &json!({ "used": used, "limit": limit }))
         }
         ("POST", "/__sim/limits") => match serde_json::from_slice::<Limits>(body) {
             Ok(limits) => {
-                limits.used.inspect(|used| site.used.store(*used, Ordering::Relaxed));
-                limits.limit.inspect(|limit| site.daily_limit.store(*limit, Ordering::Relaxed));
+                limits.used.inspect(|used| site.allowance.set_used(*used, site.clock.epoch_ms()));
+                limits.limit.inspect(|limit| site.allowance.set_limit(*limit));
                 done()
             }
             Err(error) => bad(error),
         },
+        ("GET", "/__sim/clock") => Answer::json(KIND, &json!({ "epoch_ms": site.clock.epoch_ms() })),
         ("POST", "/__sim/clock") => match serde_json::from_slice::<Advance>(body) {
             Ok(Advance { advance_ms }) => {
                 site.clock.advance_ms(advance_ms);
                 done()
             }
             Err(error) => bad(error),
+        },
+        ("POST", "/__sim/tokens/expire") => {
+            site.tokens.expire_all();
+            done()
+        }
+        ("GET", "/__sim/ca.pem") => match &site.ca_pem {
+            Some(pem) => Answer {
+                content_type: "application/x-pem-file",
+                ..Answer::ok(KIND, pem.clone().into_bytes())
+            },
+            None => Answer::error(KIND, 404, "NO_TLS", "This simulator has no TLS listener"),
         },
         _ => Answer::not_found(KIND),
     }

@@ -47,8 +47,6 @@ pub enum Fault {
     TruncatedCsv,
     /// A row in the middle of a page of Bulk results lacks its last value.
     ShortRow,
-    /// A page of Bulk results names its own locator as the next.
-    RepeatedLocator,
     /// Values of Bulk results have NUL bytes around them.
     NulBytes,
     /// Texts in Bulk results go on in a second line that has quotes.
@@ -66,6 +64,109 @@ pub enum Fault {
     },
     /// The Bulk job asked about is gone: 404 from now on.
     JobVanishes,
+    /// 500 `UNKNOWN_EXCEPTION`, the whole request.
+    ServerError,
+    /// A status with an empty body; 420 and 406 have been seen.
+    EmptyBody {
+        /// HTTP status.
+        #[serde(default = "enhance_your_calm")]
+        status: u16,
+    },
+    /// 429 with an empty body and a `Retry-After`, which Salesforce itself does not send.
+    TooManyRequestsFor {
+        /// Value of the header.
+        #[serde(default = "five")]
+        seconds: u64,
+    },
+    /// 401 "Connected app is not attached to Agent": a new token does not help.
+    AppNotAttached,
+    /// 401 "This session is not valid for use with the REST API": a new token does not help.
+    SessionNotForRest,
+    /// 400 at the token endpoint.
+    OauthError {
+        /// `error`.
+        error: String,
+        /// `error_description`, which may be missing.
+        #[serde(default)]
+        description: Option<String>,
+    },
+    /// The connection is reset instead of an answer.
+    ConnectionReset,
+    /// The connection is cut after so many bytes of the body, as they travel.
+    CutAfter {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The body travels chunked and the connection is cut before its last chunk.
+    TruncatedChunked,
+    /// The body ends in its middle although its length is right: half a gzip member, or half the text for a client
+    /// that takes no gzip.
+    TruncatedGzip,
+    /// `Content-Length` promises more bytes than come.
+    ContentLengthTooLong {
+        /// Bytes too many.
+        #[serde(default = "sixty_four")]
+        by: u32,
+    },
+    /// `Content-Length` promises fewer bytes than come.
+    ContentLengthTooShort {
+        /// Bytes too few.
+        #[serde(default = "sixty_four")]
+        by: u32,
+    },
+    /// The body comes a few bytes at a time.
+    SlowDrip {
+        /// Bytes at a time.
+        #[serde(default = "sixty_four")]
+        bytes: u32,
+        /// Milliseconds before each.
+        #[serde(default = "fifty")]
+        every_ms: u64,
+    },
+    /// 200 with an HTML page where JSON should be.
+    HtmlPage,
+    /// An error whose body is very large.
+    HugeError {
+        /// HTTP status.
+        #[serde(default = "server_error")]
+        status: u16,
+        /// Size of the message in kilobytes.
+        #[serde(default = "three_hundred")]
+        kilobytes: u32,
+    },
+    /// A describe with types of fields nobody has heard of: of each three fields, the first.
+    UnknownFieldTypes,
+    /// The answer is from a clock that is off: its `Date`, and a token's `issued_at`. Moves the token endpoint too.
+    ClockSkew {
+        /// Seconds ahead, or behind when negative.
+        #[serde(default = "ten_minutes")]
+        seconds: i64,
+    },
+    /// The next page is said to be at the locator this page was asked for by, so a naive reader never ends.
+    /// Concerns pages but the first.
+    LocatorRepeated,
+}
+
+fn enhance_your_calm() -> u16 {
+    420
+}
+fn server_error() -> u16 {
+    500
+}
+fn five() -> u64 {
+    5
+}
+fn fifty() -> u64 {
+    50
+}
+fn sixty_four() -> u32 {
+    64
+}
+fn three_hundred() -> u32 {
+    300
+}
+fn ten_minutes() -> i64 {
+    600
 }
 
 impl Fault {
@@ -75,7 +176,6 @@ impl Fault {
             self,
             Self::TruncatedCsv
                 | Self::ShortRow
-                | Self::RepeatedLocator
                 | Self::NulBytes
                 | Self::EmbeddedNewlines
                 | Self::WrongRecordCount
@@ -100,15 +200,69 @@ impl Fault {
 
     /// Can only happen to a single answer, whether it travels alone or in a composite.
     fn concerns_one_answer(&self) -> bool {
-        matches!(self, Self::UnparsableDescribe | Self::SubrequestFails)
+        matches!(self, Self::UnparsableDescribe | Self::SubrequestFails | Self::UnknownFieldTypes)
     }
 
     /// Can happen to a subrequest; a cut or a delay happens to the whole request.
     fn can_meet_a_subrequest(&self) -> bool {
-        !matches!(
-            self,
-            Self::CutBefore | Self::CutMidBody | Self::BadJson | Self::Latency { .. } | Self::Gateway
-        )
+        self.replaces_the_answer() && !matches!(self, Self::BadJson | Self::Gateway | Self::HtmlPage)
+            || self.concerns_one_answer()
+    }
+
+    /// Only the answer to a describe can suffer it.
+    fn concerns_describes(&self) -> bool {
+        matches!(self, Self::UnparsableDescribe | Self::UnknownFieldTypes)
+    }
+
+    /// Whether it meets a token request although its rule names no kind.
+    fn meets_tokens(&self) -> bool {
+        matches!(self, Self::ClockSkew { .. } | Self::OauthError { .. })
+    }
+
+    /// The org answers this instead of doing what was asked, so nothing may have been written.
+    pub fn replaces_the_answer(&self) -> bool {
+        match self {
+            Self::Unavailable
+            | Self::SessionExpired
+            | Self::DailyLimit
+            | Self::ConcurrentLimit
+            | Self::TooManyRequests
+            | Self::TooManyRequestsFor { .. }
+            | Self::Status { .. }
+            | Self::Gateway
+            | Self::BadJson
+            | Self::ServerError
+            | Self::EmptyBody { .. }
+            | Self::AppNotAttached
+            | Self::SessionNotForRest
+            | Self::OauthError { .. }
+            | Self::HtmlPage
+            | Self::HugeError { .. }
+            | Self::SubrequestFails => true,
+            Self::Latency { .. }
+            | Self::CutBefore
+            | Self::CutMidBody
+            | Self::CutAfter { .. }
+            | Self::ConnectionReset
+            | Self::TruncatedChunked
+            | Self::TruncatedGzip
+            | Self::ContentLengthTooLong { .. }
+            | Self::ContentLengthTooShort { .. }
+            | Self::SlowDrip { .. }
+            | Self::UnparsableDescribe
+            | Self::UnknownFieldTypes
+            | Self::ClockSkew { .. }
+            | Self::LocatorRepeated
+            | Self::TruncatedCsv
+            | Self::ShortRow
+            | Self::NulBytes
+            | Self::EmbeddedNewlines
+            | Self::WrongRecordCount
+            | Self::NeverEndingJob
+            | Self::FailedWithoutMessage
+            | Self::JobFails { .. }
+            | Self::JobVanishes => false,
+        }
     }
 }
 
@@ -116,7 +270,8 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// Kind of resource, as in the journal. Without it: any request but those for tokens.
+    /// Kind of resource, as in the journal. Without it: any request but those for tokens (a fault that is about
+    /// tokens meets them all the same).
     #[serde(default)]
     pub kind: Option<String>,
     /// HTTP method.
@@ -143,7 +298,8 @@ pub struct FaultRule {
     /// At most so many times.
     #[serde(default)]
     pub times: Option<u64>,
-    /// What happens.
+    /// What happens: a name, or a table with the name as `type`.
+    #[serde(deserialize_with = "crate::fault_file::name_or_table")]
     pub fault: Fault,
 }
 
@@ -212,8 +368,9 @@ impl FaultRule {
         };
         let kind_fits = match &self.kind {
             Some(kind) => kind.eq_ignore_ascii_case(request.kind),
-            None => request.kind != "token",
+            None => request.kind != "token" || self.fault.meets_tokens(),
         };
+        let only_tokens = !matches!(self.fault, Fault::OauthError { .. }) || request.kind == "token";
         let level_fits = match (request.alone, request.part) {
             (true, _) => true,
             // A composite as a whole: not by rules meant for one of its parts.
@@ -224,11 +381,12 @@ impl FaultRule {
                     || (self.kind.is_some() && self.fault.can_meet_a_subrequest())
             }
         };
-        let only_describes = self.fault != Fault::UnparsableDescribe || request.kind == "describe";
+        let only_describes = !self.fault.concerns_describes() || request.kind == "describe";
         kind_fits
             && self.fault.can_happen_in(request.kind)
             && level_fits
             && only_describes
+            && only_tokens
             && same(&self.method, request.method)
             && self.path_contains.as_deref().is_none_or(|part| request.path.contains(part))
             && self
@@ -281,26 +439,37 @@ impl Faults {
         self.set(Vec::new());
     }
 
+    /// The rules in force.
+    pub fn rules(&self) -> Vec<FaultRule> {
+        self.armed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .map(|armed| armed.rule.clone())
+            .collect()
+    }
+
     /// How often each rule has struck, in the order of the rules.
     pub fn fired(&self) -> Vec<u64> {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|armed| armed.fired).collect()
     }
 
-    /// What happens to this request, in the order of the rules; what happens within a Bulk job is left out.
-    pub fn strike(&self, request: &Subject<'_>) -> Vec<Fault> {
-        self.strike_those(request, |fault| !fault.concerns_a_job())
+    /// What happens to this request by the rules that are `wanted`, in their order; what happens within a Bulk job is
+    /// left out.
+    pub fn strike(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
+        self.strike_those(request, |rule| !rule.fault.concerns_a_job() && wanted(rule))
     }
 
     /// What happens within the Bulk job this request is about.
     pub fn strike_job(&self, request: &Subject<'_>) -> Vec<Fault> {
-        self.strike_those(request, Fault::concerns_a_job)
+        self.strike_those(request, |rule| rule.fault.concerns_a_job())
     }
 
-    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&Fault) -> bool) -> Vec<Fault> {
+    fn strike_those(&self, request: &Subject<'_>, wanted: impl Fn(&FaultRule) -> bool) -> Vec<Fault> {
         let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut faults = Vec::new();
         for armed in armed.iter_mut() {
-            if !wanted(&armed.rule.fault) || !armed.rule.meets(request) {
+            if !wanted(&armed.rule) || !armed.rule.meets(request) {
                 continue;
             }
             armed.matched += 1;
@@ -337,7 +506,7 @@ mod tests {
     fn struck(rule: FaultRule, requests: usize) -> Vec<usize> {
         let faults = Faults::default();
         faults.set(vec![rule]);
-        (1..=requests).filter(|_| !faults.strike(&query()).is_empty()).collect()
+        (1..=requests).filter(|_| !faults.strike(&query(), |_| true).is_empty()).collect()
     }
 
     #[test]
@@ -364,8 +533,8 @@ mod tests {
             alone: false,
             part: false,
         };
-        assert!(faults.strike(&whole).is_empty());
+        assert!(faults.strike(&whole, |_| true).is_empty());
         let part = Subject { kind: "describe", part: true, ..whole };
-        assert_eq!(faults.strike(&part), [Fault::UnparsableDescribe]);
+        assert_eq!(faults.strike(&part, |_| true), [Fault::UnparsableDescribe]);
     }
 }

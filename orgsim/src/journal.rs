@@ -30,6 +30,8 @@ pub struct Call {
     pub objects: Vec<String>,
     /// Objects whose describe was asked for, those of subrequests included.
     pub described: Vec<String>,
+    /// Scheme, host and port the caller came in by, such as `https://login.salesforce.com`.
+    pub base_url: String,
 }
 
 /// The journal at one moment.

@@ -1,9 +1,11 @@
-//! A simulated Salesforce org over plain HTTP, faithful enough for real clients.
+//! A simulated Salesforce org over HTTP, TLS and a CONNECT proxy, faithful enough for real clients.
 //!
 //! [`Server::start`] runs one on the current tokio runtime; the binary of this package runs one by itself.
 //! Rows are computed from an index by seed, answers are rendered once, faults come on order, and a journal
 //! counts API calls by Salesforce's own rules.
 
+mod afflict;
+mod allowance;
 mod answer;
 mod body;
 mod bulk;
@@ -13,11 +15,18 @@ mod composite;
 mod control;
 mod cursors;
 mod describe;
+pub mod dml;
+mod fault_file;
 mod faults;
+mod gate;
+mod graph;
 mod ids;
 mod journal;
 mod json;
+mod jwt;
+mod listeners;
 pub mod model;
+mod oauth;
 mod options;
 mod org;
 mod query;
@@ -27,15 +36,23 @@ pub mod rows_api;
 mod server;
 pub mod sfdx;
 mod site;
+mod soap;
 mod soql;
 mod tables;
 mod tokens;
+mod wire;
+mod writes;
 
 #[cfg(test)]
 mod tests;
 
 pub use bulk::BulkOptions;
+#[doc(hidden)]
+pub use bulk::measure;
+pub use dml::DataOptions;
+pub use fault_file::BadFaults;
 pub use faults::{Fault, FaultRule, Faults};
 pub use journal::{Call, JournalSnapshot};
-pub use options::Options;
+pub use listeners::ListenError;
+pub use options::{DailyReset, Options, PerAppLimit};
 pub use server::{Server, StartError};

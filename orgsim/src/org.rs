@@ -1,12 +1,19 @@
 //! The org's data in the form the endpoints read: the model, its rows, and positions derived once.
 
 use crate::{
+    dml::overlay::{Rows, Scope},
     ids,
     model::{Field, OrgModel, SObject},
     rows_api::{RowSource, Value},
-    tables::{self, Table},
+    tables,
 };
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// A profile, known by the hidden permission set it owns.
 pub struct Profile {
@@ -14,10 +21,13 @@ pub struct Profile {
     pub name: String,
 }
 
-/// Everything that does not change while the server runs.
+/// The model, which does not change while the server runs, and the rows, which do.
 pub struct OrgData {
     pub model: OrgModel,
-    pub rows: Box<dyn RowSource>,
+    pub rows: Rows,
+    /// Fields the user may not see: position of the object, position of the field.
+    hidden: RwLock<HashSet<(usize, usize)>>,
+    any_hidden: AtomicBool,
     pub profiles: Vec<Profile>,
     /// Position in `model.permission_sets` to position in `profiles`.
     pub profile_of_set: Vec<Option<u64>>,
@@ -54,9 +64,12 @@ impl OrgData {
         let all_fields = model.objects.iter().flat_map(|object| &object.fields);
         let custom_fields =
             (0..).zip(all_fields).filter(|(_, field)| field.custom).map(|(at, _)| at).collect();
+        let rows = Rows::new(rows, &model);
         let mut org = Self {
             model,
             rows,
+            hidden: RwLock::default(),
+            any_hidden: AtomicBool::new(false),
             profiles,
             profile_of_set,
             field_starts,
@@ -71,10 +84,11 @@ impl OrgData {
 
     /// The caller is a row of User when there are any, so that looking it up by id works.
     fn run_as_the_first_user(&mut self) {
-        let Some(user) = self.model.object("User") else { return };
+        let Some(at) = self.position("User") else { return };
+        let user = &self.model.objects[at];
         let text = |name: &str| {
-            let field = user.fields.iter().find(|field| field.name == name)?;
-            match (self.rows.count(user) > 0).then(|| self.rows.value(user, 0, field))? {
+            let field = user.fields.iter().position(|field| field.name == name)?;
+            match (self.rows.count(at) > 0).then(|| self.rows.value(at, user, 0, field))? {
                 Value::Text(text) => Some(text),
                 _ => None,
             }
@@ -108,17 +122,48 @@ impl OrgData {
         self.model.by_name.get(&name.to_ascii_lowercase()).copied()
     }
 
+    /// Position of a field by API name, whatever the case, when the user may see it.
+    pub fn field_position(&self, object: usize, name: &str) -> Option<usize> {
+        let fields = &self.model.objects[object].fields;
+        let found = fields.iter().position(|field| field.name.eq_ignore_ascii_case(name))?;
+        self.is_visible(object, found).then_some(found)
+    }
+
+    /// Whether the user may see a field.
+    pub fn is_visible(&self, object: usize, field: usize) -> bool {
+        !self.any_hidden.load(Ordering::Acquire)
+            || !self.hidden.read().unwrap_or_else(PoisonError::into_inner).contains(&(object, field))
+    }
+
+    /// Hides these fields, given as `Object.Field`, and no others.
+    ///
+    /// # Errors
+    /// The first name that is no field, or a field that cannot be hidden: ids, and what every record has.
+    pub fn hide(&self, names: &[String]) -> Result<(), String> {
+        let mut hidden = HashSet::new();
+        for name in names {
+            let found = name.split_once('.').and_then(|(object, field)| {
+                let at = self.position(object)?;
+                let fields = &self.model.objects[at].fields;
+                let found = fields.iter().position(|known| known.name.eq_ignore_ascii_case(field))?;
+                (fields[found].field_type != "id").then_some((at, found))
+            });
+            hidden.insert(found.ok_or_else(|| format!("no field that could be hidden: `{name}`"))?);
+        }
+        self.any_hidden.store(!hidden.is_empty(), Ordering::Release);
+        *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = hidden;
+        self.rows.bump();
+        Ok(())
+    }
+
     /// `DurableId` of EntityDefinition: the API name of a standard object, the 01I id of a custom one.
     pub fn durable_id(&self, name: &str) -> String {
         self.model.object(name).map_or_else(|| name.to_owned(), durable_id)
     }
 
-    /// Rows of the table a name stands for on the data API.
+    /// Rows of the table a name stands for on the data API; what lies in the recycle bin does not count.
     pub fn record_count(&self, object: &SObject) -> u64 {
-        match tables::find(self, &object.name, tables::Api::Data) {
-            Some(table @ Table::Meta(_)) => table.len(self),
-            _ => self.rows.count(object),
-        }
+        tables::find(self, &object.name, tables::Api::Data).map_or(0, |table| table.len(self, Scope::Live))
     }
 }
 

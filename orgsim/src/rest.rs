@@ -5,9 +5,11 @@ use crate::{
     body::Body,
     bulk, composite,
     cursors::{Cursors, LARGEST_PAGE, SMALLEST_PAGE},
-    describe, json,
+    describe,
+    dml::{replication, resources},
+    json,
     query::{
-        self, plan,
+        self, Scope, plan,
         render::{self, UrlBase},
     },
     site::Site,
@@ -16,7 +18,6 @@ use crate::{
 };
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 
 /// Versions served, oldest and newest; below the oldest they are retired.
 pub const VERSIONS: (u32, u32) = (31, 68);
@@ -35,6 +36,8 @@ pub struct Request {
     pub if_modified_since: Option<String>,
     /// 0 for a request of its own, 1 for a subrequest.
     pub depth: u32,
+    /// The transaction it is part of keeps others out already.
+    pub gated: bool,
 }
 
 impl Request {
@@ -75,22 +78,40 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     }
     let base = UrlBase { version, api: Api::Data };
     let tooling = UrlBase { version, api: Api::Tooling };
+    site.settle();
+    if let ["composite", ..] = rest {
+        // Its parts enter one by one, or it enters alone as a transaction.
+        return composite::answer(site, request, base, &rest[1..]);
+    }
+    if let ["jobs", rest @ ..] = rest {
+        // A job's records enter one by one.
+        return bulk::answer(site, request, version, rest);
+    }
+    let _entered = (!request.gated).then(|| site.data.enter());
     match rest {
-        ["composite", ..] => composite::answer(site, request, base, &rest[1..]),
-        ["jobs", rest @ ..] => bulk::answer(site, request, version, rest),
+        ["sobjects", name] if request.method == "POST" => resources::create(site, request, base, name),
+        ["sobjects", name, id] if matches!(request.method.as_str(), "PATCH" | "DELETE") => {
+            resources::change(site, request, name, id)
+        }
+        ["sobjects", name, field, value] if request.method != "HEAD" => {
+            resources::by_external_id(site, request, base, (*name, *field, *value))
+        }
         _ if !request.is_get() => Answer::method_not_allowed("other"),
         [] => resources(version),
         ["sobjects"] => Answer::ok("sobjects", site.global_describe(version)),
         ["sobjects", name, "describe"] => describe_object(site, request, name, version),
         ["sobjects", name] => basic_information(site, name, version),
+        ["sobjects", name, "updated"] => replication::updated(site, request, name),
+        ["sobjects", name, "deleted"] => replication::deleted(site, request, name),
         ["sobjects", name, id] => record(site, request, base, name, id),
-        ["query" | "queryAll"] => run_query(site, request, base),
+        ["query"] => run_query(site, request, base, Scope::Live),
+        ["queryAll"] => run_query(site, request, base, Scope::All),
         ["query" | "queryAll", locator] => next_page(site, locator),
         ["tooling"] => Answer::json(
             "tooling",
             &json!({ "query": format!("{}/query", tooling.path()), "sobjects": format!("{}/sobjects", tooling.path()) }),
         ),
-        ["tooling", "query"] => run_query(site, request, tooling),
+        ["tooling", "query"] => run_query(site, request, tooling, Scope::Live),
         ["tooling", "query", locator] => next_page(site, locator),
         ["tooling", "sobjects"] => Answer::ok("tooling_sobjects", describe::tooling_global(version)),
         ["tooling", "sobjects", name, "describe"] => describe_tooling(site, name, version),
@@ -162,7 +183,7 @@ fn basic_information(site: &Site, name: &str, version: u32) -> Answer {
         .about(name)
 }
 
-fn run_query(site: &Site, request: &Request, base: UrlBase) -> Answer {
+fn run_query(site: &Site, request: &Request, base: UrlBase, scope: Scope) -> Answer {
     let kind = if base.api == Api::Tooling { "tooling_query" } else { "query" };
     let Some(text) = request.parameter("q").filter(|text| !text.is_empty()) else {
         return Answer::error(kind, 400, "MALFORMED_QUERY", "A query string has to be specified");
@@ -170,17 +191,20 @@ fn run_query(site: &Site, request: &Request, base: UrlBase) -> Answer {
     let page_rows = request.batch_size.unwrap_or(LARGEST_PAGE).clamp(SMALLEST_PAGE, LARGEST_PAGE);
     let now_ms = site.clock.epoch_ms();
     let columns = request.parameter("columns").is_some_and(|value| value == "true");
-    let plain = Cursors::locator(base, page_rows, &text, "");
-    let cursor = match site.cursors.get(&plain).filter(|_| !columns) {
+    // What was written since makes another result of the same words.
+    let state = format!("{scope:?}/{}", site.org.rows.revision());
+    let plain = Cursors::locator(base, page_rows, &text, &state);
+    let cursor = match site.cursors.again(&plain, now_ms).filter(|_| !columns) {
         Some(cursor) => cursor,
-        None => match query::run(&site.org, base.api, &text, now_ms) {
+        None => match query::run(&site.org, base.api, scope, &text, now_ms) {
             Err(error) => return Answer::soql_error(kind, &error),
             Ok(found) if columns => return column_metadata(kind, &found),
             Ok(found) => {
                 // A result that depends on the day is another result tomorrow, and is asked for anew each time.
                 let today = if found.depends_on_today { now_ms.to_string() } else { String::new() };
-                let locator = Cursors::locator(base, page_rows, &text, &today);
-                site.cursors.keep(locator, found, base, page_rows)
+                let locator = Cursors::locator(base, page_rows, &text, &(state + &today));
+                let short_percent = site.data.knobs().short_page_percent;
+                site.cursors.keep(locator, found, base, (page_rows, short_percent), now_ms)
             }
         },
     };
@@ -197,7 +221,9 @@ fn bad_locator(kind: &'static str) -> Answer {
 
 fn next_page(site: &Site, locator: &str) -> Answer {
     let parts = locator.rsplit_once('-').and_then(|(name, from)| Some((name, from.parse::<u64>().ok()?)));
-    let Some((cursor, from)) = parts.and_then(|(name, from)| Some((site.cursors.get(name)?, from))) else {
+    let now_ms = site.clock.epoch_ms();
+    let Some((cursor, from)) = parts.and_then(|(name, from)| Some((site.cursors.get(name, now_ms)?, from)))
+    else {
         return bad_locator("query_more");
     };
     match site.cursors.page(&site.org, &cursor, from) {
@@ -256,7 +282,7 @@ fn list_column(level: &mut Vec<Value>, names: &[String], column: Value) {
 }
 
 /// One record by id; `fields` picks columns, else all that a page may show.
-fn record(site: &Site, request: &Request, base: UrlBase, name: &str, id: &str) -> Answer {
+pub fn record(site: &Site, request: &Request, base: UrlBase, name: &str, id: &str) -> Answer {
     let Some(table) = tables::find(&site.org, name, base.api) else {
         return Answer::not_found("record").about(name);
     };
@@ -266,13 +292,24 @@ fn record(site: &Site, request: &Request, base: UrlBase, name: &str, id: &str) -
         Ok(outputs) => outputs,
         Err(error) => return Answer::soql_error("record", &error).about(name),
     };
-    let Some(row) = table.row_of(&site.org, id) else {
-        let message = "Provided external ID field does not exist or is not accessible: ";
-        return Answer::error("record", 404, "NOT_FOUND", &format!("{message}{id}")).about(name);
+    let Some(row) = table.row_of(&site.org, id, Scope::Live) else {
+        if table.row_of(&site.org, id, Scope::All).is_some() {
+            return Answer::error("record", 404, "ENTITY_IS_DELETED", "entity is deleted").about(name);
+        }
+        return no_record("record", id).about(name);
     };
     let mut out = Vec::new();
     render::record(&mut out, &site.org, base, table, row, &outputs);
     Answer::ok("record", out).about(name)
+}
+
+/// 404 for a record that is not there.
+pub fn no_record(kind: &'static str, id: &str) -> Answer {
+    if crate::ids::looks_like_id(id) {
+        return Answer::not_found(kind);
+    }
+    let message = format!("Provided external ID field does not exist or is not accessible: {id}");
+    Answer::error(kind, 404, "NOT_FOUND", &message)
 }
 
 fn outputs(
@@ -314,7 +351,7 @@ pub fn collection(site: &Site, base: UrlBase, name: &str, ids: &[String], fields
         if at > 0 {
             out.push(b',');
         }
-        match table.row_of(&site.org, id) {
+        match table.row_of(&site.org, id, Scope::Live) {
             Some(row) => render::record(&mut out, &site.org, base, table, row, &outputs),
             None => out.extend_from_slice(b"null"),
         }
@@ -324,8 +361,8 @@ pub fn collection(site: &Site, base: UrlBase, name: &str, ids: &[String], fields
 }
 
 fn limits(site: &Site) -> Answer {
-    let max = site.daily_limit.load(Ordering::Relaxed);
-    let remaining = max.saturating_sub(site.used.load(Ordering::Relaxed));
+    let (used, max) = site.api_usage();
+    let remaining = max.saturating_sub(used);
     let (jobs, jobs_today) =
         (site.options.bulk.query_jobs_a_day, site.bulk.query_jobs_today(site.clock.epoch_ms()));
     let whole = |max: u64| json!({ "Max": max, "Remaining": max });

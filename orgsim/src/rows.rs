@@ -5,6 +5,7 @@
 //! its targets have none; a picklist holds a value of its list. Times lie between 2021 and the middle
 //! of November 2026, created before modified.
 
+mod columns;
 mod words;
 
 use std::collections::HashMap;
@@ -12,13 +13,15 @@ use std::collections::HashMap;
 use crate::catalog::ids;
 use crate::catalog::random::{hash, mix};
 use crate::model::{Field, OrgModel, SObject};
-use crate::rows_api::{RowSource, Value};
+use crate::rows_api::{CellWriter, RowSource, Value};
 
 /// 2021-01-01T00:00:00Z.
 const FIRST_CREATION_MS: u64 = 1_609_459_200_000;
 /// 2026-11-15T00:00:00Z.
 const LAST_CHANGE_MS: u64 = 1_794_700_800_000;
 const DAY_MS: u64 = 86_400_000;
+/// Smaller objects have nothing in the recycle bin.
+const LEAST_ROWS_WITH_BIN: u64 = 2_000;
 
 /// Rows by seed.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct SeededRows {
     stored: HashMap<&'static str, Vec<String>>,
     /// Ids of record types by the object they belong to.
     record_types: HashMap<String, Vec<String>>,
+    /// Rows in the recycle bin, in percent of the live ones.
+    deleted_percent: u64,
 }
 
 impl SeededRows {
@@ -54,7 +59,14 @@ impl SeededRows {
         for kind in &org.record_types {
             record_types.entry(kind.object.clone()).or_default().push(kind.id.clone());
         }
-        Self { seed, targets, stored, record_types }
+        Self { seed, targets, stored, record_types, deleted_percent: 0 }
+    }
+
+    /// The same rows, and behind them so many percent in the recycle bin of each business object that is large
+    /// enough to have one worth looking into.
+    #[must_use]
+    pub fn with_deleted(self, deleted_percent: u64) -> Self {
+        Self { deleted_percent, ..self }
     }
 
     /// Numbers start somewhere else in every object, as they do in an org that has lived.
@@ -247,6 +259,14 @@ impl RowSource for SeededRows {
         object.record_count
     }
 
+    fn deleted(&self, object: &SObject) -> u64 {
+        let has_a_bin = object.createable
+            && !self.stored.contains_key(object.name.as_str())
+            && object.record_count >= LEAST_ROWS_WITH_BIN
+            && object.fields.iter().any(|field| field.name == "IsDeleted");
+        if has_a_bin { object.record_count * self.deleted_percent / 100 } else { 0 }
+    }
+
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value {
         let dice = self.dice(object, index, &field.name);
         match field.name.as_str() {
@@ -311,7 +331,25 @@ impl RowSource for SeededRows {
         }
         let number = ids::record_number(object.key_prefix.as_deref()?, id)?;
         let index = number.checked_sub(self.first_number(&object.name))?;
-        (index < object.record_count).then_some(index)
+        (index < object.record_count + self.deleted(object)).then_some(index)
+    }
+
+    fn find(&self, object: &SObject, field: &Field, text: &str) -> Option<Vec<u64>> {
+        // Texts that are meant to be unique carry the index, or the one after it, in digits.
+        let unique = field.external_id || field.unique || field.auto_number;
+        let total = object.record_count + self.deleted(object);
+        unique.then(|| {
+            text.split(|c: char| !c.is_ascii_digit())
+                .filter_map(|digits| digits.parse::<u64>().ok())
+                .flat_map(|number| [Some(number), number.checked_sub(1)])
+                .flatten()
+                .filter(|&index| index < total)
+                .collect()
+        })
+    }
+
+    fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {
+        self.writer(object, field)
     }
 }
 
@@ -333,16 +371,20 @@ fn favoured(values: &[(String, String)], dice: u64) -> &str {
     &values[at as usize].0
 }
 
-fn date_near(created_ms: u64, field: &Field, dice: u64) -> String {
+/// A date field's days after the creation of its row: the first that may be, and how many.
+fn date_reach(field: &Field) -> (u64, u64) {
     let future = ["Expir", "Until", "Due", "Next", "End", "Close", "Valid_To", "Deadline"];
-    let (soonest, reach) =
-        if future.iter().any(|word| field.name.contains(word)) { (90, 1_500) } else { (0, 60) };
-    let day = created_ms / DAY_MS + soonest + dice % reach;
-    civil_date(day)
+    if future.iter().any(|word| field.name.contains(word)) { (90, 1_500) } else { (0, 60) }
 }
 
-/// `2026-01-02` for a number of days since 1970 (Howard Hinnant's algorithm).
-fn civil_date(days: u64) -> String {
+fn date_near(created_ms: u64, field: &Field, dice: u64) -> String {
+    let (soonest, reach) = date_reach(field);
+    let (year, month, day) = civil(created_ms / DAY_MS + soonest + dice % reach);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// Year, month and day of a number of days since 1970 (Howard Hinnant's algorithm).
+fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -351,8 +393,7 @@ fn civil_date(days: u64) -> String {
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 fn signed(millis: u64) -> i64 {

@@ -33,12 +33,23 @@ pub trait CellWriter: Send + Sync {
 
 /// Computes rows of ordinary objects from their index.
 pub trait RowSource: Send + Sync {
-    /// Number of rows; indices run from 0 to one below it.
+    /// Number of live rows; indices run from 0 to one below it.
     fn count(&self, object: &SObject) -> u64;
-    /// The value of `field` in row `index`.
+    /// Number of rows in the recycle bin; their indices follow those of the live ones.
+    fn deleted(&self, object: &SObject) -> u64 {
+        let _ = object;
+        0
+    }
+    /// The value of `field` in row `index`. `Id` must have a value for any index, also of rows yet to be made.
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value;
     /// The row that has this id (15 or 18 characters), if there is one.
     fn index_of(&self, object: &SObject, id: &str) -> Option<u64>;
+    /// Rows that may hold `text` in `field`, when the source can tell without looking at every row. The caller
+    /// looks at each of them again.
+    fn find(&self, object: &SObject, field: &Field, text: &str) -> Option<Vec<u64>> {
+        let _ = (object, field, text);
+        None
+    }
     /// Whether `value` would be null. Fill rates ask this of every row, so a source that can tell without
     /// making the value up should.
     fn is_null(&self, object: &SObject, index: u64, field: &Field) -> bool {

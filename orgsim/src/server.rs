@@ -1,46 +1,43 @@
-//! HTTP: connections, headers, sizes, faults of the wire. What is said comes from [`crate::rest`] and its neighbours.
+//! HTTP: headers, sizes, who is let in, what is counted, faults. What is said comes from [`crate::rest`] and its
+//! neighbours; how connections come in, from [`crate::listeners`].
 
 use crate::{
+    afflict::{self, afflicted},
     answer::Answer,
     catalog::{self, CatalogError},
-    composite, control,
-    faults::{Fault, Faults, Subject},
+    clock::http_date,
+    control,
+    fault_file::BadFaults,
+    faults::{Fault, FaultRule, Faults},
+    gate::InFlight,
     journal::{Call, JournalSnapshot},
+    jwt,
+    listeners::{Bound, ListenError, Listeners},
     model::OrgModel,
+    oauth,
     options::Options,
     org::OrgData,
     rest::{self, Request},
     rows::SeededRows,
     rows_api::RowSource,
-    site::Site,
-    tokens,
+    site::{Caller, Site},
+    soap,
+    wire::{Aftermath, Connection, Cut, Damage, WireBody},
+    writes,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::{
     HeaderMap, Response, StatusCode,
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
-    header::{self, HeaderValue},
-    server::conn::http1,
-    service::service_fn,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
 };
-use hyper_util::rt::TokioIo;
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use std::{io::Read, sync::Arc, time::Duration};
 
 /// Longest URI, and longest URI with headers, in bytes.
 const LONGEST_HEAD: usize = 16_384;
-const LARGEST_BODY: usize = 32 << 20;
+/// Largest request body: 150 MB is the documented limit of a Bulk upload.
+const LARGEST_BODY: usize = 160 << 20;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,58 +48,85 @@ pub enum StartError {
         /// What went wrong.
         source: CatalogError,
     },
-    /// The address is taken or not ours.
-    #[error("listen on `{address}`")]
+    /// There is no way in.
+    #[error("open the simulated org to clients")]
     Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
+        /// What went wrong.
+        source: ListenError,
+    },
+    /// A rule for faults can never strike.
+    #[error("take the rules for faults")]
+    Faults {
+        /// What is wrong with it.
+        source: BadFaults,
+    },
+    /// A key for login assertions is no RSA public key or certificate in PEM.
+    #[error("read the public key for login assertions, number {number}")]
+    JwtKey {
+        /// Position in the options, from 1.
+        number: usize,
     },
 }
 
 /// A running simulated org. Dropping it stops it at once.
 pub struct Server {
     site: Arc<Site>,
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    listeners: Listeners,
 }
 
 impl Server {
     /// Starts on the current tokio runtime.
     ///
     /// # Errors
-    /// When a project cannot be read or the address cannot be had.
+    /// When a project or a key cannot be read, or an address cannot be had.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let model =
             catalog::build(options.seed, &options.sfdx).map_err(|source| StartError::Catalog { source })?;
-        let rows = Box::new(SeededRows::new(options.seed, &model));
+        let rows = SeededRows::new(options.seed, &model).with_deleted(options.data.deleted_percent);
+        let rows = Box::new(rows);
         Self::start_with(options, model, rows).await
     }
 
     /// Starts with a model and rows of the caller's making.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When a key cannot be read or an address cannot be had.
     pub async fn start_with(
         options: Options,
         model: OrgModel,
         rows: Box<dyn RowSource>,
     ) -> Result<Self, StartError> {
-        let address = options.listen;
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        let site = Arc::new(Site::new(options, OrgData::new(model, rows)));
-        let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, site.clone(), stopped));
-        Ok(Self { site, address, stop, accepting })
+        let org = OrgData::new(model, rows);
+        FaultRule::check(&options.faults, &org).map_err(|source| StartError::Faults { source })?;
+        let keys = jwt::Keys::read(&options.jwt_keys).map_err(|at| StartError::JwtKey { number: at + 1 })?;
+        let bound = Bound::bind(&options).await.map_err(|source| StartError::Listen { source })?;
+        let ca_pem = bound.ca_pem().map(str::to_owned);
+        let site = Arc::new(Site::new(options, org, keys, ca_pem));
+        let listeners = bound.serve(&site);
+        Ok(Self { site, listeners })
     }
 
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listeners.plain)
+    }
+
+    /// `https://localhost:PORT`, or with the address when that is not loopback; `None` without a TLS listener.
+    pub fn tls_url(&self) -> Option<String> {
+        self.listeners.tls.map(|address| match address.ip() {
+            ip if ip.is_loopback() || ip.is_unspecified() => format!("https://localhost:{}", address.port()),
+            _ => format!("https://{address}"),
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, as `HTTPS_PROXY` takes it; `None` without a proxy.
+    pub fn proxy_url(&self) -> Option<String> {
+        self.listeners.proxy.map(|address| format!("http://{address}"))
+    }
+
+    /// The certificate authority to be trusted, in PEM; `None` without a TLS listener.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.site.ca_pem.as_deref()
     }
 
     /// What has been asked so far.
@@ -125,9 +149,24 @@ impl Server {
         self.site.clock.elapsed_ms()
     }
 
-    /// Sets the calls used of the daily allowance.
+    /// The org's time, in milliseconds since 1970 UTC.
+    pub fn epoch_ms(&self) -> i64 {
+        self.site.clock.epoch_ms()
+    }
+
+    /// Moves the org's time forward: tokens age, the daily window moves on, stamps are later.
+    pub fn advance_clock(&self, by: Duration) {
+        self.site.clock.advance_ms(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// Ends every access token; refresh tokens stay good.
+    pub fn expire_tokens(&self) {
+        self.site.tokens.expire_all();
+    }
+
+    /// Sets the calls used of the daily allowance, as if all were made now.
     pub fn set_used(&self, calls: u64) {
-        self.site.used.store(calls, Ordering::Relaxed);
+        self.site.allowance.set_used(calls, self.site.clock.epoch_ms());
     }
 
     /// The org's objects, for tests that compare.
@@ -135,86 +174,9 @@ impl Server {
         &self.site.org.model
     }
 
-    /// Closes the listener and every connection.
+    /// Closes the listeners and every connection.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        // The task ends by itself; that it panicked is nothing the caller could act on.
-        let _ = (&mut self.accepting).await;
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn accept(listener: TcpListener, site: Arc<Site>, mut stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(stream, site.clone()));
-                }
-                // Out of descriptors, most likely: wait for some to be given back.
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            },
-            Some(_) = connections.join_next() => {}
-            _ = stopped.changed() => return,
-        }
-    }
-}
-
-async fn serve(stream: TcpStream, site: Arc<Site>) {
-    // Best effort: an answer in two segments is slower, not wrong.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| handle(site.clone(), request));
-    let connection =
-        http1::Builder::new().title_case_headers(true).serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-/// Told to hyper so that it drops the connection without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("connection cut on purpose")]
-struct Cut;
-
-/// A body of known length that may end too early on purpose.
-struct SimBody {
-    data: Bytes,
-    declared: u64,
-    cut: bool,
-    flushed: bool,
-}
-
-impl HttpBody for SimBody {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if !self.data.is_empty() {
-            let data = std::mem::take(&mut self.data);
-            self.declared -= data.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        if self.cut && !self.flushed {
-            // An error at once would take with it what hyper has not yet written.
-            self.flushed = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(if self.cut { Some(Err(Cut)) } else { None })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_empty() && !self.cut
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.declared)
+        self.listeners.stop().await;
     }
 }
 
@@ -222,9 +184,9 @@ impl HttpBody for SimBody {
 struct Ready {
     status: u16,
     headers: HeaderMap,
-    bytes: Bytes,
+    body: WireBody,
     delay: Duration,
-    cut: Option<Fault>,
+    damage: Damage,
 }
 
 struct Head {
@@ -233,6 +195,7 @@ struct Head {
     method: String,
     target: String,
     headers: HeaderMap,
+    caller: Caller,
 }
 
 impl Head {
@@ -243,93 +206,168 @@ impl Head {
     fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
+
+    fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// Session or access token: Bulk API 1.0 has a header of its own.
+    fn token(&self) -> Option<&str> {
+        let bearer = |value: &'static str| {
+            let text = self.header("authorization")?;
+            let named = text.get(..value.len())?.eq_ignore_ascii_case(value);
+            named.then(|| text[value.len()..].trim())
+        };
+        bearer("Bearer ").or_else(|| bearer("OAuth ")).or_else(|| self.header("x-sfdc-session"))
+    }
+
+    fn accepts_gzip(&self) -> bool {
+        let names_gzip = |one: &str| {
+            let mut parts = one.split(';').map(str::trim);
+            let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            is_gzip && !parts.any(|part| matches!(part, "q=0" | "q=0.0"))
+        };
+        self.header("accept-encoding").is_some_and(|accepted| accepted.split(',').any(names_gzip))
+    }
 }
 
-async fn handle(site: Arc<Site>, request: hyper::Request<Incoming>) -> Result<Response<SimBody>, Cut> {
+/// Answers one request of a connection.
+pub async fn handle(
+    site: Arc<Site>,
+    scheme: &'static str,
+    connection: Connection,
+    request: hyper::Request<Incoming>,
+) -> Result<Response<WireBody>, Cut> {
     let (parts, body) = request.into_parts();
+    // A target in absolute form names the host itself.
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1"),
+    };
+    let caller = Caller { scheme, host: host.to_owned() };
     let head = Head {
         seq: site.journal.arrive(),
         at_ms: site.clock.elapsed_ms(),
         method: parts.method.as_str().to_owned(),
         target: parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         headers: parts.headers,
+        caller,
     };
     let body = match Limited::new(body, LARGEST_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(_) => return Err(Cut),
     };
     // Scans, rendering and compression take milliseconds: not on a thread that serves sockets.
-    let ready = tokio::task::spawn_blocking(move || respond(&site, &head, &body)).await.map_err(|_| Cut)?;
+    let ready = tokio::task::spawn_blocking(move || respond(&site, &head, body)).await.map_err(|_| Cut)?;
     if !ready.delay.is_zero() {
         tokio::time::sleep(ready.delay).await;
     }
-    let declared = ready.bytes.len() as u64;
-    let (data, cut) = match ready.cut {
-        Some(Fault::CutBefore) => return Err(Cut),
-        Some(_) => (ready.bytes.slice(..ready.bytes.len() / 2), true),
-        None => (ready.bytes, false),
-    };
-    let mut response = Response::new(SimBody { data, declared, cut, flushed: false });
+    if ready.damage.reset {
+        connection.ends_with(Aftermath::Reset);
+        return Err(Cut);
+    }
+    if ready.damage.no_answer {
+        return Err(Cut);
+    }
+    let mut response = Response::new(ready.body);
     *response.status_mut() = StatusCode::from_u16(ready.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = ready.headers;
+    if ready.damage.length_off_by < 0 {
+        let answer = with_short_length(response, ready.damage.length_off_by).await;
+        connection.ends_with(Aftermath::Write(answer));
+        return Err(Cut);
+    }
     Ok(response)
 }
 
+/// An answer with more bytes than its `Content-Length` says, which hyper would not send.
+async fn with_short_length(response: Response<WireBody>, off_by: i64) -> Vec<u8> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let length = (body.len() as u64).saturating_add_signed(off_by);
+    let mut out = format!("HTTP/1.1 {}\r\nContent-Length: {length}\r\n", parts.status).into_bytes();
+    for (name, value) in &parts.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&body);
+    out
+}
+
 /// Answers and books a request.
-fn respond(site: &Site, head: &Head, body: &[u8]) -> Ready {
+fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     let path = head.path();
     if path.starts_with("/__sim") {
-        return ready(head, control::answer(site, &head.method, path, body), None, Duration::ZERO);
+        let content_type = head.header("content-type").unwrap_or_default();
+        let answer = control::answer(site, &head.method, path, content_type, &body);
+        return ready(site, head, answer, Suffered::default(), None);
     }
-    let is_rest = path.starts_with("/services/data");
-    let token = head
-        .header("authorization")
-        .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("OAuth ")));
-    let mut answer = too_long(head).unwrap_or_else(|| dispatch(site, head, token, body));
-
-    let subject = Subject {
-        kind: answer.note.kind,
-        method: &head.method,
-        path,
-        objects: &answer.note.objects,
-        alone: !matches!(answer.note.kind, "composite" | "composite_batch"),
-        part: false,
+    let is_api = path.starts_with("/services/data") || path.starts_with("/services/async");
+    let token = head.token();
+    let options = &site.options;
+    let long_ms = u64::try_from(options.long_request_after.as_millis()).unwrap_or(u64::MAX);
+    let in_flight = is_api.then(|| site.gate.enter(head.seq, head.at_ms, long_ms, options.long_requests_max));
+    let early = writes::strike_early(site, &head.method, path, &body, false);
+    let mut answer = match &in_flight {
+        Some(None) => afflict::concurrent_limit("other"),
+        _ => early.answer(|| too_long(head).unwrap_or_else(|| dispatch(site, head, token, body))),
     };
-    let mut delay = site.options.latency;
-    let mut cut = None;
-    for fault in site.faults.strike(&subject) {
+
+    let mut suffered = Suffered { delay: site.options.latency, ..Suffered::default() };
+    for fault in early.with_late(site, &head.method, path, &answer) {
         match &fault {
-            Fault::Latency { ms } => delay += Duration::from_millis(*ms),
-            Fault::CutBefore | Fault::CutMidBody => cut = Some(fault),
+            Fault::Latency { ms } => suffered.delay += Duration::from_millis(*ms),
+            Fault::ClockSkew { seconds } => suffered.skew_ms += seconds.saturating_mul(1000),
+            Fault::LocatorRepeated => answer = afflict::with_locator_repeated(answer, &head.target),
             Fault::SessionExpired => {
                 token.inspect(|token| site.tokens.revoke(token));
-                answer = composite::afflicted(answer, &fault);
+                answer = afflicted(answer, &fault);
             }
-            other => answer = composite::afflicted(answer, other),
+            other => {
+                afflict::damage(&mut suffered.damage, other);
+                answer = afflicted(answer, other);
+            }
         }
     }
-    delay += Duration::from_millis(answer.note.delay_ms);
+    if suffered.skew_ms != 0 && answer.note.kind == "token" {
+        answer = afflict::with_issue_time_off(answer, suffered.skew_ms);
+    }
+    suffered.delay += Duration::from_millis(answer.note.delay_ms);
 
     // What was turned away at the door is no API call; a call that failed inside is one.
     let turned_away = matches!(answer.status, 401 | 403 | 414 | 429 | 431);
-    let counted = if is_rest && !turned_away { answer.note.counted.unwrap_or(1) } else { 0 };
-    site.used.fetch_add(counted, Ordering::Relaxed);
+    let counted = if is_api && !turned_away { answer.note.counted.unwrap_or(1) } else { 0 };
+    site.allowance.add(counted, site.clock.epoch_ms());
+    let damage = &suffered.damage;
+    let cut = damage.no_answer || damage.reset || damage.cut.is_some();
     site.journal.book(Call {
         seq: head.seq,
         at_ms: head.at_ms,
         method: head.method.clone(),
         path: path.to_owned(),
         kind: answer.note.kind.to_owned(),
-        status: if cut.is_some() { 0 } else { answer.status },
+        status: if cut { 0 } else { answer.status },
         counted,
         subrequests: answer.note.subrequests,
         objects: answer.note.objects.clone(),
         described: answer.note.described.clone(),
+        base_url: head.caller.base_url(),
     });
-    if is_rest {
+    if is_api {
         answer.headers.push(("Sforce-Limit-Info", site.limit_info()));
     }
-    ready(head, answer, cut, delay)
+    ready(site, head, answer, suffered, in_flight.flatten())
+}
+
+/// What faults do to an answer besides changing it.
+#[derive(Default)]
+struct Suffered {
+    delay: Duration,
+    skew_ms: i64,
+    damage: Damage,
 }
 
 /// 414 and 431, at exactly the documented size.
@@ -343,65 +381,91 @@ fn too_long(head: &Head) -> Option<Answer> {
     })
 }
 
-fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: &[u8]) -> Answer {
+fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answer {
     let path = head.path().trim_end_matches('/');
-    let host = head.header("host").unwrap_or("127.0.0.1");
-    if path == "/services/oauth2/token" {
-        return match head.method.as_str() {
-            "POST" => tokens::token(site, host, head.header("authorization"), body),
-            _ => Answer::method_not_allowed("token"),
-        };
+    let caller = &head.caller;
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    // What needs no session.
+    match parts.as_slice() {
+        ["services", "oauth2", "token"] => {
+            return match head.method.as_str() {
+                "POST" => oauth::token(site, caller, head.header("authorization"), &body),
+                _ => Answer::method_not_allowed("token"),
+            };
+        }
+        ["services", "oauth2", "revoke"] => {
+            return match head.method.as_str() {
+                "POST" | "GET" => oauth::revoke(site, head.query(), &body),
+                _ => Answer::method_not_allowed("token"),
+            };
+        }
+        ["services", "Soap", api @ ("u" | "c"), version, ..] => {
+            return match head.method.as_str() {
+                "POST" => soap::answer(site, caller, api, version, &body),
+                _ => Answer::method_not_allowed("soap"),
+            };
+        }
+        _ => {}
     }
     // The list of versions is for everyone.
-    let open = path == "/services/data";
-    let allowed = open || token.is_some_and(|token| site.tokens.is_valid(token, site.clock.epoch_ms()));
-    if !allowed {
+    let open = parts == ["services", "data"];
+    if !open && !token.is_some_and(|token| site.tokens.admit(token, site.clock.epoch_ms())) {
         return Answer::session_expired("other");
     }
-    if path == "/services/oauth2/userinfo" || path.starts_with("/id/") {
-        return tokens::userinfo(site, host);
+    match parts.as_slice() {
+        ["services", "oauth2", "userinfo"] => return oauth::userinfo(site, caller),
+        ["id", org, user] => return oauth::identity(site, caller, org, user),
+        _ => {}
     }
-    let spent = site.used.load(Ordering::Relaxed) >= site.daily_limit.load(Ordering::Relaxed);
-    if spent && !open {
-        return composite::afflicted(Answer::not_found("other"), &Fault::DailyLimit);
+    if !open && site.allowance_is_spent() {
+        return afflicted(Answer::not_found("other"), &Fault::DailyLimit);
     }
+    let Some(body) = unzipped(head, body) else {
+        return Answer::error("other", 400, "INVALID_CONTENT", "The request body is not valid gzip");
+    };
     let options = head.header("sforce-query-options").unwrap_or_default();
     let batch_size =
         options.split(',').find_map(|option| option.trim().strip_prefix("batchSize=")?.trim().parse().ok());
     let request = Request {
         method: head.method.clone(),
         target: head.target.clone(),
-        body: body.to_vec(),
+        body,
         batch_size,
         if_modified_since: head.header("if-modified-since").map(str::to_owned),
         depth: 0,
+        gated: false,
     };
     rest::answer(site, &request)
 }
 
-fn ready(head: &Head, answer: Answer, cut: Option<Fault>, delay: Duration) -> Ready {
+/// The request's body as it was before compression; `None` when it is not what its header says, or too large.
+fn unzipped(head: &Head, body: Bytes) -> Option<Vec<u8>> {
+    if !head.header("content-encoding").is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip")) {
+        return Some(body.into());
+    }
+    let mut plain = Vec::new();
+    let mut unpacked = flate2::read::MultiGzDecoder::new(&body[..]).take(LARGEST_BODY as u64 + 1);
+    unpacked.read_to_end(&mut plain).ok()?;
+    (plain.len() <= LARGEST_BODY).then_some(plain)
+}
+
+fn ready(site: &Site, head: &Head, answer: Answer, suffered: Suffered, in_flight: Option<InFlight>) -> Ready {
     let mut headers = HeaderMap::new();
-    let wants_gzip = head.header("accept-encoding").is_some_and(|accepted| {
-        accepted
-            .split(',')
-            .any(|one| one.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("gzip")))
-    });
-    let empty = answer.body.is_empty();
-    if !empty {
+    let gzip = head.accepts_gzip() && !answer.body.is_empty();
+    if !answer.body.is_empty() {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     }
-    for (name, value) in answer.headers {
-        let name = header::HeaderName::try_from(name);
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+    if gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    // By the org's clock: a moved one shows.
+    let date = ("Date", http_date(site.clock.epoch_ms() + suffered.skew_ms));
+    for (name, value) in answer.headers.into_iter().chain([date]) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }
-    let bytes = if wants_gzip && !empty {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        answer.body.gzipped()
-    } else {
-        answer.body.plain()
-    };
-    Ready { status: answer.status, headers, bytes, delay, cut }
+    let body = WireBody::new(answer.body, gzip, &suffered.damage, in_flight);
+    Ready { status: answer.status, headers, body, delay: suffered.delay, damage: suffered.damage }
 }

@@ -1,31 +1,56 @@
 //! Everything a request can touch: the org, its clock, journal, faults, tokens, cursors and allowance.
 
 use crate::{
-    body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe, faults::Faults, journal::Journal,
-    options::Options, org::OrgData, tokens::Tokens,
+    allowance::Allowance, body::Prepared, bulk::Bulk, clock::Clock, cursors::Cursors, describe,
+    dml::options::DataState, faults::Faults, gate::Gate, journal::Journal, jwt::Keys, options::Options,
+    org::OrgData, tokens::Tokens,
 };
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
+
+/// How a caller came in; answers that name the org's address echo it.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The `Host` header: a name, with a port unless it is the scheme's own.
+    pub host: String,
+}
+
+impl Caller {
+    /// `https://acme.my.salesforce.com`.
+    pub fn base_url(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// The host without its port.
+    pub fn host_name(&self) -> &str {
+        match self.host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => &self.host,
+        }
+    }
+}
 
 /// The shared state of a server.
 pub struct Site {
     pub options: Options,
     pub org: Arc<OrgData>,
+    /// Knobs of the rows, and the gate of transactions.
+    pub data: DataState,
     pub clock: Clock,
     pub journal: Journal,
     pub faults: Arc<Faults>,
     pub tokens: Tokens,
+    pub jwt_keys: Keys,
     pub cursors: Cursors,
     pub bulk: Bulk,
-    /// API calls of the last 24 hours, those before the start included.
-    pub used: AtomicU64,
-    /// API calls allowed in 24 hours.
-    pub daily_limit: AtomicU64,
+    pub allowance: Allowance,
+    pub gate: Arc<Gate>,
+    /// The authority of the TLS listener, in PEM; `None` without that listener.
+    pub ca_pem: Option<String>,
     described: Mutex<HashMap<(u32, Described), Arc<Prepared>>>,
 }
 
@@ -37,20 +62,31 @@ enum Described {
 
 impl Site {
     /// A site over an org.
-    pub fn new(options: Options, org: OrgData) -> Self {
+    pub fn new(options: Options, org: OrgData, jwt_keys: Keys, ca_pem: Option<String>) -> Self {
         let tokens = Tokens::default();
         options.access_tokens.iter().for_each(|token| tokens.accept(token));
-        options.refresh_tokens.iter().for_each(|token| tokens.accept_refresh(token));
+        options.refresh_tokens.iter().for_each(|token| {
+            tokens.accept_refresh(token);
+        });
+        let faults = Faults::default();
+        faults.set(options.faults.clone());
+        let clock = Clock::start();
+        let window = i64::try_from(options.daily_window.as_millis()).unwrap_or(i64::MAX);
+        let allowance = Allowance::new(options.daily_limit, window, options.daily_reset, clock.epoch_ms());
+        org.rows.open_at(clock.epoch_ms());
         Self {
             org: Arc::new(org),
-            clock: Clock::start(),
+            data: DataState::new(options.data.knobs.clone()),
+            clock,
             journal: Journal::default(),
-            faults: Arc::default(),
+            faults: Arc::new(faults),
             tokens,
+            jwt_keys,
             cursors: Cursors::default(),
             bulk: Bulk::default(),
-            used: AtomicU64::new(0),
-            daily_limit: AtomicU64::new(options.daily_limit),
+            allowance,
+            gate: Arc::default(),
+            ca_pem,
             described: Mutex::default(),
             options,
         }
@@ -77,12 +113,40 @@ impl Site {
         })
     }
 
-    /// `api-usage=18/15000`.
+    /// Lets happen to the rows what is due by the org's clock. Called at the start of each request.
+    pub fn settle(&self) {
+        self.org.rows.purge(self.clock.epoch_ms());
+    }
+
+    /// API calls used and allowed in the current window.
+    pub fn api_usage(&self) -> (u64, u64) {
+        (self.allowance.used(self.clock.epoch_ms()), self.allowance.limit())
+    }
+
+    /// Whether the next API call is one too many, for the org or for the connected app.
+    pub fn allowance_is_spent(&self) -> bool {
+        let (used, limit) = self.api_usage();
+        used >= limit || self.options.per_app_limit.as_ref().is_some_and(|app| used >= app.calls)
+    }
+
+    /// `api-usage=18/15000`, with the connected app's quota where it has one.
     pub fn limit_info(&self) -> String {
-        format!(
-            "api-usage={}/{}",
-            self.used.load(Ordering::Relaxed),
-            self.daily_limit.load(Ordering::Relaxed)
-        )
+        let (used, limit) = self.api_usage();
+        let mut text = format!("api-usage={used}/{limit}");
+        // One connected app makes all the calls here, so its use is the org's.
+        if let Some(app) = &self.options.per_app_limit {
+            text.push_str(&format!("; per-app-api-usage={used}/{}(appName={})", app.calls, app.app));
+        }
+        text
+    }
+
+    /// Whether a user name and a password, with the security token behind it, open the org.
+    pub fn may_log_in(&self, username: Option<&str>, password: Option<&str>) -> bool {
+        let fits = |given: Option<&str>, expected: &Option<String>| {
+            given.is_some_and(|given| {
+                !given.is_empty() && expected.as_deref().is_none_or(|expected| expected == given)
+            })
+        };
+        fits(username, &self.options.username) && fits(password, &self.options.password)
     }
 }

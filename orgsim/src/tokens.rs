@@ -1,218 +1,195 @@
-//! Access tokens: handed out, looked up, expired. And the OAuth endpoint that hands them out.
+//! Access and refresh tokens: handed out, looked up, expired, rotated, revoked.
+//!
+//! Tokens that come from one login are a chain. A rotated refresh token used twice has been stolen by one of its two
+//! users, so the whole chain ends with it.
 
-use crate::{answer::Answer, ids, site::Site};
-use serde_json::{Value, json};
+use crate::ids;
 use std::{
     collections::HashMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// How late an assertion may be, in milliseconds: real clients disagree about the unit of `exp`.
-const ASSERTION_GRACE_MS: i64 = 5 * 60 * 1000;
+/// Number of a login that all its tokens share.
+pub type Chain = u64;
 
 /// Tokens in force.
 #[derive(Debug, Default)]
 pub struct Tokens {
-    /// Token to the moment it expires, in epoch milliseconds.
-    access: Mutex<HashMap<String, Option<i64>>>,
-    refresh: Mutex<Vec<String>>,
-    issued: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    access: HashMap<String, Access>,
+    refresh: HashMap<String, Refresh>,
+    issued: u64,
+    chains: Chain,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Access {
+    /// Epoch milliseconds.
+    expires: Option<i64>,
+    requests_left: Option<u64>,
+    chain: Option<Chain>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Refresh {
+    chain: Chain,
+    spent: bool,
+}
+
+/// What limits a token handed out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Life {
+    /// Epoch milliseconds at which it ends.
+    pub expires: Option<i64>,
+    /// API requests it is good for.
+    pub requests: Option<u64>,
 }
 
 impl Tokens {
     /// Accepts this token for ever.
     pub fn accept(&self, token: &str) {
-        self.access().insert(token.to_owned(), None);
+        let for_ever = Access { expires: None, requests_left: None, chain: None };
+        self.lock().access.insert(token.to_owned(), for_ever);
     }
 
-    /// Accepts this refresh token.
-    pub fn accept_refresh(&self, token: &str) {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).push(token.to_owned());
+    /// Accepts this refresh token; it begins a chain.
+    pub fn accept_refresh(&self, token: &str) -> Chain {
+        let mut inner = self.lock();
+        if let Some(known) = inner.refresh.get(token).filter(|known| !known.spent) {
+            return known.chain;
+        }
+        inner.chains += 1;
+        let chain = inner.chains;
+        inner.refresh.insert(token.to_owned(), Refresh { chain, spent: false });
+        chain
     }
 
-    /// Whether a request with this token is let in.
-    pub fn is_valid(&self, token: &str, now_ms: i64) -> bool {
-        self.access().get(token).is_some_and(|expires| expires.is_none_or(|expires| now_ms < expires))
+    /// Whether a request with this token is let in; books it as one of the token's requests.
+    pub fn admit(&self, token: &str, now_ms: i64) -> bool {
+        let mut inner = self.lock();
+        let Some(access) = inner.access.get_mut(token) else { return false };
+        if access.expires.is_some_and(|expires| now_ms >= expires) || access.requests_left == Some(0) {
+            return false;
+        }
+        access.requests_left = access.requests_left.map(|left| left - 1);
+        true
     }
 
-    /// Ends a token.
-    pub fn revoke(&self, token: &str) {
-        self.access().remove(token);
-    }
-
-    fn access(&self) -> MutexGuard<'_, HashMap<String, Option<i64>>> {
-        self.access.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn refresh_is_known(&self, token: &str) -> bool {
-        self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|known| known == token)
-    }
-
-    fn issue(&self, site: &Site) -> String {
-        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
-        let secret = ids::base62(ids::stable_hash(&format!("{}/{number}", site.options.seed)));
-        let token = format!("{}!AQEAQ{secret}.{number}", &site.org.organization_id[..15]);
-        let lifetime =
-            site.options.token_lifetime.and_then(|lifetime| i64::try_from(lifetime.as_millis()).ok());
-        self.access().insert(token.clone(), lifetime.map(|lifetime| site.clock.epoch_ms() + lifetime));
+    /// A new access token of an organization.
+    pub fn issue(&self, organization_id: &str, seed: u64, life: Life, chain: Option<Chain>) -> String {
+        let mut inner = self.lock();
+        inner.issued += 1;
+        let number = inner.issued;
+        let secret = ids::base62(ids::stable_hash(&format!("{seed}/{number}")));
+        let token = format!("{}!AQEAQ{secret}.{number}", &organization_id[..15]);
+        let access = Access { expires: life.expires, requests_left: life.requests, chain };
+        inner.access.insert(token.clone(), access);
         token
     }
-}
 
-/// `POST /services/oauth2/token`.
-pub fn token(site: &Site, host: &str, authorization: Option<&str>, body: &[u8]) -> Answer {
-    let form: HashMap<String, String> = form_urlencoded::parse(body).into_owned().collect();
-    let get = |name: &str| form.get(name).map(String::as_str);
-    let basic = authorization.and_then(basic_credentials);
-    let (id, secret) = match &basic {
-        Some((id, secret)) => (Some(id.as_str()), Some(secret.as_str())),
-        None => (get("client_id"), get("client_secret")),
-    };
-    let known = |secret_needed: bool| {
-        let secret_fits = secret == Some(site.options.client_secret.as_str())
-            || (!secret_needed && secret.unwrap_or("").is_empty());
-        id == Some(site.options.client_id.as_str()) && secret_fits
-    };
-    let refuse_client = || Answer::oauth_error("invalid_client", "invalid client credentials");
-    let grant = get("grant_type").unwrap_or_default();
-    match grant {
-        "client_credentials" if known(true) => granted(site, host, grant, None),
-        "client_credentials" => refuse_client(),
-        "password" if !known(true) => refuse_client(),
-        "password"
-            if get("username").is_some() && get("password").is_some_and(|password| !password.is_empty()) =>
-        {
-            let refresh = format!("5Aep861{}", ids::base62(ids::stable_hash(&site.options.client_id)));
-            site.tokens.accept_refresh(&refresh);
-            granted(site, host, grant, Some(refresh))
+    /// A new refresh token, of a chain or the first of a new one.
+    pub fn issue_refresh(&self, seed: u64, chain: Option<Chain>) -> (String, Chain) {
+        let mut inner = self.lock();
+        inner.issued += 1;
+        let chain = chain.unwrap_or_else(|| {
+            inner.chains += 1;
+            inner.chains
+        });
+        let number = inner.issued;
+        let secret = ids::base62(ids::stable_hash(&format!("refresh/{seed}/{number}")));
+        let token = format!("5Aep861{secret}.{number}");
+        inner.refresh.insert(token.clone(), Refresh { chain, spent: false });
+        (token, chain)
+    }
+
+    /// The chain of a refresh token that may be used. `spend`: only this once; a second use ends the chain.
+    pub fn use_refresh(&self, token: &str, spend: bool) -> Option<Chain> {
+        let mut inner = self.lock();
+        let known = inner.refresh.get_mut(token)?;
+        let chain = known.chain;
+        if known.spent {
+            inner.end_chain(chain);
+            return None;
         }
-        "password" => Answer::oauth_error("invalid_grant", "authentication failure"),
-        "refresh_token" if !known(false) && id != Some("PlatformCLI") => refuse_client(),
-        "refresh_token" => match get("refresh_token").filter(|token| site.tokens.refresh_is_known(token)) {
-            Some(_) => granted(site, host, grant, None),
-            None => Answer::oauth_error("invalid_grant", "expired access/refresh token"),
-        },
-        "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
-            match check_assertion(site, get("assertion").unwrap_or_default()) {
-                Ok(()) => granted(site, host, grant, None),
-                Err((error, description)) => Answer::oauth_error(error, description),
-            }
+        known.spent = spend;
+        Some(chain)
+    }
+
+    /// Ends an access token.
+    pub fn revoke(&self, token: &str) {
+        self.lock().access.remove(token);
+    }
+
+    /// Ends an access token, or a refresh token with its chain; false when it is neither.
+    pub fn revoke_any(&self, token: &str) -> bool {
+        let mut inner = self.lock();
+        if inner.access.remove(token).is_some() {
+            return true;
         }
-        _ => Answer::oauth_error("unsupported_grant_type", "grant type not supported"),
+        let Some(known) = inner.refresh.get(token).copied() else { return false };
+        inner.end_chain(known.chain);
+        !known.spent
+    }
+
+    /// Ends all access tokens; refresh tokens stay good.
+    pub fn expire_all(&self) {
+        self.lock().access.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn granted(site: &Site, host: &str, grant: &str, refresh_token: Option<String>) -> Answer {
-    let (org, user) = (&site.org.organization_id, &site.org.user_id);
-    let mut body = json!({
-        "access_token": site.tokens.issue(site),
-        "instance_url": format!("http://{host}"),
-        "id": format!("http://{host}/id/{org}/{user}"),
-        "token_type": "Bearer",
-        "scope": "api refresh_token",
-    });
-    // The JWT answer has none of these.
-    if let Some(members) = body.as_object_mut().filter(|_| !grant.starts_with("urn:")) {
-        members.insert("issued_at".into(), Value::from(site.clock.epoch_ms().to_string()));
-        members.insert("signature".into(), Value::from("c2ltdWxhdGVk"));
-        members.insert("api_instance_url".into(), Value::from(format!("http://{host}")));
-        if let Some(token) = refresh_token {
-            members.insert("refresh_token".into(), Value::from(token));
-        }
+impl Inner {
+    fn end_chain(&mut self, chain: Chain) {
+        self.access.retain(|_, access| access.chain != Some(chain));
+        self.refresh.retain(|_, refresh| refresh.chain != chain);
     }
-    Answer::json("token", &body)
-}
-
-/// Checks an assertion's claims. Its signature is not verified: the simulator has no certificate of the app.
-fn check_assertion(site: &Site, assertion: &str) -> Result<(), (&'static str, &'static str)> {
-    let invalid = ("invalid_grant", "invalid assertion");
-    let mut parts = assertion.split('.');
-    let (Some(_), Some(claims), Some(signature), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(invalid);
-    };
-    let claims: Value =
-        base64(claims).and_then(|bytes| serde_json::from_slice(&bytes).ok()).ok_or(invalid)?;
-    if signature.is_empty() {
-        return Err(invalid);
-    }
-    if claims["iss"].as_str() != Some(site.options.client_id.as_str()) {
-        return Err(("invalid_client_id", "client identifier invalid"));
-    }
-    if claims["sub"].as_str().is_none_or(str::is_empty) {
-        return Err(("invalid_grant", "user hasn't approved this consumer"));
-    }
-    if claims["aud"].as_str().is_none_or(|audience| !audience.starts_with("http")) {
-        return Err(("invalid_grant", "audience is invalid"));
-    }
-    let seconds = match &claims["exp"] {
-        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|float| float as i64)),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    // One shipped client sends milliseconds; no date in seconds has that many digits.
-    let expires_ms = seconds.map(|exp| if exp > 100_000_000_000 { exp } else { exp.saturating_mul(1000) });
-    match expires_ms {
-        Some(expires) if expires + ASSERTION_GRACE_MS > site.clock.epoch_ms() => Ok(()),
-        Some(_) => Err(("invalid_grant", "expired authorization code")),
-        None => Err(invalid),
-    }
-}
-
-fn basic_credentials(header: &str) -> Option<(String, String)> {
-    let encoded = header.strip_prefix("Basic ").or_else(|| header.strip_prefix("basic "))?;
-    let text = String::from_utf8(base64(encoded.trim())?).ok()?;
-    let (id, secret) = text.split_once(':')?;
-    Some((id.to_owned(), secret.to_owned()))
-}
-
-/// Reads both alphabets of base 64, padded or not.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut held) = (0u32, 0u32);
-    for byte in text.trim_end_matches('=').bytes() {
-        let six = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(six);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-            bits &= (1 << held) - 1;
-        }
-    }
-    Some(out)
-}
-
-/// `/services/oauth2/userinfo`.
-pub fn userinfo(site: &Site, host: &str) -> Answer {
-    let (org, user, name) = (&site.org.organization_id, &site.org.user_id, &site.org.username);
-    let body = json!({
-        "sub": format!("http://{host}/id/{org}/{user}"), "user_id": user, "organization_id": org,
-        "preferred_username": name, "email": name, "name": "Integration User", "active": true,
-    });
-    Answer::json("userinfo", &body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ORG: &str = "00D5g0000001234EAA";
+
     #[test]
-    fn base64_is_read_in_both_alphabets() {
-        assert_eq!(base64("aWQ6c2VjcmV0").as_deref(), Some(b"id:secret".as_slice()));
-        assert_eq!(base64("_-8=").as_deref(), Some([0xff, 0xef].as_slice()));
-        assert_eq!(base64("a*b"), None);
-        assert_eq!(basic_credentials("Basic aWQ6c2VjcmV0"), Some(("id".into(), "secret".into())));
+    fn a_token_ends_at_its_moment_or_with_its_last_request() {
+        let tokens = Tokens::default();
+        let short = tokens.issue(ORG, 7, Life { expires: Some(1_000), requests: None }, None);
+        assert!(tokens.admit(&short, 999) && !tokens.admit(&short, 1_000));
+        let two = tokens.issue(ORG, 7, Life { expires: None, requests: Some(2) }, None);
+        let let_in: Vec<bool> = (0..3).map(|_| tokens.admit(&two, 0)).collect();
+        assert_eq!(let_in, [true, true, false]);
+    }
+
+    #[test]
+    fn a_spent_refresh_token_used_again_ends_its_chain_and_no_other() {
+        let tokens = Tokens::default();
+        let other = tokens.accept_refresh("other");
+        let chain = tokens.accept_refresh("first");
+        assert_eq!(tokens.use_refresh("first", true), Some(chain));
+        let (second, same) = tokens.issue_refresh(7, Some(chain));
+        let access = tokens.issue(ORG, 7, Life::default(), Some(chain));
+        assert_eq!(same, chain);
+        assert_eq!(tokens.use_refresh("first", true), None);
+        assert_eq!(tokens.use_refresh(&second, true), None, "the successor ends with it");
+        assert!(!tokens.admit(&access, 0), "and so do its sessions");
+        assert_eq!(tokens.use_refresh("other", true), Some(other));
+    }
+
+    #[test]
+    fn a_revoked_refresh_token_takes_its_sessions_along() {
+        let tokens = Tokens::default();
+        let (refresh, chain) = tokens.issue_refresh(7, None);
+        let access = tokens.issue(ORG, 7, Life::default(), Some(chain));
+        assert!(tokens.revoke_any(&refresh));
+        assert!(!tokens.admit(&access, 0));
+        assert!(!tokens.revoke_any(&refresh) && !tokens.revoke_any("nonsense"));
     }
 }

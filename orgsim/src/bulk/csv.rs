@@ -9,7 +9,7 @@ use crate::{
     query::{Found, plan},
     rows_api::{CellWriter, Value},
     soql::{SoqlError, ast::FieldPath, dates},
-    tables::{ColumnRef, Kind, Table},
+    tables::{ColumnRef, Kind, OpenRow, Table},
 };
 
 /// Between values, and after a row.
@@ -127,11 +127,11 @@ pub fn push_value(out: &mut Vec<u8>, value: &Value, kind: Kind) {
     }
 }
 
-/// How a column's values get written.
-enum Column {
-    /// By the row source, without a value in between.
-    Direct(Box<dyn CellWriter>),
-    Path(plan::Path),
+/// A selected column.
+struct Column {
+    path: plan::Path,
+    /// The row source's own writer, without a value in between; for rows nobody wrote to.
+    direct: Option<Box<dyn CellWriter>>,
 }
 
 /// Writes the rows of one statement.
@@ -139,7 +139,6 @@ pub struct RowWriter {
     table: Table,
     header: Vec<String>,
     columns: Vec<Column>,
-    kinds: Vec<Kind>,
 }
 
 impl RowWriter {
@@ -149,7 +148,7 @@ impl RowWriter {
     /// None for a statement that was run; the names resolve a second time.
     pub fn new(org: &OrgData, table: Table, found: &Found) -> Result<Self, SoqlError> {
         let resolver = plan::Resolver { org, text: "", table, alias: None };
-        let mut writer = Self { table, header: Vec::new(), columns: Vec::new(), kinds: Vec::new() };
+        let mut writer = Self { table, header: Vec::new(), columns: Vec::new() };
         for shown in &found.columns {
             let name = shown.names.join(".");
             if writer.header.contains(&name) {
@@ -157,10 +156,15 @@ impl RowWriter {
             }
             let path = resolver.path(&FieldPath { parts: shown.names.clone(), at: 0 })?;
             writer.header.push(name);
-            writer.kinds.push(path.kind);
-            writer.columns.push(column(org, table, path));
+            let direct = direct(org, table, &path);
+            writer.columns.push(Column { path, direct });
         }
         Ok(writer)
+    }
+
+    /// The columns' names, in order.
+    pub fn header(&self) -> &[String] {
+        &self.header
     }
 
     /// Appends the header row.
@@ -171,9 +175,10 @@ impl RowWriter {
     /// Appends one row.
     pub fn push(&self, out: &mut Vec<u8>, org: &OrgData, row: u64, dialect: Dialect) {
         let between = [b'"', dialect.delimiter.byte(), b'"'];
+        let reader = self.reader(org, row);
         for (at, column) in self.columns.iter().enumerate() {
             out.extend_from_slice(if at == 0 { b"\"" } else { &between });
-            self.push_cell(out, org, row, column, self.kinds[at]);
+            reader.push(out, column);
         }
         out.push(b'"');
         out.extend_from_slice(dialect.line_ending.bytes());
@@ -190,17 +195,29 @@ impl RowWriter {
         columns: usize,
         change: &dyn Fn(&mut Vec<u8>, usize, Kind),
     ) {
+        let reader = self.reader(org, row);
         for (at, column) in self.columns.iter().take(columns).enumerate() {
             if at > 0 {
                 out.push(dialect.delimiter.byte());
             }
             out.push(b'"');
             let from = out.len();
-            self.push_cell(out, org, row, column, self.kinds[at]);
-            change(out, from, self.kinds[at]);
+            reader.push(out, column);
+            change(out, from, column.path.kind);
             out.push(b'"');
         }
         out.extend_from_slice(dialect.line_ending.bytes());
+    }
+
+    /// The values of one row with their names and kinds, for formats other than CSV.
+    pub fn values<'a>(
+        &'a self,
+        org: &'a OrgData,
+        row: u64,
+    ) -> impl Iterator<Item = (&'a str, Kind, Value)> + 'a {
+        let reader = self.reader(org, row);
+        let named = self.header.iter().zip(&self.columns);
+        named.map(move |(name, column)| (name.as_str(), column.path.kind, reader.value(column)))
     }
 
     /// Number of columns.
@@ -208,22 +225,46 @@ impl RowWriter {
         self.columns.len()
     }
 
-    fn push_cell(&self, out: &mut Vec<u8>, org: &OrgData, row: u64, column: &Column, kind: Kind) {
-        match column {
-            Column::Direct(writer) => writer.push(row, out),
-            Column::Path(path) => push_value(out, &path.value(org, self.table, row), kind),
+    fn reader<'a>(&self, org: &'a OrgData, row: u64) -> RowReader<'a> {
+        let as_seeded = matches!(self.table, Table::Object(at) if org.rows.is_as_seeded(at, row));
+        let open = (!as_seeded).then(|| self.table.open(org, row));
+        RowReader { org, table: self.table, row, open }
+    }
+}
+
+/// One row, as seeded or as it has become.
+struct RowReader<'a> {
+    org: &'a OrgData,
+    table: Table,
+    row: u64,
+    /// `None`: as seeded.
+    open: Option<OpenRow<'a>>,
+}
+
+impl RowReader<'_> {
+    fn push(&self, out: &mut Vec<u8>, column: &Column) {
+        match &column.direct {
+            Some(writer) if self.open.is_none() => writer.push(self.row, out),
+            _ => push_value(out, &self.value(column), column.path.kind),
+        }
+    }
+
+    fn value(&self, column: &Column) -> Value {
+        match &self.open {
+            Some(open) if column.path.is_own() => open.value(column.path.column),
+            _ => column.path.value(self.org, self.table, self.row),
         }
     }
 }
 
-fn column(org: &OrgData, table: Table, path: plan::Path) -> Column {
-    if let (Table::Object(at), ColumnRef::Field(field), true) = (table, path.column, path.is_own()) {
-        let object = &org.model.objects[at];
-        if let Some(writer) = org.rows.cell_writer(object, &object.fields[field]) {
-            return Column::Direct(writer);
+fn direct(org: &OrgData, table: Table, path: &plan::Path) -> Option<Box<dyn CellWriter>> {
+    match (table, path.column) {
+        (Table::Object(at), ColumnRef::Field(field)) if path.is_own() => {
+            let object = &org.model.objects[at];
+            org.rows.source().cell_writer(object, &object.fields[field])
         }
+        _ => None,
     }
-    Column::Path(path)
 }
 
 #[cfg(test)]

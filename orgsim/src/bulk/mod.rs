@@ -9,11 +9,20 @@ mod check;
 mod csv;
 mod jobs;
 mod locator;
+pub mod measure;
 mod page;
 mod query;
 
 #[cfg(test)]
 mod tests;
+
+/// A value as Bulk writes it, for tests that compare.
+#[cfg(test)]
+pub fn csv_text(value: &crate::rows_api::Value, kind: crate::tables::Kind) -> String {
+    let mut out = Vec::new();
+    csv::push_value(&mut out, value, kind);
+    String::from_utf8(out).expect("values are text")
+}
 
 use crate::{
     answer::Answer,

@@ -4,8 +4,14 @@ use super::{
     csv::{Dialect, RowWriter},
     locator::Locator,
 };
-use crate::{faults::Fault, org::OrgData, query::Picked, tables::Kind};
-use std::ops::Range;
+use crate::{
+    body::{Body, Chunk},
+    faults::Fault,
+    org::OrgData,
+    query::Picked,
+    tables::Kind,
+};
+use std::{ops::Range, sync::Arc};
 
 /// Bytes after which a piece is handed on.
 const PIECE_BYTES: usize = 256 << 10;
@@ -21,8 +27,6 @@ pub struct Flaws {
     pub nul_bytes: bool,
     /// Each text goes on in a second line, which has quotes in it.
     pub embedded_newlines: bool,
-    /// The locator leads to the page itself.
-    pub repeated_locator: bool,
     /// The header counts one row too many.
     pub wrong_record_count: bool,
 }
@@ -36,7 +40,6 @@ impl Flaws {
             short_row: struck(&Fault::ShortRow),
             nul_bytes: struck(&Fault::NulBytes),
             embedded_newlines: struck(&Fault::EmbeddedNewlines),
-            repeated_locator: struck(&Fault::RepeatedLocator),
             wrong_record_count: struck(&Fault::WrongRecordCount),
         }
     }
@@ -64,41 +67,39 @@ pub fn extent(total: u64, at: Locator, asked: Option<u64>, most: u64) -> Option<
     Some(Extent { rows: at.from..to, next })
 }
 
-/// The pieces of one page's text, header row first.
-pub struct Pieces<'a> {
-    pub writer: &'a RowWriter,
-    pub org: &'a OrgData,
-    pub picked: &'a Picked,
+/// The rows a statement found and how they are written.
+pub struct RowSet {
+    pub writer: RowWriter,
+    pub picked: Picked,
     pub dialect: Dialect,
-    pub flaws: Flaws,
-    /// Places in the result still to be written.
-    pub rows: Range<u64>,
-    /// The place at which a flaw of a single row strikes.
-    pub middle: u64,
-    pub header_due: bool,
 }
 
-impl<'a> Pieces<'a> {
+/// The pieces of one page's text, header row first.
+pub struct Pieces {
+    org: Arc<OrgData>,
+    set: Arc<RowSet>,
+    flaws: Flaws,
+    /// Places in the result still to be written.
+    rows: Range<u64>,
+    /// The place at which a flaw of a single row strikes.
+    middle: u64,
+    header_due: bool,
+}
+
+impl Pieces {
     /// The page of these rows.
-    pub fn new(
-        writer: &'a RowWriter,
-        org: &'a OrgData,
-        picked: &'a Picked,
-        dialect: Dialect,
-        flaws: Flaws,
-        rows: Range<u64>,
-    ) -> Self {
+    pub fn new(org: Arc<OrgData>, set: Arc<RowSet>, flaws: Flaws, rows: Range<u64>) -> Self {
         let middle = rows.start + (rows.end - rows.start) / 2;
-        Self { writer, org, picked, dialect, flaws, rows, middle, header_due: true }
+        Self { org, set, flaws, rows, middle, header_due: true }
     }
 
     /// Appends the next piece; false when there is none.
     pub fn push_next(&mut self, out: &mut Vec<u8>) -> bool {
         let from = out.len();
         if std::mem::take(&mut self.header_due) {
-            self.writer.push_header(out, self.dialect);
+            self.set.writer.push_header(out, self.set.dialect);
             if self.flaws.truncated && self.rows.is_empty() {
-                out.truncate(out.len() - self.dialect.line_ending.bytes().len() - 1);
+                out.truncate(out.len() - self.set.dialect.line_ending.bytes().len() - 1);
             }
         }
         while out.len() - from < PIECE_BYTES {
@@ -106,7 +107,7 @@ impl<'a> Pieces<'a> {
             if self.flaws.in_rows() {
                 self.push_flawed(out, place);
             } else {
-                self.writer.push(out, self.org, self.picked.at(place), self.dialect);
+                self.set.writer.push(out, &self.org, self.set.picked.at(place), self.set.dialect);
             }
         }
         out.len() > from
@@ -114,29 +115,41 @@ impl<'a> Pieces<'a> {
 
     fn push_flawed(&mut self, out: &mut Vec<u8>, place: u64) {
         let struck = place == self.middle;
-        let columns = self.writer.width() - usize::from(self.flaws.short_row && struck);
+        let columns = self.set.writer.width() - usize::from(self.flaws.short_row && struck);
         let flaws = self.flaws;
-        self.writer.push_changed(
-            out,
-            self.org,
-            self.picked.at(place),
-            self.dialect,
-            columns,
-            &|out, from, kind| {
-                if flaws.embedded_newlines && matches!(kind, Kind::Text | Kind::LongText) && out.len() > from
-                {
-                    out.extend_from_slice(b"\nand \"\"more\"\"");
-                }
-                if flaws.nul_bytes {
-                    out.insert(from, 0);
-                    out.push(0);
-                }
-            },
-        );
+        let change = |out: &mut Vec<u8>, from: usize, kind: Kind| {
+            if flaws.embedded_newlines && matches!(kind, Kind::Text | Kind::LongText) && out.len() > from {
+                out.extend_from_slice(b"\nand \"\"more\"\"");
+            }
+            if flaws.nul_bytes {
+                out.insert(from, 0);
+                out.push(0);
+            }
+        };
+        let row = self.set.picked.at(place);
+        self.set.writer.push_changed(out, &self.org, row, self.set.dialect, columns, &change);
         if self.flaws.truncated && struck {
-            out.truncate(out.len() - self.dialect.line_ending.bytes().len() - 1);
+            out.truncate(out.len() - self.set.dialect.line_ending.bytes().len() - 1);
             self.rows.end = self.rows.start;
         }
+    }
+}
+
+/// The pieces as a body: one that fits a piece is whole at once, a larger one is made while it is sent.
+pub fn body(mut pieces: Pieces) -> Body {
+    let first = pieces.next().unwrap_or_default();
+    if pieces.rows.is_empty() {
+        return Body::from(first);
+    }
+    Body::streamed(std::iter::once(first).chain(pieces).map(Chunk::from))
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let mut piece = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+        self.push_next(&mut piece).then_some(piece)
     }
 }
 

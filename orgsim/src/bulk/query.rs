@@ -5,14 +5,15 @@ use super::{
     csv::{Delimiter, Dialect, LineEnding, RowWriter},
     jobs::{End, Fate, Job, State, Work},
     locator::Locator,
-    page::{self, Flaws, Pieces},
+    page::{self, Flaws, Pieces, RowSet},
     struck,
 };
 use crate::{
     answer::Answer,
     body::Body,
     faults::Fault,
-    query::{self, Content, Found, Picked},
+    org::OrgData,
+    query::{self, Content, Found, Picked, Scope},
     rest::Request,
     site::Site,
     soql::{self, SoqlError, dates},
@@ -37,10 +38,8 @@ pub struct QueryJob {
     version: u32,
     created_ms: i64,
     created_by: String,
-    dialect: Dialect,
     work: Work,
-    writer: RowWriter,
-    picked: Picked,
+    set: Arc<RowSet>,
 }
 
 impl Job for QueryJob {
@@ -110,10 +109,11 @@ fn create(site: &Site, request: &Request, version: u32) -> Answer {
             "The maximum number of Bulk API 2.0 query jobs in a rolling 24-hour period was exceeded";
         return Answer::error(KIND, 400, "LIMIT_EXCEEDED", message);
     }
-    let (found, picked, writer) = match prepare(site, &wanted, now_ms) {
-        Ok(prepared) => prepared,
-        Err(error) => return Answer::soql_error(KIND, &error),
-    };
+    let (found, picked, writer) =
+        match prepare(&site.org, &wanted.query, wanted.operation == "queryAll", now_ms) {
+            Ok(prepared) => prepared,
+            Err(error) => return Answer::soql_error(KIND, &error),
+        };
     let faults = struck(site, request, KIND, &found.object);
     let fate = faults.iter().find_map(|fault| match fault {
         Fault::NeverEndingJob => Some(Fate::NeverEnds),
@@ -129,10 +129,8 @@ fn create(site: &Site, request: &Request, version: u32) -> Answer {
         version,
         created_ms: now_ms,
         created_by: site.org.user_id.clone(),
-        dialect: wanted.dialect,
         work: Work::begin(now_ms, fate.unwrap_or(Fate::Completes)),
-        writer,
-        picked,
+        set: Arc::new(RowSet { writer, picked, dialect: wanted.dialect }),
     });
     Answer::json(KIND, &Value::from(job.facts(State::Waiting.name(), now_ms))).about(&job.object)
 }
@@ -192,16 +190,22 @@ pub fn dialect(map: &Map<String, Value>) -> Result<Dialect, SoqlError> {
 }
 
 /// Runs the statement: which rows, and how they are written.
-fn prepare(site: &Site, wanted: &Wanted, now_ms: i64) -> Result<(Found, Picked, RowWriter), SoqlError> {
-    check::statement(&soql::parse(&wanted.query)?)?;
-    let mut found = query::run(&site.org, Api::Data, &wanted.query, now_ms)?;
-    check::columns(&site.org, &found)?;
+pub fn prepare(
+    org: &OrgData,
+    statement: &str,
+    all_rows: bool,
+    now_ms: i64,
+) -> Result<(Found, Picked, RowWriter), SoqlError> {
+    check::statement(&soql::parse(statement)?)?;
+    let scope = if all_rows { Scope::All } else { Scope::Live };
+    let mut found = query::run(org, Api::Data, scope, statement, now_ms)?;
+    check::columns(org, &found)?;
     let content = std::mem::replace(&mut found.content, Content::Count(0));
     let Content::Rows { table, picked, .. } = content else {
         let message = "Aggregate functions not supported in Bulk Query";
         return Err(SoqlError::new("API_ERROR", message));
     };
-    let writer = RowWriter::new(&site.org, table, &found)?;
+    let writer = RowWriter::new(org, table, &found)?;
     Ok((found, picked, writer))
 }
 
@@ -219,8 +223,8 @@ impl QueryJob {
             "concurrencyMode": "Parallel",
             "contentType": "CSV",
             "apiVersion": f64::from(self.version),
-            "lineEnding": self.dialect.line_ending.name(),
-            "columnDelimiter": self.dialect.delimiter.name(),
+            "lineEnding": self.set.dialect.line_ending.name(),
+            "columnDelimiter": self.set.dialect.delimiter.name(),
         });
         match facts {
             Value::Object(facts) => facts,
@@ -236,7 +240,7 @@ impl QueryJob {
         let mut info = self.facts(state.name(), changed_ms);
         let complete = state == State::Ended(End::Complete);
         info.insert("jobType".into(), "V2Query".into());
-        info.insert("numberRecordsProcessed".into(), if complete { self.picked.len() } else { 0 }.into());
+        info.insert("numberRecordsProcessed".into(), if complete { self.set.picked.len() } else { 0 }.into());
         info.insert("retries".into(), 0.into());
         info.insert("totalProcessingTime".into(), (changed_ms - self.created_ms).max(0).into());
         info.insert("isPkChunkingSupported".into(), true.into());
@@ -319,7 +323,7 @@ fn page_asked(site: &Site, request: &Request, job: &QueryJob) -> Option<(Locator
         _ => Locator::at(0),
     };
     let asked = request.parameter("maxRecords").and_then(|text| text.parse().ok());
-    let extent = page::extent(job.picked.len(), at, asked, site.options.bulk.page_rows)?;
+    let extent = page::extent(job.set.picked.len(), at, asked, site.options.bulk.page_rows)?;
     Some((at, extent))
 }
 
@@ -332,16 +336,13 @@ fn results(site: &Site, request: &Request, version: u32, job: &Arc<QueryJob>, fl
     if let Some(refusal) = not_ready(site, KIND, version, job) {
         return refusal;
     }
-    let Some((at, extent)) = page_asked(site, request, job) else { return bad_locator(KIND) };
+    let Some((_, extent)) = page_asked(site, request, job) else { return bad_locator(KIND) };
     let rows = extent.rows.end - extent.rows.start;
-    let next = if flaws.repeated_locator { Some(at) } else { extent.next };
-    let mut pieces = Pieces::new(&job.writer, &site.org, &job.picked, job.dialect, flaws, extent.rows);
-    let mut out = Vec::new();
-    while pieces.push_next(&mut out) {}
-    let mut answer = Answer::ok(KIND, out);
+    let pieces = Pieces::new(site.org.clone(), job.set.clone(), flaws, extent.rows);
+    let mut answer = Answer::ok(KIND, page::body(pieces));
     answer.content_type = "text/csv";
     answer.headers.push(("Sforce-NumberOfRecords", (rows + u64::from(flaws.wrong_record_count)).to_string()));
-    answer.headers.push(("Sforce-Locator", next.map_or_else(|| "null".to_owned(), Locator::text)));
+    answer.headers.push(("Sforce-Locator", extent.next.map_or_else(|| "null".to_owned(), Locator::text)));
     answer
 }
 
@@ -362,12 +363,12 @@ fn result_pages(site: &Site, request: &Request, version: u32, job: &Arc<QueryJob
     let base = format!("/services/data/v{version}.0/jobs/query/{}", job.id);
     let mut from = extent.rows.start;
     let mut pages = Vec::new();
-    while pages.len() < PAGES_LISTED && (from < job.picked.len() || from == 0) {
+    while pages.len() < PAGES_LISTED && (from < job.set.picked.len() || from == 0) {
         let locator = Locator { from, rows: Some(rows) }.text();
         pages.push(json!({ "resultUrl": format!("{base}/results?locator={locator}") }));
         from += rows;
     }
-    let next = (from < job.picked.len())
+    let next = (from < job.set.picked.len())
         .then(|| format!("{base}/resultPages?locator={}", Locator { from, rows: Some(rows) }.text()));
     Answer::json(KIND, &json!({ "resultPages": pages, "done": next.is_none(), "nextRecordsUrl": next }))
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const SUFFIX: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
 /// Instance and reserved part that every id of the simulated org shares.
-const POD: &str = "5g0";
+pub const POD: &str = "5g0";
 /// Characters left for the number of the record.
 const NUMBER_WIDTH: usize = 9;
 
@@ -36,6 +36,20 @@ pub fn record_id(prefix: &str, number: u64) -> String {
     let id15 = format!("{prefix}{POD}{}", base62(number, NUMBER_WIDTH));
     let suffix = checksum(&id15);
     id15 + &suffix
+}
+
+/// Writes `number` and the checksum into an id that begins with its prefix and [`POD`], without allocating.
+pub fn push_number(id: &mut [u8; 18], mut number: u64) {
+    for slot in id[6..15].iter_mut().rev() {
+        *slot = DIGITS[(number % 62) as usize];
+        number /= 62;
+    }
+    for group in 0..3 {
+        let five = &id[group * 5..group * 5 + 5];
+        let bits =
+            five.iter().enumerate().fold(0, |bits, (at, b)| bits | usize::from(b.is_ascii_uppercase()) << at);
+        id[15 + group] = SUFFIX[bits];
+    }
 }
 
 /// The number in an id made by [`record_id`]; `None` for any other id, a wrong suffix included.

@@ -227,7 +227,7 @@ fn tally_all(prepared: &Prepared<'_>, columns: &[Column]) -> Vec<Value> {
     }
     let mut rows = 0;
     if looked_at.is_empty() && prepared.filter.is_none() {
-        rows = i64::try_from(table.len(org)).unwrap_or(i64::MAX);
+        rows = i64::try_from(table.len(org, prepared.scope)).unwrap_or(i64::MAX);
     } else {
         prepared.each_match(&mut |row| {
             rows += 1;

@@ -6,7 +6,10 @@ mod grouped;
 pub mod plan;
 pub mod render;
 
+pub use crate::dml::overlay::Scope;
+
 use crate::{
+    dml::overlay::Spans,
     org::OrgData,
     rows_api::Value,
     soql::{
@@ -28,6 +31,7 @@ pub struct Found {
     /// The object in FROM, in its own spelling.
     pub object: String,
     pub key_prefix: Option<String>,
+    pub scope: Scope,
     pub columns: Vec<ColumnShown>,
     pub content: Content,
     /// The answer depends on today's date and must not be kept.
@@ -52,8 +56,8 @@ pub enum Content {
 
 /// Positions of the rows found.
 pub enum Picked {
-    /// From the first up to but not including the second.
-    Range(u64, u64),
+    /// Whole pieces of the table.
+    Spans(Spans),
     Rows(Vec<u64>),
 }
 
@@ -61,7 +65,7 @@ impl Picked {
     /// Number of rows.
     pub fn len(&self) -> u64 {
         match self {
-            Self::Range(from, to) => to - from,
+            Self::Spans(spans) => spans.len(),
             Self::Rows(rows) => rows.len() as u64,
         }
     }
@@ -69,7 +73,7 @@ impl Picked {
     /// The row at a place of the result.
     pub fn at(&self, place: u64) -> u64 {
         match self {
-            Self::Range(from, _) => from + place,
+            Self::Spans(spans) => spans.at(place),
             Self::Rows(rows) => rows[place as usize],
         }
     }
@@ -80,24 +84,26 @@ struct Prepared<'a> {
     query: &'a Query,
     resolver: Resolver<'a>,
     api: Api,
+    scope: Scope,
     now_ms: i64,
     filter: Option<Test<Path>>,
     depends_on_today: bool,
 }
 
-/// Runs a statement against one API.
+/// Runs a statement against one API; the scope says whether the recycle bin is seen.
 ///
 /// # Errors
 /// What the org would answer, as code and message.
-pub fn run(org: &OrgData, api: Api, text: &str, now_ms: i64) -> Result<Found, SoqlError> {
+pub fn run(org: &OrgData, api: Api, scope: Scope, text: &str, now_ms: i64) -> Result<Found, SoqlError> {
+    org.rows.purge(now_ms);
     let query = soql::parse(text)?;
-    let prepared = prepare(org, api, text, &query, now_ms)?;
+    let prepared = prepare(org, (api, scope), text, &query, now_ms)?;
     prepared.find()
 }
 
 fn prepare<'a>(
     org: &'a OrgData,
-    api: Api,
+    (api, scope): (Api, Scope),
     text: &'a str,
     query: &'a Query,
     now_ms: i64,
@@ -119,7 +125,8 @@ fn prepare<'a>(
     check::statement(query)?;
     check::computed_table(query, table)?;
     let resolver = Resolver { org, text, table, alias: query.alias.as_deref() };
-    let mut prepared = Prepared { query, resolver, api, now_ms, filter: None, depends_on_today: false };
+    let mut prepared =
+        Prepared { query, resolver, api, scope, now_ms, filter: None, depends_on_today: false };
     if let Some(condition) = &query.filter {
         prepared.filter = Some(compile(&prepared, condition, &|operand| match operand {
             Operand::Field(path) => {
@@ -297,6 +304,7 @@ impl Prepared<'_> {
         Ok(Found {
             object: table.name(org).to_owned(),
             key_prefix: table.key_prefix(org).map(str::to_owned),
+            scope: self.scope,
             columns,
             content,
             depends_on_today: self.depends_on_today,
@@ -359,7 +367,8 @@ impl Prepared<'_> {
     }
 
     fn semi_join(&self, query: &Query, outer: Kind, name: &str) -> Result<HashSet<String>, SoqlError> {
-        let inner = prepare(self.resolver.org, self.api, self.resolver.text, query, self.now_ms)?;
+        let inner =
+            prepare(self.resolver.org, (self.api, self.scope), self.resolver.text, query, self.now_ms)?;
         let paths = inner.selected()?;
         let [path] = paths.as_slice() else {
             return Err(SoqlError::new(
@@ -399,8 +408,9 @@ impl Prepared<'_> {
             }
         }
         let named = ids_named(self.filter.as_ref()?)?;
+        let (org, table) = (self.resolver.org, self.resolver.table);
         let mut rows: Vec<u64> =
-            named.into_iter().filter_map(|id| self.resolver.table.row_of(self.resolver.org, id)).collect();
+            named.into_iter().filter_map(|id| table.row_of(org, id, self.scope)).collect();
         rows.sort_unstable();
         rows.dedup();
         Some(rows)
@@ -416,7 +426,7 @@ impl Prepared<'_> {
         };
         let _ = match self.candidates() {
             Some(rows) => rows.into_iter().all(|row| !matches(row) || found(row)),
-            None => (0..table.len(org)).all(|row| !matches(row) || found(row)),
+            None => table.spans(org, self.scope).iter().all(|row| !matches(row) || found(row)),
         };
     }
 
@@ -425,9 +435,9 @@ impl Prepared<'_> {
         let offset = self.query.offset.unwrap_or(0);
         let limit = self.query.limit.unwrap_or(u64::MAX);
         if self.filter.is_none() && order.is_empty() {
-            let total = table.len(org);
-            let from = offset.min(total);
-            return Ok(Picked::Range(from, from.saturating_add(limit).min(total)));
+            let all = table.spans(org, self.scope);
+            let from = offset.min(all.len());
+            return Ok(Picked::Spans(all.slice(from, from.saturating_add(limit).min(all.len()))));
         }
         let mut rows = Vec::new();
         let enough = if order.is_empty() { offset.saturating_add(limit) } else { u64::MAX };

@@ -42,8 +42,7 @@ impl Path {
     pub fn is_null(&self, org: &OrgData, table: Table, row: u64) -> bool {
         match (table, self.column) {
             (Table::Object(at), ColumnRef::Field(field)) if self.is_own() => {
-                let object = &org.model.objects[at];
-                org.rows.is_null(object, row, &object.fields[field])
+                org.rows.is_null(at, &org.model.objects[at], row, field)
             }
             _ => self.value(org, table, row) == Value::Null,
         }

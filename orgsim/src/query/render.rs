@@ -47,6 +47,7 @@ pub fn value(out: &mut Vec<u8>, value: &Value, kind: Kind) {
 /// Appends one record.
 pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row: u64, outputs: &[Output]) {
     let name = table.name(org);
+    let open = table.open(org, row);
     out.extend_from_slice(b"{\"attributes\":{");
     json::field(out, "type", name);
     if let Some(id) = table.row_id(org, row) {
@@ -57,7 +58,7 @@ pub fn record(out: &mut Vec<u8>, org: &OrgData, base: UrlBase, table: Table, row
         match output {
             Output::Leaf { name, column, kind } => {
                 json::key(out, name);
-                value(out, &table.value(org, row, *column), *kind);
+                value(out, &open.value(*column), *kind);
             }
             Output::Parent { name, hop, outputs } => {
                 json::key(out, name);

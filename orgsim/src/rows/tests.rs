@@ -143,5 +143,6 @@ fn the_seed_changes_the_rows() {
 #[case(19_782, "2024-02-29")]
 #[case(20_454, "2026-01-01")]
 fn days_become_dates(#[case] days: u64, #[case] date: &str) {
-    assert_eq!(civil_date(days), date);
+    let (year, month, day) = civil(days);
+    assert_eq!(format!("{year:04}-{month:02}-{day:02}"), date);
 }

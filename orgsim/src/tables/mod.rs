@@ -5,7 +5,13 @@ mod automation;
 mod entities;
 mod security;
 
-use crate::{ids, model::Field, org::OrgData, rows_api::Value};
+use crate::{
+    dml::overlay::{Opened, Scope, Spans},
+    ids,
+    model::Field,
+    org::OrgData,
+    rows_api::Value,
+};
 
 /// Which query resource is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -152,12 +158,38 @@ impl Table {
         }
     }
 
-    /// Number of rows.
-    pub fn len(self, org: &OrgData) -> u64 {
-        match self {
-            Self::Meta(meta) => (meta.len)(org),
-            Self::Object(at) => org.rows.count(&org.model.objects[at]),
+    /// Number of rows a scope sees.
+    pub fn len(self, org: &OrgData, scope: Scope) -> u64 {
+        match (self, scope) {
+            (Self::Meta(meta), _) => (meta.len)(org),
+            (Self::Object(at), Scope::Live) => org.rows.count(at),
+            (Self::Object(at), Scope::All) => org.rows.spans(at, scope).len(),
         }
+    }
+
+    /// The rows a scope sees, in order.
+    pub fn spans(self, org: &OrgData, scope: Scope) -> Spans {
+        match self {
+            Self::Meta(meta) => Spans::all((meta.len)(org)),
+            Self::Object(at) => org.rows.spans(at, scope),
+        }
+    }
+
+    /// Whether a scope sees a row.
+    pub fn sees(self, org: &OrgData, row: u64, scope: Scope) -> bool {
+        match self {
+            Self::Meta(meta) => row < (meta.len)(org),
+            Self::Object(at) => org.rows.sees(at, row, scope),
+        }
+    }
+
+    /// A row whose values belong together however often it is changed meanwhile.
+    pub fn open(self, org: &OrgData, row: u64) -> OpenRow<'_> {
+        let opened = match self {
+            Self::Meta(_) => None,
+            Self::Object(at) => Some((at, org.rows.open(at, row))),
+        };
+        OpenRow { org, table: self, row, opened }
     }
 
     /// First three characters of its ids.
@@ -183,7 +215,7 @@ impl Table {
             }
             Self::Object(at) => {
                 let fields = &org.model.objects[at].fields;
-                let found = fields.iter().position(|field| field.name.eq_ignore_ascii_case(name))?;
+                let found = org.field_position(at, name)?;
                 Some((ColumnRef::Field(found), kind_of(&fields[found]), &fields[found].name))
             }
         }
@@ -197,7 +229,9 @@ impl Table {
                 meta.columns.iter().filter(|c| c.kind != Kind::Json).map(|c| (c.name, false)).collect()
             }
             Self::Object(at) => {
-                org.model.objects[at].fields.iter().map(|field| (field.name.as_str(), field.custom)).collect()
+                let fields = org.model.objects[at].fields.iter().enumerate();
+                let seen = fields.filter(|(field, _)| org.is_visible(at, *field));
+                seen.map(|(_, field)| (field.name.as_str(), field.custom)).collect()
             }
         }
     }
@@ -219,7 +253,9 @@ impl Table {
                 let named = |field: &&Field| {
                     field.relationship_name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(relation))
                 };
-                let Some((by, field)) = fields.iter().enumerate().find(|(_, field)| named(field)) else {
+                let seen = |by: &usize| org.is_visible(at, *by);
+                let found = fields.iter().enumerate().find(|(by, field)| named(field) && seen(by));
+                let Some((by, field)) = found else {
                     return Vec::new();
                 };
                 let mut targets: Vec<&String> = field.reference_to.iter().collect();
@@ -240,8 +276,7 @@ impl Table {
         match (self, column) {
             (_, ColumnRef::Meta(column)) => (column.get)(org, row),
             (Self::Object(at), ColumnRef::Field(field)) => {
-                let object = &org.model.objects[at];
-                org.rows.value(object, row, &object.fields[field])
+                org.rows.value(at, &org.model.objects[at], row, field)
             }
             (_, ColumnRef::Empty { checkbox: true }) => Value::Bool(false),
             _ => Value::Null,
@@ -252,7 +287,7 @@ impl Table {
     pub fn row_id(self, org: &OrgData, row: u64) -> Option<String> {
         let name = match self {
             Self::Meta(meta) => meta.id_column,
-            Self::Object(_) => "Id",
+            Self::Object(at) => return org.rows.id_of(at, &org.model.objects[at], row),
         };
         let (column, ..) = self.column(org, name)?;
         match self.value(org, row, column) {
@@ -261,15 +296,38 @@ impl Table {
         }
     }
 
-    /// The row with this id.
-    pub fn row_of(self, org: &OrgData, id: &str) -> Option<u64> {
+    /// The row with this id, if the scope sees it.
+    pub fn row_of(self, org: &OrgData, id: &str, scope: Scope) -> Option<u64> {
         match self {
-            Self::Object(at) => org.rows.index_of(&org.model.objects[at], id),
+            Self::Object(at) => {
+                let row = org.rows.index_of(at, &org.model.objects[at], id);
+                row.filter(|&row| org.rows.sees(at, row, scope))
+            }
             Self::Meta(meta) => {
                 let wanted = ids::key(id);
                 (0..(meta.len)(org))
                     .find(|&row| self.row_id(org, row).is_some_and(|id| ids::key(&id) == wanted))
             }
+        }
+    }
+}
+
+/// A row read as a whole.
+pub struct OpenRow<'a> {
+    org: &'a OrgData,
+    table: Table,
+    row: u64,
+    opened: Option<(usize, Opened<'a>)>,
+}
+
+impl OpenRow<'_> {
+    /// The value of a column.
+    pub fn value(&self, column: ColumnRef) -> Value {
+        match (&self.opened, column) {
+            (Some((at, opened)), ColumnRef::Field(field)) => {
+                opened.value(&self.org.model.objects[*at], field)
+            }
+            _ => self.table.value(self.org, self.row, column),
         }
     }
 }
@@ -280,7 +338,7 @@ impl Hop {
         match self.by {
             HopBy::Meta(parent) => (parent.row)(org, row),
             HopBy::Field(field) => match table.value(org, row, ColumnRef::Field(field)) {
-                Value::Text(id) => self.target.row_of(org, &id),
+                Value::Text(id) => self.target.row_of(org, &id, Scope::Live),
                 _ => None,
             },
         }

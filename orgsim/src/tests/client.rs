@@ -75,18 +75,12 @@ impl Sim {
         stream.write_all(body).await.unwrap();
         let mut bytes = Vec::new();
         // A cut connection may be a reset: what came before it is kept.
-        let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let body = bytes[end + 4..].to_vec();
-        let status = head[9..12].parse().unwrap();
-        let reply = Reply { status, head, body };
-        let declared: usize = reply.header("Content-Length").map_or(0, |length| length.parse().unwrap());
-        if reply.body.len() == declared {
-            Ok(reply)
-        } else {
-            Err(format!("{} of {declared} bytes", reply.body.len()))
+        if let Err(error) = stream.read_to_end(&mut bytes).await
+            && bytes.is_empty()
+        {
+            return Err(error.kind().to_string());
         }
+        parse(&bytes)
     }
 
     pub async fn get(&self, target: &str) -> Reply {
@@ -117,6 +111,40 @@ impl Sim {
     /// A query on the Tooling API.
     pub async fn tooling(&self, soql: &str) -> Reply {
         self.get(&query_url("/services/data/v62.0/tooling/query", soql)).await
+    }
+}
+
+/// Reads a whole answer; `Err` says how its body differs from what its head promised.
+pub fn parse(bytes: &[u8]) -> Result<Reply, String> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").ok_or("no head")?;
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let body = bytes[end + 4..].to_vec();
+    let status = head[9..12].parse().unwrap();
+    let mut reply = Reply { status, head, body };
+    if reply.header("Transfer-Encoding") == Some("chunked") {
+        reply.body = unchunked(&reply.body)?;
+        return Ok(reply);
+    }
+    let declared: usize = reply.header("Content-Length").map_or(0, |length| length.parse().unwrap());
+    match reply.body.len() == declared {
+        true => Ok(reply),
+        false => Err(format!("{} of {declared} bytes", reply.body.len())),
+    }
+}
+
+fn unchunked(mut rest: &[u8]) -> Result<Vec<u8>, String> {
+    let mut plain = Vec::new();
+    loop {
+        let so_far = plain.len();
+        let cut = || format!("{so_far} bytes and no last chunk");
+        let line = rest.windows(2).position(|two| two == b"\r\n").ok_or_else(cut)?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return Ok(plain);
+        }
+        plain.extend_from_slice(rest.get(..size).ok_or_else(cut)?);
+        rest = rest.get(size + 2..).ok_or_else(cut)?;
     }
 }
 

@@ -2,6 +2,9 @@
 
 pub mod client;
 mod faults;
+mod listeners;
+mod login;
 pub mod org;
 mod protocol;
 mod queries;
+mod wire;

@@ -388,7 +388,7 @@ mod faults {
         let id = create(&sim, "SELECT Id FROM Lead").await;
         sim.server
             .faults()
-            .set(vec![FaultRule::always(Fault::RepeatedLocator).of_kind("bulk_results").nth(2)]);
+            .set(vec![FaultRule::always(Fault::LocatorRepeated).of_kind("bulk_results").nth(2)]);
         let page = async |locator: &str| {
             let reply = sim.get(&format!("{JOBS}/{id}/results?maxRecords=100{locator}")).await;
             reply.header("Sforce-Locator").unwrap().to_owned()
