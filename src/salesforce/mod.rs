@@ -13,6 +13,8 @@ pub mod composite_rows;
 pub mod describe;
 pub mod error;
 pub mod families;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz_checks;
 pub mod gate;
 pub mod handover;
 pub mod ingest;

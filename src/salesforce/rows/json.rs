@@ -337,11 +337,13 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// Text of a column that holds JSON: in canonical form if it is JSON, else as a JSON string.
+/// Text of a column that holds JSON: in canonical form if it is an object or an array, else as a JSON string.
+/// So `"1"` is text and stays text however often it is read.
 pub(super) fn write_canonical_json(text: &str, out: &mut String) {
     let start = out.len();
     let mut scanner = Scanner::new(text);
-    if scanner.write_canonical(out).and_then(|()| scanner.end()).is_err() {
+    let is_structure = matches!(scanner.peek(), Ok(b'{' | b'['));
+    if !is_structure || scanner.write_canonical(out).and_then(|()| scanner.end()).is_err() {
         out.truncate(start);
         let mut quoted = Vec::with_capacity(text.len() + 2);
         write_json_text(text, &mut quoted);
@@ -412,6 +414,18 @@ mod tests {
     #[case("1e999999", "1e999999")]
     #[case("[]", "[]")]
     fn json_has_one_form(#[case] text: &str, #[case] expected: &str) {
+        let mut out = String::new();
+        Scanner::new(text).write_canonical(&mut out).unwrap();
+        assert_eq!(out, expected);
+    }
+
+    #[rstest]
+    #[case("{\"b\":1.0,\"a\":[ ]}", "{\"a\":[],\"b\":1}")]
+    #[case("1", "\"1\"")]
+    #[case("\"1\"", "\"\\\"1\\\"\"")]
+    #[case("[1,", "\"[1,\"")]
+    #[case("{} {}", "\"{} {}\"")]
+    fn text_is_a_structure_or_stays_text(#[case] text: &str, #[case] expected: &str) {
         let mut out = String::new();
         write_canonical_json(text, &mut out);
         assert_eq!(out, expected);
