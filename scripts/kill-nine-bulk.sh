@@ -13,7 +13,7 @@
 #   c  the file is byte for byte that of the undisturbed run
 #
 # PENSTOCK_BIN, ORGSIM_BIN: programs to use; otherwise both are built (PROFILE, default release). KEEP=1 keeps the folder.
-# OBJECT, ROWS: what is read, and at least how many rows it must have (defaults Lead and 300000; the object's rows are
+# OBJECT, ROWS: what is read, and at least how many rows it must have (defaults Equipment_Reading__c and 300000; the object's rows are
 # the simulated org's).
 # Exit: 0 all good, 1 something failed, 2 wrong usage. Needs curl and jq.
 set -euo pipefail
@@ -23,7 +23,7 @@ name=kill-nine-bulk
 seed="${1:-1}"
 kills="${2:-20}"
 latency_ms="${3:-150}"
-object="${OBJECT:-Lead}"
+object="${OBJECT:-Equipment_Reading__c}"
 case "$seed$kills$latency_ms" in
   *[!0-9]*) echo "usage: $0 [SEED [KILLS [LATENCY_MS]]]" >&2; exit 2 ;;
 esac
