@@ -26,6 +26,7 @@ pub mod soql;
 pub mod statement;
 mod stream;
 pub mod transport;
+pub mod wide;
 
 #[cfg(test)]
 mod decision_tests;
@@ -54,3 +55,4 @@ pub use soql::{FieldPath, Select, Soql, Source};
 pub use transport::{
     Http, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpSettings, Method,
 };
+pub use wide::{Reading, WideOptions, WidePage, WideRows, choose_reading};

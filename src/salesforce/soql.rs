@@ -27,6 +27,11 @@ impl FieldPath {
         Self(Cow::Borrowed(path))
     }
 
+    /// A path from outside; `None` when it is none.
+    pub fn read(path: &str) -> Option<Self> {
+        is_path(path.as_bytes()).then(|| Self(Cow::Owned(path.to_owned())))
+    }
+
     /// A walk from reference to reference to `field`; the names of relationships follow the rules of field names.
     pub fn walk(relationships: &[FieldName], field: &FieldName) -> Self {
         let mut path = String::new();
