@@ -193,7 +193,7 @@ impl Fault {
                 kind.ends_with("_create")
             }
             Self::JobVanishes => !kind.ends_with("_create"),
-            _ if self.concerns_a_job() => kind.ends_with("_results"),
+            _ if self.concerns_a_job() => kind == "bulk_results",
             _ => true,
         }
     }

@@ -34,6 +34,9 @@ pub struct Request {
     /// `Sforce-Query-Options: batchSize=..`.
     pub batch_size: Option<u64>,
     pub if_modified_since: Option<String>,
+    pub content_type: Option<String>,
+    /// `Sforce-Enable-PKChunking`.
+    pub pk_chunking: Option<String>,
     /// 0 for a request of its own, 1 for a subrequest.
     pub depth: u32,
     /// The transaction it is part of keeps others out already.

@@ -432,6 +432,8 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
         body,
         batch_size,
         if_modified_since: head.header("if-modified-since").map(str::to_owned),
+        content_type: head.header("content-type").map(str::to_owned),
+        pk_chunking: head.header("sforce-enable-pkchunking").map(str::to_owned),
         depth: 0,
         gated: false,
     };

@@ -7,6 +7,8 @@
 
 mod check;
 mod csv;
+mod csv_read;
+mod ingest;
 mod jobs;
 mod locator;
 pub mod measure;
@@ -30,7 +32,7 @@ use crate::{
     rest::Request,
     site::Site,
 };
-use jobs::{JobsOfADay, Store};
+use jobs::{Fate, JobsOfADay, Store};
 use locator::Locator;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,11 +48,19 @@ pub struct BulkOptions {
     pub page_rows: u64,
     /// Query jobs allowed in 24 hours.
     pub query_jobs_a_day: u64,
+    /// Largest upload of an ingest job, in bytes.
+    pub upload_bytes: usize,
 }
 
 impl Default for BulkOptions {
     fn default() -> Self {
-        Self { polls_until_done: 0, millis_until_done: 0, page_rows: 250_000, query_jobs_a_day: 10_000 }
+        Self {
+            polls_until_done: 0,
+            millis_until_done: 0,
+            page_rows: 250_000,
+            query_jobs_a_day: 10_000,
+            upload_bytes: 100_000_000,
+        }
     }
 }
 
@@ -58,6 +68,7 @@ impl Default for BulkOptions {
 #[derive(Default)]
 pub struct Bulk {
     pub queries: Store<query::QueryJob>,
+    pub ingests: Store<ingest::IngestJob>,
     started: AtomicU64,
     query_jobs: JobsOfADay,
 }
@@ -77,22 +88,44 @@ impl Bulk {
 pub fn answer(site: &Site, request: &Request, version: u32, rest: &[&str]) -> Answer {
     match rest {
         ["query", rest @ ..] => query::answer(site, request, version, rest),
+        ["ingest", rest @ ..] => ingest::answer(site, request, version, rest),
         _ => Answer::not_found("other"),
     }
 }
 
-/// One page of a list of jobs; `nextRecordsUrl` is there also when it is null, for a client reads it unasked.
-fn listed(kind: &'static str, request: &Request, records: &[Value], most: usize) -> Answer {
+/// One page of a list of jobs of one type; `nextRecordsUrl` is there also when it is null, for a client reads it
+/// unasked.
+fn listed(
+    kind: &'static str,
+    site: &Site,
+    request: &Request,
+    own_type: &str,
+    own: Vec<Value>,
+    most: usize,
+) -> Answer {
+    let asked = request.parameter("jobType");
+    let wanted = |kind: &str| asked.as_deref().is_none_or(|asked| asked.eq_ignore_ascii_case(kind));
+    let mut records = if wanted(own_type) { own } else { Vec::new() };
+    let _ = site;
     let from =
         request.parameter("queryLocator").and_then(|text| Locator::read(&text)).map_or(0, |at| at.from);
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(records.len());
     let to = from.saturating_add(most).min(records.len());
     let next = (to < records.len())
         .then(|| format!("{}?queryLocator={}", request.path(), Locator::at(to as u64).text()));
-    Answer::json(
-        kind,
-        &json!({ "done": next.is_none(), "records": records[from..to], "nextRecordsUrl": next }),
-    )
+    let page: Vec<Value> = records.drain(from..to).collect();
+    Answer::json(kind, &json!({ "done": next.is_none(), "records": page, "nextRecordsUrl": next }))
+}
+
+/// How a job created under these faults will go.
+fn fate(faults: &[Fault]) -> Fate {
+    let fate = faults.iter().find_map(|fault| match fault {
+        Fault::NeverEndingJob => Some(Fate::NeverEnds),
+        Fault::FailedWithoutMessage => Some(Fate::Fails(None)),
+        Fault::JobFails { message } => Some(Fate::Fails(Some(message.clone()))),
+        _ => None,
+    });
+    fate.unwrap_or(Fate::Completes)
 }
 
 /// The faults that strike a job's request of this kind, in the order of their rules.

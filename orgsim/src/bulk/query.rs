@@ -3,7 +3,7 @@
 use super::{
     check,
     csv::{Delimiter, Dialect, LineEnding, RowWriter},
-    jobs::{End, Fate, Job, State, Work},
+    jobs::{End, Job, State, Work},
     locator::Locator,
     page::{self, Flaws, Pieces, RowSet},
     struck,
@@ -114,13 +114,7 @@ fn create(site: &Site, request: &Request, version: u32) -> Answer {
             Ok(prepared) => prepared,
             Err(error) => return Answer::soql_error(KIND, &error),
         };
-    let faults = struck(site, request, KIND, &found.object);
-    let fate = faults.iter().find_map(|fault| match fault {
-        Fault::NeverEndingJob => Some(Fate::NeverEnds),
-        Fault::FailedWithoutMessage => Some(Fate::Fails(None)),
-        Fault::JobFails { message } => Some(Fate::Fails(Some(message.clone()))),
-        _ => None,
-    });
+    let fate = super::fate(&struck(site, request, KIND, &found.object));
     site.bulk.query_jobs.add(now_ms);
     let job = site.bulk.queries.add(QueryJob {
         id: site.bulk.next_id(),
@@ -129,7 +123,7 @@ fn create(site: &Site, request: &Request, version: u32) -> Answer {
         version,
         created_ms: now_ms,
         created_by: site.org.user_id.clone(),
-        work: Work::begin(now_ms, fate.unwrap_or(Fate::Completes)),
+        work: Work::begin(now_ms, fate),
         set: Arc::new(RowSet { writer, picked, dialect: wanted.dialect }),
     });
     Answer::json(KIND, &Value::from(job.facts(State::Waiting.name(), now_ms))).about(&job.object)
@@ -254,13 +248,8 @@ impl QueryJob {
 fn list(site: &Site, request: &Request) -> Answer {
     const KIND: &str = "bulk_list";
     let now_ms = site.clock.epoch_ms();
-    let job_type = request.parameter("jobType");
-    let wanted = |kind: &str| job_type.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind));
-    let mut records: Vec<Value> = Vec::new();
-    if wanted("V2Query") {
-        records.extend(site.bulk.queries.all(now_ms).iter().map(|job| job.info(site, false)));
-    }
-    super::listed(KIND, request, &records, JOBS_LISTED)
+    let own = site.bulk.queries.all(now_ms).iter().map(|job| job.info(site, false)).collect();
+    super::listed(KIND, site, request, "V2Query", own, JOBS_LISTED)
 }
 
 fn abort(site: &Site, request: &Request, job: &Arc<QueryJob>) -> Answer {

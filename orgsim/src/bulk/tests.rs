@@ -1,3 +1,4 @@
 //! Jobs over real HTTP.
 
+mod ingest;
 mod query;

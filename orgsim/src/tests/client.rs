@@ -53,7 +53,12 @@ impl Sim {
     }
 
     pub async fn with(options: Options) -> Self {
-        let server = Server::start_with(options, org::model(), Box::new(org::Rows)).await.unwrap();
+        Self::over(options, org::model()).await
+    }
+
+    /// Over another model; its rows are made by the same rules.
+    pub async fn over(options: Options, model: crate::model::OrgModel) -> Self {
+        let server = Server::start_with(options, model, Box::new(org::Rows)).await.unwrap();
         let address = server.url().trim_start_matches("http://").to_owned();
         let mut sim = Self { server, address, token: String::new() };
         let form = "grant_type=client_credentials&client_id=orgsim-client&client_secret=orgsim-secret";
