@@ -38,6 +38,11 @@ pub enum Command {
         /// The org; `None` means every org.
         org: Option<OrgName>,
     },
+    /// What the org's limits are and how much of them is left. 1 call an org.
+    Limits {
+        /// The org; `None` means every org.
+        org: Option<OrgName>,
+    },
     /// Lists the dead letters.
     DeadList,
     /// Tries dead letters again.

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::actors::fetcher::chain;
 use crate::actors::schema_job::{SchemaJobError, SchemaReport};
-use crate::actors::schema_run::DONE;
+use crate::actors::schema_run::{DONE, SchemaProgress};
 use crate::control::{Command, Reply};
+use crate::limiter::Priority;
 use crate::messages::Lane;
 use crate::model::OrgName;
 use crate::plant::Plant;
@@ -31,6 +32,7 @@ pub async fn perform(plant: &Arc<Plant>, command: Command) -> Reply {
             plant.engine.resume().await.map(|()| json!({"paused": false})).map_err(|error| failed(&error))
         }
         Command::Schema { org } => schema(plant, org).await,
+        Command::Limits { org } => limits(plant, org).await,
         Command::DeadList => Ok(json!({ "dead_letters": plant.engine.dead_letters() })),
         Command::DeadRetry { numbers } => dead_retry(plant, numbers).await,
         Command::DeadDrop { numbers } => dead_drop(plant, numbers).await,
@@ -61,23 +63,60 @@ fn said(message: String) -> Reply {
 
 /// Everything `penstock status` shows, from memory.
 pub fn status(plant: &Plant) -> Value {
-    let limiters: Vec<Value> = plant
-        .book
-        .snapshot()
-        .into_iter()
-        .map(|(org, limiter)| json!({ "org": org, "limiter": limiter }))
-        .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
         "state": plant.engine.run_state(),
         "actors": plant.engine.status(),
-        "jobs": plant.schema.runs.progress(),
+        "jobs": progress(plant),
         "unfinished_jobs": plant.schema.unfinished(),
         "dead_letters": plant.engine.dead_letters().len(),
         "abandoned_arbiters": plant.engine.abandoned_arbiters(),
-        "orgs": limiters,
+        "orgs": plant.book.views(),
     })
+}
+
+/// How far every run is, and what those that stand still wait for.
+pub fn progress(plant: &Plant) -> Vec<SchemaProgress> {
+    let mut runs = plant.schema.runs.progress();
+    for run in runs.iter_mut().filter(|run| run.makes_calls()) {
+        run.waits = plant.book.waits_for(&run.org, run.priority);
+    }
+    runs
+}
+
+/// The limits of one org, or of every org, and what the limiter makes of them. An org that cannot be asked is told with
+/// what is known of it.
+async fn limits(plant: &Plant, org: Option<OrgName>) -> Result<Value, Reply> {
+    let mut names: Vec<&OrgName> = plant.clients.keys().collect();
+    names.sort_unstable();
+    if let Some(wanted) = &org {
+        names.retain(|name| *name == wanted);
+    }
+    if let (Some(wanted), true) = (&org, names.is_empty()) {
+        return Err(said(format!("no org is named `{wanted}`")));
+    }
+    let mut orgs = Vec::new();
+    for name in names {
+        let Some(client) = plant.clients.get(name) else { continue };
+        let asked = client.with_priority(Priority::Interactive).limits().await;
+        let (limits, failure) = match asked {
+            Ok(limits) => {
+                let rows = limits.into_iter().map(|(limit, figures)| {
+                    json!({ "limit": limit, "max": figures.max, "remaining": figures.remaining })
+                });
+                (Some(rows.collect::<Vec<_>>()), None)
+            }
+            Err(error) => {
+                let exit_code = if error.is_refused_login() { REFUSED } else { FAILED };
+                (None, Some(JobFailure { org: name.clone(), message: chain(&error), exit_code }))
+            }
+        };
+        // After the call, so that its answer is in it.
+        let view = plant.book.views().into_iter().find(|view| view.org == *name);
+        orgs.push(json!({ "org": name, "limits": limits, "failure": failure, "budget": view }));
+    }
+    Ok(json!({ "orgs": orgs }))
 }
 
 /// Runs the schema job of one org. A job that the org refuses the login for is dropped: the next one is asked for anew, or

@@ -11,6 +11,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
@@ -24,15 +26,19 @@ use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
 use crate::actors::schema_job::SchemaJobs;
 use crate::actors::schema_run::SchemaRuns;
 use crate::actors::sync_writer::SyncWriter;
-use crate::ai::{Embedder as Model, StaticEmbedder};
+use crate::ai::{Embedder as Model, ModelFolderError, static_model};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::model::OrgName;
+use crate::salesforce::auth::kept_token::TokenFile;
+use crate::salesforce::auth::sf_cli::InstalledSf;
+use crate::salesforce::auth::sfdx_url::SfdxUrl;
 use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
 use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
 use crate::store::cache::{CacheOptions, CacheStore};
 use crate::store::disk::{RealDisk, SharedDisk};
 use crate::store::journal::{JournalMeter, SledJournal};
+use crate::store::limits_file::{KeptLimits, limits_path};
 use crate::store::state_folder::{StateFolder, StateFolderError, quarantine_database};
 use crate::telemetry::{self, Metrics};
 use crate::vectors::{LibraryStore, VectorStore, VectorStoreError, VectorStoreErrorKind};
@@ -83,6 +89,9 @@ pub enum PlantError {
     /// The library's database.
     #[error("open the library")]
     Library(#[from] VectorStoreError),
+    /// The model's folder.
+    #[error("embedder.model_dir")]
+    Model(#[from] ModelFolderError),
     /// The simulated org.
     #[error("start the simulated org")]
     Simulator(#[from] orgsim::StartError),
@@ -127,7 +136,7 @@ pub struct Plant {
     /// Clients by org.
     pub clients: OrgClients,
     /// The model, for search.
-    pub model: Arc<StaticEmbedder>,
+    pub model: Arc<dyn Model>,
     /// Simulated orgs that were started with the plant, by org.
     pub simulators: Vec<(OrgName, orgsim::Server)>,
     /// What comes from outside.
@@ -152,10 +161,11 @@ impl Plant {
     /// See [`PlantError`]. Damaged stores are no error: they are put aside, counted and made anew.
     pub async fn build(config: &Config, outside: Outside, metrics: Metrics) -> Result<Self, PlantError> {
         let runtime = tokio::runtime::Handle::current();
+        // Before anything is opened: with files that cannot be used, nothing has happened yet.
+        let model = static_model(config.embedder.model_dir.as_deref())?;
         let state = StateFolder::lock(&config.state_dir)?;
         let journal = open_journal(config, &state, &outside, &metrics)?;
         let cache_store = open_cache(config, &state, &outside, &metrics)?;
-        let model = Arc::new(StaticEmbedder::new());
         let library = LibraryStore::start(open_library(&state, &outside, &metrics, &*model)?)
             .map_err(|source| PlantError::Store { what: "library", source })?;
         let simulators = start_simulators(config).await?;
@@ -174,6 +184,7 @@ impl Plant {
 
         let profiles = config.org.iter().map(|org| (org.name.clone(), org.limits.resolve(org.edition)));
         let book = LimiterBook::new(outside.clock.clone(), metrics.clone(), profiles);
+        recall_limits(&book, &state, &outside);
         let (of_limiter, run, faults) =
             (Arc::clone(&book), engine.watch_run_state(), Arc::clone(&outside.faults));
         let limiter = engine.service(metrics.actor(RateLimiter::NAME), move || {
@@ -193,7 +204,7 @@ impl Plant {
             Arc::new(NoOutlet),
             move || writer.clone(),
         );
-        let embed = Embedder::new(Arc::clone(&model) as Arc<dyn Model>, library.clone(), metrics.clone());
+        let embed = Embedder::new(Arc::clone(&model), library.clone(), metrics.clone());
         let embedder = engine.stage(
             stage_config(&actors.embedder),
             metrics.actor(Embedder::NAME),
@@ -235,6 +246,7 @@ impl Plant {
             metrics: metrics.clone(),
             clock: outside.clock.clone(),
             schema: config.schema.clone(),
+            describes_per_call: actors.batcher.seal_items as usize,
             output_dir: config.output_dir.clone(),
         };
         let drain_deadline = Duration::from_secs(config.engine.drain_deadline_secs);
@@ -252,6 +264,7 @@ impl Plant {
             drain_deadline,
         };
         plant.keep_gauges_fresh();
+        plant.keep_limits();
         Ok(plant)
     }
 
@@ -263,6 +276,36 @@ impl Plant {
     /// The state folder.
     pub fn state(&self) -> &StateFolder {
         &self.state
+    }
+
+    /// Writes down what is known of the daily allowances: soon when one is reached, now and then otherwise.
+    fn keep_limits(&self) {
+        const LOOK: Duration = Duration::from_secs(1);
+        const EVERY: Duration = Duration::from_secs(30);
+        let (engine, book, clock) = (self.engine.clone(), Arc::clone(&self.book), self.outside.clock.clone());
+        let path = limits_path(self.state.path());
+        tokio::spawn(async move {
+            let granted = || book.snapshot().values().map(|limiter| limiter.granted).sum::<u64>();
+            let (mut kept_granted, mut kept_closed) = (granted(), book.closed_shares());
+            let mut due = clock.elapsed();
+            while !engine.is_closed() {
+                clock.sleep(LOOK).await;
+                let (calls, closed, now) = (granted(), book.closed_shares(), clock.elapsed());
+                if closed == kept_closed && (calls == kept_granted || now < due) {
+                    continue;
+                }
+                (kept_granted, kept_closed, due) = (calls, closed, now + EVERY);
+                let kept = KeptLimits::new(clock.wall().as_millisecond(), book.memory());
+                let path = path.clone();
+                drop(tokio::task::spawn_blocking(move || save_limits(&kept, &path)).await);
+            }
+        });
+    }
+
+    /// Writes down what is known of the daily allowances, now. Blocks for a write to the disk; called on leaving.
+    pub fn keep_limits_now(&self) {
+        let kept = KeptLimits::new(self.outside.clock.wall().as_millisecond(), self.book.memory());
+        save_limits(&kept, &limits_path(self.state.path()));
     }
 
     /// Brings the gauges up to date twice a second until the engine is closed.
@@ -290,7 +333,7 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     let run = engine.run_state();
     metrics.paused.with_label_values(&["operator"]).set(i64::from(run.paused));
     metrics.paused.with_label_values(&["degraded"]).set(i64::from(run.degraded));
-    let spent = book.snapshot().values().any(|limiter| limiter.quota_exhausted);
+    let spent = book.closed_shares().values().flatten().any(|closed| *closed);
     metrics.paused.with_label_values(&["quota"]).set(i64::from(spent));
     let abandoned = engine.abandoned_arbiters() as u64;
     let counted = metrics.engine_arbiters_abandoned_total.get();
@@ -298,6 +341,24 @@ pub fn refresh_gauges(engine: &Engine, metrics: &Metrics, book: &LimiterBook) {
     for actor in telemetry::metrics::ACTORS {
         let state = if run.degraded { ActorState::Degraded } else { ActorState::Running };
         metrics.actor(actor).set_state(state);
+    }
+}
+
+fn recall_limits(book: &LimiterBook, state: &StateFolder, outside: &Outside) {
+    if let Some(kept) = KeptLimits::load(&limits_path(state.path())) {
+        // A clock that was set back since then makes it look as if it had been written just now.
+        let passed = outside.clock.wall().as_millisecond().saturating_sub(kept.saved_at_ms).max(0);
+        book.recall(Duration::from_millis(passed.unsigned_abs()), &kept.orgs);
+    }
+}
+
+fn save_limits(kept: &KeptLimits, path: &std::path::Path) {
+    if let Err(error) = kept.save(path) {
+        // Only a memory: the next answer of the org tells anew.
+        tracing::warn!(
+            error = crate::actors::fetcher::chain(&error),
+            "what is known of the limits was not kept"
+        );
     }
 }
 
@@ -390,6 +451,17 @@ fn open_library(
             said_quarantined(metrics, "vectors", Some((aside, error.to_string())));
             Ok(open()?)
         }
+        Err(error) if error.kind() == VectorStoreErrorKind::OtherModel => {
+            let aside = quarantine_database(&path, &outside.clock)
+                .map_err(|source| PlantError::Store { what: "library", source })?;
+            // Somebody wanted it, so it is neither an error nor counted as one.
+            tracing::warn!(
+                aside = %aside.display(),
+                why = %error,
+                "another model is set: the library was put aside, the next schema run embeds everything anew"
+            );
+            Ok(open()?)
+        }
         opened => Ok(opened?),
     }
 }
@@ -427,7 +499,7 @@ fn org_clients(
                 };
                 (server.url(), credentials)
             }
-            None => (org.login_url.as_str().to_owned(), credentials(org)?),
+            None => (login_url(org), credentials(org, &config.state_dir, &outside.clock)?),
         };
         let settings = OrgSettings::new(org.name.clone(), login_url, org.api_version.clone(), credentials);
         let jitter = Arc::new(SeededJitter::new(outside.seed));
@@ -438,7 +510,18 @@ fn org_clients(
     Ok(Arc::new(clients))
 }
 
-fn credentials(org: &config::OrgConfig) -> Result<Credentials, PlantError> {
+/// Where the org is asked for sessions. An sfdx auth URL says so itself.
+fn login_url(org: &config::OrgConfig) -> String {
+    let from_url = org.sfdx_url.as_ref().filter(|_| org.auth == config::AuthKind::SfdxUrl);
+    let from_url = from_url.and_then(|url| SfdxUrl::parse(url.to_secret_string().expose_secret()).ok());
+    from_url.map_or_else(|| org.login_url.as_str().to_owned(), |url| url.instance_url)
+}
+
+fn credentials(
+    org: &config::OrgConfig,
+    state_dir: &std::path::Path,
+    clock: &SharedClock,
+) -> Result<Credentials, PlantError> {
     let read = |path: &std::path::Path| {
         let text = std::fs::read_to_string(path);
         let text = text.map(|text| config::Secret::new(text.trim()).to_secret_string());
@@ -451,7 +534,35 @@ fn credentials(org: &config::OrgConfig) -> Result<Credentials, PlantError> {
         (None, None) => Ok(config::Secret::new("").to_secret_string()),
     };
     let client_id = org.client_id.clone().unwrap_or_default();
+    // A replaced refresh token outlives the process, or the next start would be locked out.
+    let keeper = Arc::new(TokenFile::new(state_dir.join("tokens").join(format!("{}.json", org.name))));
     Ok(match org.auth {
+        config::AuthKind::RefreshToken => Credentials::RefreshToken {
+            client_id,
+            client_secret: match (&org.client_secret, &org.client_secret_file) {
+                (None, None) => None,
+                (value, file) => Some(secret(value, file)?),
+            },
+            refresh_token: secret(&org.refresh_token, &org.refresh_token_file)?,
+            keeper,
+        },
+        config::AuthKind::SfdxUrl => {
+            let url = secret(&org.sfdx_url, &org.sfdx_url_file)?;
+            let url = SfdxUrl::parse(url.expose_secret());
+            let url = url.map_err(|error| PlantError::Org {
+                org: org.name.clone(),
+                source: OrgError::Settings(format!("`sfdx_url` is no sfdx auth URL: {error}")),
+            })?;
+            let SfdxUrl { client_id, client_secret, refresh_token, .. } = url;
+            Credentials::RefreshToken { client_id, client_secret, refresh_token, keeper }
+        }
+        config::AuthKind::SfCli => {
+            let environment = config::process_environment()
+                .filter_map(|(name, value)| std::ffi::CString::new(format!("{name}={value}")).ok());
+            let cli = InstalledSf::new("sf", environment.collect(), clock.clone())
+                .map_err(|source| PlantError::Store { what: "sf CLI", source })?;
+            Credentials::SfCli { alias: org.sf_alias.clone().unwrap_or_default(), cli: Arc::new(cli) }
+        }
         config::AuthKind::ClientCredentials => Credentials::ClientCredentials {
             client_id,
             client_secret: secret(&org.client_secret, &org.client_secret_file)?,

@@ -162,7 +162,7 @@ fn rules_are_healthy(prometheus: &Prometheus) -> bool {
 
 /// Series that a daemon which has done schema jobs has moved, whatever else happened. Without this, a panel could show
 /// the zeros of a series that nobody ever counts up.
-const MOVED: [&str; 22] = [
+const MOVED: [&str; 24] = [
     "penstock_actor_messages_total{actor=\"batcher\",outcome=\"done\"}",
     "penstock_actor_messages_total{actor=\"fetcher\",outcome=\"done\"}",
     "penstock_actor_messages_total{actor=\"composer\",outcome=\"done\"}",
@@ -175,6 +175,8 @@ const MOVED: [&str; 22] = [
     "penstock_org_requests_total{api=\"rest\",outcome=\"ok\"}",
     "penstock_org_requests_total{api=\"composite\",outcome=\"ok\"}",
     "penstock_org_quota_remaining{limit=\"daily_api_requests\"}",
+    "penstock_org_quota_room{priority=\"bulk\"}",
+    "penstock_org_breakers{api=\"rest\",state=\"closed\"}",
     "penstock_cache_lookups_total{outcome=\"hit\"}",
     "penstock_cache_lookups_total{outcome=\"miss\"}",
     "penstock_cache_bytes",

@@ -2,7 +2,8 @@
 //!
 //! Promises: what the cache has acknowledged is not read again, also after a crash, a panic or a retry. An object that
 //! cannot be described leaves with its reason, and the others of its group go on. A family that cannot be read is noted
-//! with its reason. A fault that may pass is retried by the engine; a spent quota waits without spending attempts.
+//! with its reason. A fault that may pass is retried by the engine; a spent quota, a throttle and an open breaker are waited
+//! out without spending attempts.
 //! It keeps nothing: a restart costs the calls in hand.
 
 use std::collections::HashMap;
@@ -13,10 +14,10 @@ use super::cache::Cache;
 use super::engine::{Output, ServiceRef, Stage, StageCx, StageError};
 use super::rate_limiter::{on_behalf, priority_of};
 use super::schema_run::{SchemaRuns, family_key, field_permissions_key};
+use crate::limiter::ThrottleKind;
 use crate::messages::{DescribedObject, FetchAsk, Lookup, Store};
 use crate::model::{Family, ObjectDescribe, ObjectName, OrgName};
 use crate::salesforce::families::{self, FamilyError, FamilyRows};
-use crate::salesforce::gate::GateError;
 use crate::salesforce::{OrgClient, OrgError};
 use crate::store::cache::{CacheKey, Found};
 
@@ -145,7 +146,8 @@ impl Fetcher {
         match read {
             Ok(rows) => Ok(Ok(rows)),
             Err(FamilyError { source, .. }) if may_pass(&source) => {
-                let gave_up = cx.header().attempt >= LAST_ATTEMPT && !matches!(source, OrgError::Gate(_));
+                let was_told_to_wait = matches!(stage_error(&source), StageError::Throttled { .. });
+                let gave_up = cx.header().attempt >= LAST_ATTEMPT && !was_told_to_wait;
                 if gave_up { Ok(Err(chain(&source))) } else { Err(stage_error(&source)) }
             }
             Err(FamilyError { source, .. }) => Ok(Err(chain(&source))),
@@ -251,14 +253,27 @@ fn may_pass(error: &OrgError) -> bool {
 }
 
 fn stage_error(error: &OrgError) -> StageError {
+    match pause_of(error) {
+        Some(after) => StageError::Throttled { after, why: chain(error) },
+        None => StageError::Retry { after: error.retry_after(), why: chain(error) },
+    }
+}
+
+/// How long to wait when it was not the call that failed, but somebody who said "not now": the limiter, or the org by one of
+/// its limits. Such a wait spends no attempt. `None` for every other error.
+pub fn pause_of(error: &OrgError) -> Option<Duration> {
+    // The org's own refusal has closed the limiter's gate, which knows for how long.
+    const TO_THE_GATE: Duration = Duration::from_secs(1);
+    // Long calls must end before there is room; the limiter has halved what may run meanwhile.
+    const WHILE_LONG_CALLS_RUN: Duration = Duration::from_secs(30);
     match error {
-        OrgError::Gate(GateError::QuotaSpent { retry_after, .. }) => {
-            StageError::Throttled { after: *retry_after, why: chain(error) }
-        }
-        OrgError::Gate(GateError::Stopped) => {
-            StageError::Throttled { after: Duration::from_secs(1), why: chain(error) }
-        }
-        _ => StageError::Retry { after: error.retry_after(), why: chain(error) },
+        OrgError::Gate(error) => Some(error.retry_after().unwrap_or(Duration::from_secs(1))),
+        OrgError::Login(error) => pause_of(error),
+        OrgError::Throttled { kind, retry_after, .. } => Some(retry_after.unwrap_or(match kind {
+            ThrottleKind::Daily | ThrottleKind::Rate => TO_THE_GATE,
+            ThrottleKind::Concurrent => WHILE_LONG_CALLS_RUN,
+        })),
+        _ => None,
     }
 }
 
@@ -272,4 +287,45 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::salesforce::Api;
+    use crate::salesforce::gate::GateError;
+    use rstest::rstest;
+
+    fn throttled(kind: ThrottleKind) -> OrgError {
+        OrgError::Throttled { kind, message: String::new(), retry_after: None }
+    }
+
+    fn quota_spent(secs: u64) -> OrgError {
+        let retry_after = Duration::from_secs(secs);
+        OrgError::Gate(GateError::QuotaSpent { org: "acme".parse().unwrap(), retry_after })
+    }
+
+    fn circuit_open(secs: u64) -> OrgError {
+        let (api, retry_after) = (Api::Composite, Duration::from_secs(secs));
+        OrgError::Gate(GateError::CircuitOpen { org: "acme".parse().unwrap(), api, retry_after })
+    }
+
+    fn busy() -> OrgError {
+        OrgError::Busy { status: 503, overloaded: true, message: String::new(), retry_after: None }
+    }
+
+    #[rstest]
+    #[case::quota(quota_spent(300), Some(300))]
+    #[case::breaker(circuit_open(5), Some(5))]
+    #[case::breaker_of_the_login(OrgError::Login(Arc::new(circuit_open(5))), Some(5))]
+    #[case::daily(throttled(ThrottleKind::Daily), Some(1))]
+    #[case::rate(throttled(ThrottleKind::Rate), Some(1))]
+    #[case::concurrent(throttled(ThrottleKind::Concurrent), Some(30))]
+    #[case::busy(busy(), None)]
+    fn being_told_to_wait_spends_no_attempt(#[case] error: OrgError, #[case] pause_secs: Option<u64>) {
+        assert_eq!(pause_of(&error), pause_secs.map(Duration::from_secs));
+        assert!(may_pass(&error));
+        let is_throttle = matches!(stage_error(&error), StageError::Throttled { .. });
+        assert_eq!(is_throttle, pause_secs.is_some());
+    }
 }

@@ -9,6 +9,7 @@ pub mod composer;
 pub mod embedder;
 pub mod engine;
 pub mod fetcher;
+pub mod limiter_book;
 pub mod rate_limiter;
 pub mod schema_job;
 pub mod schema_run;

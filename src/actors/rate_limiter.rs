@@ -1,12 +1,13 @@
 //! The rate-limiter: whoever wants to call an org asks here first.
 //!
 //! Promises: no permit is given while the engine is frozen (*frozen*); permits go to the most urgent priority first, and
-//! within one in the order of the asks; a permit that is dropped gives its place back. What the limiter has learnt (quota,
-//! rate, calls in flight) lives in a [`LimiterBook`] outside the actor: a restart costs the queue of asks, and those are
-//! asked again.
+//! within one in the order of the asks, past those that wait for a probe; a permit that is dropped gives its place back.
+//! Whoever would have to wait for minutes is refused with the time at which asking again may help. What the limiter has
+//! learnt (quota, rate, calls in flight, breakers) lives in a [`LimiterBook`] outside the actor: a restart costs the queue
+//! of asks, and those are asked again.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture};
@@ -15,140 +16,14 @@ use tokio::sync::{oneshot, watch};
 use super::engine::fault::suffer_in_service;
 use super::engine::stage::Suspender;
 use super::engine::{FaultPoint, Ping, RunState, Service, ServiceRef};
+use super::limiter_book::Answer;
+pub use super::limiter_book::{Granted, LimiterBook};
 use crate::clock::{BoxFuture, SharedClock};
-use crate::limiter::{self, CallSeen, LimitProfile, Limiter, LimiterSnapshot, Priority, Verdict};
+use crate::limiter::Priority;
 use crate::messages::AskPermit;
 use crate::model::OrgName;
-use crate::salesforce::gate::{CallAsk, CallReport, Gate, GateError, Permit};
+use crate::salesforce::gate::{CallAsk, Gate, GateError, Permit};
 use crate::telemetry::Metrics;
-
-/// The limiters of all orgs, and who wants to know when a call has ended.
-pub struct LimiterBook {
-    clock: SharedClock,
-    metrics: Metrics,
-    limiters: Mutex<BTreeMap<OrgName, Limiter>>,
-    changed: watch::Sender<()>,
-}
-
-impl std::fmt::Debug for LimiterBook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LimiterBook").finish_non_exhaustive()
-    }
-}
-
-impl LimiterBook {
-    /// A book for these orgs.
-    pub fn new(
-        clock: SharedClock,
-        metrics: Metrics,
-        orgs: impl IntoIterator<Item = (OrgName, LimitProfile)>,
-    ) -> Arc<Self> {
-        let now = clock.elapsed();
-        let limiters =
-            orgs.into_iter().map(|(org, profile)| (org, Limiter::starting_at(now, profile))).collect();
-        Arc::new(Self { clock, metrics, limiters: Mutex::new(limiters), changed: watch::Sender::new(()) })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<OrgName, Limiter>> {
-        self.limiters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes over a changed profile of an org.
-    pub fn set_profile(&self, org: &OrgName, profile: LimitProfile) {
-        let now = self.clock.elapsed();
-        if let Some(limiter) = self.lock().get_mut(org) {
-            limiter.set_profile(now, profile);
-        }
-        self.changed.send_replace(());
-    }
-
-    /// Figures of every org.
-    pub fn snapshot(&self) -> BTreeMap<OrgName, LimiterSnapshot> {
-        self.lock().iter().map(|(org, limiter)| (org.clone(), limiter.snapshot())).collect()
-    }
-
-    fn ask(&self, ask: &CallAsk) -> Verdict {
-        let now = self.clock.elapsed();
-        match self.lock().get_mut(&ask.org) {
-            Some(limiter) => limiter.ask(now, &ask.for_limiter()),
-            // An org that no config names has no budget; only tests come here.
-            None => Verdict::Grant,
-        }
-    }
-
-    fn end(&self, ask: &CallAsk, seen: Option<&CallSeen>) {
-        let now = self.clock.elapsed();
-        if let Some(limiter) = self.lock().get_mut(&ask.org) {
-            if let Some(seen) = seen {
-                limiter.observe(now, seen);
-            }
-            limiter.finished(&ask.for_limiter());
-        }
-        self.changed.send_replace(());
-    }
-
-    /// Sets the quota gauges from the org that is nearest to its limit.
-    pub fn refresh_gauges(&self) {
-        let mut nearest: Option<limiter::QuotaSeen> = None;
-        let mut room = 0.0;
-        for snapshot in self.snapshot().into_values() {
-            room += f64::from(snapshot.concurrency_limit.saturating_sub(snapshot.in_flight));
-            if let Some(quota) = snapshot.quota {
-                let ratio = |quota: &limiter::QuotaSeen| quota.used as f64 / quota.limit.max(1) as f64;
-                if nearest.as_ref().is_none_or(|known| ratio(known) < ratio(&quota)) {
-                    nearest = Some(quota);
-                }
-            }
-        }
-        if let Some(quota) = nearest {
-            let used = quota.used as f64 / quota.limit.max(1) as f64;
-            self.metrics.org_quota_used_ratio.with_label_values(&["daily_api_requests"]).set(used);
-            let left = quota.limit.saturating_sub(quota.used) as f64;
-            self.metrics.org_quota_remaining.with_label_values(&["daily_api_requests"]).set(left);
-        }
-        for api in crate::telemetry::metrics::ORG_APIS {
-            self.metrics.rate_limit_permits.with_label_values(&[api]).set(room);
-        }
-    }
-}
-
-/// The right to make one call.
-pub struct Granted {
-    book: Arc<LimiterBook>,
-    ask: CallAsk,
-    started_at: Duration,
-    settled: bool,
-}
-
-impl std::fmt::Debug for Granted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Granted").field("ask", &self.ask).finish_non_exhaustive()
-    }
-}
-
-impl Permit for Granted {
-    fn settle(mut self: Box<Self>, report: CallReport) {
-        self.settled = true;
-        let (api, outcome) = (self.ask.api.as_str(), report.outcome.label());
-        self.book.metrics.org_requests_total.with_label_values(&[api, outcome]).inc();
-        self.book.metrics.org_request_seconds.with_label_values(&[api]).observe(report.elapsed.as_secs_f64());
-        let seen = CallSeen {
-            started_at: self.started_at,
-            outcome: report.outcome,
-            quota: report.quota,
-            retry_after: report.retry_after,
-        };
-        self.book.end(&self.ask, Some(&seen));
-    }
-}
-
-impl Drop for Granted {
-    fn drop(&mut self) {
-        if !self.settled {
-            self.book.end(&self.ask, None);
-        }
-    }
-}
 
 struct Waiter {
     ask: CallAsk,
@@ -174,7 +49,7 @@ impl std::fmt::Debug for RateLimiter {
 impl RateLimiter {
     /// A limiter that grants out of `book` while `run` is not paused.
     pub fn new(book: Arc<LimiterBook>, run: watch::Receiver<RunState>, faults: Arc<dyn FaultPoint>) -> Self {
-        let changed = book.changed.subscribe();
+        let changed = book.watch();
         Self { book, run, faults, waiting: BTreeMap::new(), timer: None, changed }
     }
 
@@ -186,34 +61,34 @@ impl RateLimiter {
         let mut wake: Option<Duration> = None;
         for lanes in self.waiting.values_mut() {
             'org: for lane in lanes.iter_mut() {
-                while let Some(first) = lane.front() {
+                // Those before `passed` wait for something that does not hold up the ones behind them.
+                let mut passed = 0;
+                while let Some(first) = lane.get(passed) {
                     if first.answer.is_closed() {
-                        lane.pop_front();
+                        lane.remove(passed);
                         continue;
                     }
                     match self.book.ask(&first.ask) {
-                        Verdict::Wait { until, .. } => {
+                        Answer::Wait { until, holds_up_all } => {
                             wake = match (wake, until) {
                                 (Some(known), Some(until)) => Some(known.min(until)),
                                 (known, until) => known.or(until),
                             };
-                            // A quota share belongs to one priority; the other gates hold up everybody.
-                            break 'org;
+                            if holds_up_all {
+                                break 'org;
+                            }
+                            passed += 1;
                         }
-                        Verdict::Grant => {
-                            if let Some(waiter) = lane.pop_front() {
-                                let started_at = self.book.clock.elapsed();
-                                let book = Arc::clone(&self.book);
-                                let granted = Granted { book, ask: waiter.ask, started_at, settled: false };
+                        Answer::Granted(started_at) => {
+                            if let Some(waiter) = lane.remove(passed) {
+                                let granted = Granted::new(&self.book, waiter.ask, started_at);
                                 // Gone meanwhile: the permit drops and gives its place back.
                                 drop(waiter.answer.send(Ok(granted)));
                             }
                         }
-                        Verdict::Refuse { retry_at, .. } => {
-                            if let Some(waiter) = lane.pop_front() {
-                                let retry_after = retry_at.saturating_sub(self.book.clock.elapsed());
-                                let org = waiter.ask.org.clone();
-                                drop(waiter.answer.send(Err(GateError::QuotaSpent { org, retry_after })));
+                        Answer::Refused(error) => {
+                            if let Some(waiter) = lane.remove(passed) {
+                                drop(waiter.answer.send(Err(error)));
                             }
                         }
                     }
@@ -224,7 +99,7 @@ impl RateLimiter {
             context.cancel_future(timer);
         }
         if let Some(at) = wake {
-            let sleep = self.book.clock.sleep_until(at);
+            let sleep = self.book.clock().sleep_until(at);
             let woken = sleep.into_actor(self).map(|(), limiter: &mut Self, context| {
                 limiter.timer = None;
                 limiter.serve(context);

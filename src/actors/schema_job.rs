@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use super::engine::{Closed, DeadLetter, Engine, Journal, JournalWrite, LocalInbox, ServiceRef, Table};
-use super::fetcher::{OrgClients, chain, describe_key, lookup, rows_from_json};
+use super::fetcher::{OrgClients, chain, describe_key, lookup, pause_of, rows_from_json};
 use super::rate_limiter::LimiterBook;
 use super::schema_run::{SchemaRun, SchemaRuns, family_key, field_permissions_key};
 use crate::clock::SharedClock;
 use crate::config::SchemaConfig;
-use crate::library::FamilyIndex;
 use crate::library::project::Failures;
-use crate::limiter::{Priority, QuotaSeen};
+use crate::library::{FamilyIndex, SchemaPlan};
+use crate::limiter::{Forecast, Priority, QuotaSeen};
 use crate::messages::{DescribeAsk, DescribedObject, FetchAsk, ItemId, JobId, Lane};
 use crate::model::{Family, FamilyFailure, ObjectName, OrgName};
 use crate::salesforce::families::field_permission_partitions;
@@ -77,6 +77,8 @@ pub struct SchemaReport {
     pub vectors: u64,
     /// Calls made for this job, the login included.
     pub calls: u64,
+    /// Calls that were expected before it started, those for finding that out included.
+    pub calls_forecast: u64,
     /// The org's own count of the day's calls, when it told.
     pub org_usage: Option<(u64, u64)>,
     /// Where the files for people are.
@@ -163,6 +165,8 @@ pub struct SchemaJobs {
     pub clock: SharedClock,
     /// What to take.
     pub schema: SchemaConfig,
+    /// Describes that the batcher puts into one call.
+    pub describes_per_call: usize,
     /// Parent of the orgs' output folders.
     pub output_dir: PathBuf,
 }
@@ -234,8 +238,10 @@ impl SchemaJobs {
         let client = self.clients.get(org).ok_or_else(|| SchemaJobError::UnknownOrg(org.clone()))?;
         let priority = super::rate_limiter::priority_of(*lane);
         let _driver = self.runs.drive(org).ok_or_else(|| SchemaJobError::AlreadyRuns(org.clone()))?;
-        let run = self.runs.begin(job, org);
+        let run = self.runs.begin(job, org, priority);
         let outcome = self.run_phases(record, &client.with_priority(priority), &run, priority).await;
+        // What is left of the announcement will not come.
+        self.book.announce(org, priority, 0);
         run.end();
         let gave_up_items = outcome.as_ref().is_ok_and(|report| !report.objects_failed.is_empty());
         if !gave_up_items {
@@ -256,7 +262,17 @@ impl SchemaJobs {
         let JobRecord { job, org, .. } = record;
         let calls_before = self.calls(org);
         tracing::debug!(org = %org, priority = priority.as_str(), "schema job starts");
-        let objects = self.prepare(record, client, run).await?;
+        let objects = self.list_objects(record, client, run).await?;
+        let done = self.library.written(job.as_str()).await?;
+        let given_up = objects_of(&self.letters_of(job));
+        let wanted: Vec<ObjectName> = objects
+            .iter()
+            .filter(|object| !done.contains(*object) && !given_up.contains_key(object.as_str()))
+            .cloned()
+            .collect();
+        let plan = self.plan(client, &objects, &wanted).await;
+        let forecast = self.announce(org, priority, run, plan.cost, self.calls(org) - calls_before);
+        self.read_families(record, client, run, &objects).await?;
         let entry = self.engine.job(job);
         let (families_failed, unjoined) = run.index.get().map_or_else(Default::default, |index| {
             let unjoined: Vec<_> = index.unjoined().iter().map(|(family, rows)| (*family, *rows)).collect();
@@ -264,13 +280,8 @@ impl SchemaJobs {
         });
 
         run.enter("describing objects");
-        let done = self.library.written(job.as_str()).await?;
-        let given_up = objects_of(&self.letters_of(job));
-        let waiting = objects
-            .iter()
-            .filter(|object| !done.contains(*object) && !given_up.contains_key(object.as_str()));
         run.written.store(done.len() as u64, Ordering::Relaxed);
-        self.put_objects(record, client, &waiting.cloned().collect::<Vec<_>>()).await?;
+        self.put_objects(record, client, plan.missing, plan.cached).await?;
         self.dry(&entry).await?;
 
         run.enter("writing the library");
@@ -305,6 +316,7 @@ impl SchemaJobs {
             documents: finished.stored.documents,
             vectors: finished.stored.vectors,
             calls: self.calls(org) - calls_before,
+            calls_forecast: forecast.calls,
             org_usage: self.usage(org).map(|quota| (quota.used, quota.limit)),
             folder: self.folder(org),
         })
@@ -316,11 +328,30 @@ impl SchemaJobs {
         record: &JobRecord,
         client: &OrgClient,
         run: &Arc<SchemaRun>,
+    ) -> Result<(), SchemaJobError> {
+        let objects = self.list_objects(record, client, run).await?;
+        self.read_families(record, client, run, &objects).await
+    }
+
+    async fn list_objects(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        run: &Arc<SchemaRun>,
     ) -> Result<Vec<ObjectName>, SchemaJobError> {
-        let org = &record.org;
         run.enter("listing objects");
-        let listed = client.global_describe().await;
-        let listed = listed.map_err(|source| SchemaJobError::Org { org: org.clone(), source })?;
+        let listed = loop {
+            match client.global_describe().await {
+                Ok(listed) => break listed,
+                Err(source) => {
+                    let org = record.org.clone();
+                    let refused = SchemaJobError::Org { org, source: source.clone() };
+                    // Somebody who waits in person is told; a job sleeps until it may go on.
+                    let pause = pause_of(&source).filter(|_| record.lane != Lane::Interactive);
+                    self.sleep(pause.ok_or(refused)?).await?;
+                }
+            }
+        };
         let mut objects: Vec<ObjectName> = listed
             .into_iter()
             .map(|object| object.name)
@@ -329,12 +360,77 @@ impl SchemaJobs {
         objects.sort_unstable();
         objects.dedup();
         run.objects.store(objects.len() as u64, Ordering::Relaxed);
+        Ok(objects)
+    }
+
+    async fn read_families(
+        &self,
+        record: &JobRecord,
+        client: &OrgClient,
+        run: &Arc<SchemaRun>,
+        objects: &[ObjectName],
+    ) -> Result<(), SchemaJobError> {
         run.enter("reading families");
-        self.put_families(record, client, run, &objects).await?;
+        self.put_families(record, client, run, objects).await?;
         self.dry(&self.engine.job(&record.job)).await?;
         // Set once: a run has one driver.
         let _ = run.index.set(Arc::new(FamilyIndex::new(run.seal_families())));
-        Ok(objects)
+        Ok(())
+    }
+
+    /// Sorts the objects by whether the cache has them, and counts what is left to ask the org for.
+    async fn plan(&self, client: &OrgClient, objects: &[ObjectName], wanted: &[ObjectName]) -> Plan {
+        let (mut missing, mut cached) = (Vec::new(), Vec::new());
+        for group in wanted.chunks(KEYS_PER_LOOKUP) {
+            let keys = group.iter().map(|object| describe_key(client, object)).collect();
+            for (object, known) in group.iter().zip(lookup(&self.cache, keys).await) {
+                let place = if known.is_some() { &mut cached } else { &mut missing };
+                place.push(object.clone());
+            }
+        }
+        let mut cost = SchemaPlan {
+            objects: objects.len(),
+            describes: missing.len(),
+            describes_per_call: self.describes_per_call,
+            ..SchemaPlan::default()
+        };
+        let asks = family_asks(client, objects);
+        let keys = asks.iter().map(|ask| ask.key.clone()).collect();
+        for (ask, known) in asks.iter().zip(lookup(&self.cache, keys).await) {
+            match ask.family {
+                _ if known.is_some() => {}
+                Family::ObjectPermissions => cost.object_permissions = true,
+                Family::FieldPermissions => cost.field_permission_groups += 1,
+                _ => cost.families += 1,
+            }
+        }
+        Plan { missing, cached, cost }
+    }
+
+    /// Says what the job will cost before it starts, and has the limiter know.
+    fn announce(
+        &self,
+        org: &OrgName,
+        priority: Priority,
+        run: &SchemaRun,
+        cost: SchemaPlan,
+        made: u64,
+    ) -> Forecast {
+        let to_come = cost.calls();
+        let forecast = self.book.forecast(org, priority, made + to_come, made);
+        self.book.announce(org, priority, to_come);
+        let (calls, room) = (forecast.calls, forecast.room);
+        tracing::info!(org = %org, calls, room, fits = forecast.fits(), %forecast, "schema job foretold");
+        *run.forecast.get_or_init(|| forecast)
+    }
+
+    /// Sleeps; leaves when the engine does.
+    async fn sleep(&self, pause: Duration) -> Result<(), SchemaJobError> {
+        let mut exit = self.engine.watch_exit();
+        tokio::select! {
+            () = self.clock.sleep(pause) => Ok(()),
+            _ = exit.wait_for(Option::is_some) => Err(SchemaJobError::Interrupted),
+        }
     }
 
     /// Admits dead letters of the schema job again and brings the files for people up to date. The families of a run that
@@ -357,7 +453,7 @@ impl SchemaJobs {
             if self.runs.get(job).is_none() {
                 let client =
                     self.clients.get(org).ok_or_else(|| format!("no org is named `{org}` any more"))?;
-                let run = self.runs.begin(job, org);
+                let run = self.runs.begin(job, org, Priority::Normal);
                 let record = JobRecord {
                     job: job.clone(),
                     kind: "schema".to_owned(),
@@ -405,25 +501,11 @@ impl SchemaJobs {
         run: &SchemaRun,
         objects: &[ObjectName],
     ) -> Result<(), SchemaJobError> {
-        let whole = Family::ALL.into_iter().filter(|family| *family != Family::FieldPermissions);
-        let org = client.org();
-        let mut asks: Vec<(ItemId, Family, CacheKey, FetchAsk)> = whole
-            .map(|family| {
-                let ask = FetchAsk::Family { org: org.clone(), family };
-                (ItemId::new(&format!("family:{family}")), family, family_key(client, family), ask)
-            })
-            .collect();
-        for (part, objects) in field_permission_partitions(objects).into_iter().enumerate() {
-            let family = Family::FieldPermissions;
-            let key = field_permissions_key(client, &objects);
-            let ask = FetchAsk::FieldPermissions { org: org.clone(), objects, part };
-            // Padded, so that the parts are joined in their order.
-            asks.push((ItemId::new(&format!("family:{family}:{part:05}")), family, key, ask));
-        }
-        let keys = asks.iter().map(|(_, _, key, _)| key.clone()).collect();
+        let asks = family_asks(client, objects);
+        let keys = asks.iter().map(|ask| ask.key.clone()).collect();
         let known = lookup(&self.cache, keys).await;
         let entry = self.engine.job(&record.job);
-        for ((item, family, _, ask), known) in asks.into_iter().zip(known) {
+        for (FamilyAsk { item, family, ask, .. }, known) in asks.into_iter().zip(known) {
             if let Some(rows) = known.and_then(|bytes| rows_from_json(family, &bytes)) {
                 run.parts.lock().unwrap_or_else(PoisonError::into_inner).insert((family, item), Ok(rows));
                 continue;
@@ -438,22 +520,15 @@ impl SchemaJobs {
         &self,
         record: &JobRecord,
         client: &OrgClient,
-        objects: &[ObjectName],
+        missing: Vec<ObjectName>,
+        cached: Vec<ObjectName>,
     ) -> Result<(), SchemaJobError> {
         let entry = self.engine.job(&record.job);
         let org = client.org();
-        let mut cached: Vec<ObjectName> = Vec::new();
-        for group in objects.chunks(KEYS_PER_LOOKUP) {
-            let keys = group.iter().map(|object| describe_key(client, object)).collect();
-            for (object, known) in group.iter().zip(lookup(&self.cache, keys).await) {
-                if known.is_some() {
-                    cached.push(object.clone());
-                } else {
-                    let ask = DescribeAsk { org: org.clone(), object: object.clone() };
-                    let item = ItemId::new(object.as_str());
-                    self.engine.admit(&*self.batcher, &entry, item, record.lane, ask).await?;
-                }
-            }
+        for object in missing {
+            let item = ItemId::new(object.as_str());
+            let ask = DescribeAsk { org: org.clone(), object };
+            self.engine.admit(&*self.batcher, &entry, item, record.lane, ask).await?;
         }
         for group in cached.chunks(KEYS_PER_LOOKUP) {
             let keys = group.iter().map(|object| describe_key(client, object)).collect();
@@ -468,7 +543,7 @@ impl SchemaJobs {
                         };
                         self.engine.admit(&*self.composer, &entry, item, record.lane, described).await?;
                     }
-                    // Gone since the first look.
+                    // Gone since the plan was made.
                     None => {
                         let ask = DescribeAsk { org: org.clone(), object: object.clone() };
                         self.engine.admit(&*self.batcher, &entry, item, record.lane, ask).await?;
@@ -537,6 +612,44 @@ impl SchemaJobs {
     fn usage(&self, org: &OrgName) -> Option<QuotaSeen> {
         self.book.snapshot().get(org).and_then(|snapshot| snapshot.quota)
     }
+}
+
+/// What a job has to do, and what it will cost.
+struct Plan {
+    /// Objects that the org must describe.
+    missing: Vec<ObjectName>,
+    /// Objects that the cache can describe.
+    cached: Vec<ObjectName>,
+    cost: SchemaPlan,
+}
+
+/// One ask for a family, or for a part of one.
+struct FamilyAsk {
+    item: ItemId,
+    family: Family,
+    key: CacheKey,
+    ask: FetchAsk,
+}
+
+/// The asks for every family: field permissions in parts, the others whole.
+fn family_asks(client: &OrgClient, objects: &[ObjectName]) -> Vec<FamilyAsk> {
+    let whole = Family::ALL.into_iter().filter(|family| *family != Family::FieldPermissions);
+    let org = client.org();
+    let mut asks: Vec<FamilyAsk> = whole
+        .map(|family| {
+            let ask = FetchAsk::Family { org: org.clone(), family };
+            let item = ItemId::new(&format!("family:{family}"));
+            FamilyAsk { item, family, key: family_key(client, family), ask }
+        })
+        .collect();
+    for (part, objects) in field_permission_partitions(objects).into_iter().enumerate() {
+        let family = Family::FieldPermissions;
+        let key = field_permissions_key(client, &objects);
+        let ask = FetchAsk::FieldPermissions { org: org.clone(), objects, part };
+        // Padded, so that the parts are joined in their order.
+        asks.push(FamilyAsk { item: ItemId::new(&format!("family:{family}:{part:05}")), family, key, ask });
+    }
+    asks
 }
 
 /// The ask that a letter about an object without a describe stands for.

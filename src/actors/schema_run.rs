@@ -12,6 +12,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::library::FamilyIndex;
+use crate::limiter::{Forecast, Priority};
 use crate::messages::{Header, ItemId, JobId};
 use crate::model::{Families, Family, FamilyFailure, ObjectName, OrgName};
 use crate::salesforce::OrgClient;
@@ -32,6 +33,8 @@ pub struct SchemaRun {
     pub(super) written: AtomicU64,
     pub(super) documents_written: AtomicU64,
     pub(super) documents_unchanged: AtomicU64,
+    pub(super) forecast: OnceLock<Forecast>,
+    priority: Priority,
     phase: Mutex<&'static str>,
 }
 
@@ -48,6 +51,19 @@ pub struct SchemaProgress {
     pub objects: u64,
     /// Objects written by this process for this job.
     pub written: u64,
+    /// What the job was expected to cost; `None` until its objects are known.
+    pub forecast: Option<Forecast>,
+    /// Who its calls are made for.
+    pub priority: Priority,
+    /// What it waits for now, in words, when it is not the job that takes the time.
+    pub waits: Option<String>,
+}
+
+impl SchemaProgress {
+    /// Whether the job has calls to make in this phase, so that whoever holds calls back holds the job back.
+    pub fn makes_calls(&self) -> bool {
+        ["listing objects", "reading families", "describing objects"].contains(&self.phase)
+    }
 }
 
 /// The runs of this process, by job.
@@ -77,7 +93,7 @@ impl SchemaRuns {
         }
     }
 
-    pub(super) fn begin(&self, job: &JobId, org: &OrgName) -> Arc<SchemaRun> {
+    pub(super) fn begin(&self, job: &JobId, org: &OrgName, priority: Priority) -> Arc<SchemaRun> {
         let run = Arc::new(SchemaRun {
             org: org.clone(),
             parts: Mutex::default(),
@@ -86,6 +102,8 @@ impl SchemaRuns {
             written: AtomicU64::new(0),
             documents_written: AtomicU64::new(0),
             documents_unchanged: AtomicU64::new(0),
+            forecast: OnceLock::new(),
+            priority,
             phase: Mutex::new("starting"),
         });
         self.0.insert(job.clone(), Arc::clone(&run));
@@ -134,6 +152,9 @@ impl SchemaRuns {
             phase: *run.phase.lock().unwrap_or_else(PoisonError::into_inner),
             objects: run.objects.load(Ordering::Relaxed),
             written: run.written.load(Ordering::Relaxed),
+            forecast: run.forecast.get().copied(),
+            priority: run.priority,
+            waits: None,
         };
         let mut rows: Vec<_> = self.0.iter().map(|entry| one(entry.key(), entry.value())).collect();
         rows.sort_by(|a, b| a.job.cmp(&b.job));

@@ -1,13 +1,30 @@
 //! Models: turning texts into vectors.
 //!
 //! [`Embedder`] is what the line needs of a model; [`StaticEmbedder`] is the one that ships inside the
-//! program, so that nothing is downloaded at run time. Network models implement the same trait.
+//! program, so that nothing is downloaded at run time; [`FolderEmbedder`] is another of its kind. Network models
+//! implement the same trait.
 
 pub mod identifiers;
+pub mod model_folder;
 pub mod static_model;
 
+use std::path::Path;
+use std::sync::Arc;
+
 pub use identifiers::split_identifiers;
+pub use model_folder::{FolderEmbedder, ModelFolderError};
 pub use static_model::StaticEmbedder;
+
+/// The static model in `folder`, or the built-in one.
+///
+/// # Errors
+/// When the folder is no model; the built-in one is none of these.
+pub fn static_model(folder: Option<&Path>) -> Result<Arc<dyn Embedder>, ModelFolderError> {
+    Ok(match folder {
+        Some(folder) => Arc::new(FolderEmbedder::load(folder)?),
+        None => Arc::new(StaticEmbedder::new()),
+    })
+}
 
 /// Why texts could not be embedded.
 #[derive(Debug, thiserror::Error)]

@@ -49,6 +49,19 @@ fn model() -> Result<&'static StaticModel, EmbedError> {
         .map_err(|reason| EmbedError::Load { model: MODEL_NAME, source: reason.as_str().into() })
 }
 
+/// Whether these are the tables and the tokenizer of the model inside the program.
+pub(super) fn is_built_in(tensors: &[u8], tokenizer: &[u8]) -> bool {
+    tensors == TENSORS && tokenizer == TOKENIZER
+}
+
+/// One vector a text; `dimensions` must be the model's.
+pub(super) fn encode(model: &StaticModel, dimensions: usize, texts: &[&str]) -> Vec<Vec<f32>> {
+    let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+    // Without a token limit: a bag of words has no window, and a cut text would embed half an object.
+    let flat = model.encode_flat_with_args(&texts, None);
+    flat.chunks_exact(dimensions).map(<[f32]>::to_vec).collect()
+}
+
 impl Embedder for StaticEmbedder {
     fn dimensions(&self) -> usize {
         DIMENSIONS
@@ -63,10 +76,7 @@ impl Embedder for StaticEmbedder {
                 wanted: DIMENSIONS,
             });
         }
-        let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-        // Without a token limit: a bag of words has no window, and a cut text would embed half an object.
-        let flat = model.encode_flat_with_args(&texts, None);
-        Ok(flat.chunks_exact(DIMENSIONS).map(<[f32]>::to_vec).collect())
+        Ok(encode(model, DIMENSIONS, texts))
     }
 
     fn model_name(&self) -> &str {

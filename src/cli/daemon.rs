@@ -241,6 +241,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         socket.abort();
         drop(std::fs::remove_file(plant.state().control_socket()));
         plant.engine.close();
+        plant.keep_limits_now();
         if let Some(http) = http {
             drop(tokio::task::spawn_blocking(move || http.stop()).await);
         }
@@ -374,6 +375,7 @@ async fn run_until_done(plant: &Plant, orgs: &OrgStates, org: &OrgName) -> Round
                     failed = report.objects_failed.len(),
                     documents = report.documents,
                     calls = report.calls,
+                    calls_forecast = report.calls_forecast,
                     "schema job done"
                 );
                 return Round::Done;

@@ -8,19 +8,21 @@ mod one_shot;
 mod progress;
 mod query;
 mod show;
+mod show_limits;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::actors::fetcher::chain;
-use crate::ai::StaticEmbedder;
+use crate::ai::{self, Embedder};
 use crate::config::{Config, Problems, process_environment};
 use crate::control::{self, Command, ControlError, Reply};
 use crate::model::{ObjectName, OrgName};
 use crate::store::state_folder::{control_socket_path, library_path};
-use crate::vectors::{Search, SearchFilter};
+use crate::vectors::{Search, SearchError, SearchFilter};
 
 const USAGE: u8 = 2;
 const FAILED: u8 = 1;
@@ -117,6 +119,16 @@ enum CliCommand {
     Status {
         #[command(flatten)]
         config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Shows the org's limits, what is left of the daily allowance to each priority, and the circuit breakers
+    Limits {
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Only this org
+        #[arg(long)]
+        org: Option<OrgName>,
         #[command(flatten)]
         output: Output,
     },
@@ -237,6 +249,10 @@ fn dispatch(command: CliCommand) -> u8 {
         CliCommand::Status { config, output } => {
             command_over(&config, Command::Status, move |done| show::status(done, output.json))
         }
+        CliCommand::Limits { config, org, output } => with_config(&config, |config, _| {
+            let command = Command::Limits { org };
+            ask_or_do(&config, command, one_shot::command, |done| show_limits::limits(done, output.json))
+        }),
         CliCommand::Pause(config) => {
             command_over(&config, Command::Pause, |_| show::say_line(format_args!("paused")))
         }
@@ -339,6 +355,14 @@ fn tell(error: &dyn std::error::Error) -> u8 {
     FAILED
 }
 
+/// The model that is set, which the check of the configuration has seen; its files may have changed since.
+fn model_of(config: &Config) -> Result<Arc<dyn Embedder>, u8> {
+    ai::static_model(config.embedder.model_dir.as_deref()).map_err(|error| {
+        eprintln!("penstock: embedder.model_dir: {}", chain(&error));
+        CONFIG
+    })
+}
+
 fn search(
     config: &Config,
     question: &str,
@@ -353,6 +377,10 @@ fn search(
     };
     // What a demo on a project has brought in stands in no configuration, and can be searched all the same.
     let is_configured = config.org.iter().any(|known| known.name == org);
+    let model = match model_of(config) {
+        Ok(model) => model,
+        Err(code) => return code,
+    };
     let of = org.clone();
     let path = library_path(&config.state_dir);
     let found = Search::open_read_only(&path).map_err(|error| {
@@ -361,7 +389,13 @@ fn search(
     });
     let found = found.and_then(|search| {
         let filter = SearchFilter { object, limit: usize::from(limit), ..SearchFilter::of(org) };
-        search.search(&StaticEmbedder::new(), question, &filter).map_err(|error| chain(&error))
+        search.search(&*model, question, &filter).map_err(|error| {
+            let hint = match error {
+                SearchError::OtherModel { .. } => " (run `penstock schema` to embed it anew)",
+                _ => "",
+            };
+            format!("{}{hint}", chain(&error))
+        })
     });
     match found {
         Ok(hits) if hits.is_empty() && !is_configured => {

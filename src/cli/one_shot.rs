@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::daemon::{in_system, obey_signals};
 use super::progress::Progress;
-use super::{FAILED, STATE_FOLDER, show, tell_problems};
+use super::{CONFIG, FAILED, STATE_FOLDER, model_of, show, tell_problems};
 use crate::actors::engine::Drained;
 use crate::actors::fetcher::chain;
 use crate::config::{Config, LogFormat, process_environment};
@@ -32,15 +32,19 @@ const TO_ANSWER: Duration = Duration::from_millis(200);
 /// Exit code for a plant that could not be built.
 pub fn plant_failure(error: &PlantError) -> u8 {
     eprintln!("penstock: {}", chain(error));
-    if matches!(error, PlantError::StateFolder(_)) { STATE_FOLDER } else { FAILED }
+    match error {
+        PlantError::StateFolder(_) => STATE_FOLDER,
+        PlantError::Model(_) => CONFIG,
+        _ => FAILED,
+    }
 }
 
 /// Builds a plant and has it perform one command; used when no daemon holds the state folder.
 pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
-    let asks_status = command == Command::Status;
+    let is_about_daemon = matches!(command, Command::Status | Command::Limits { .. });
     let reply = with_plant(config, false, async move |plant| desk::perform(plant, command).await)?;
     Ok(match reply {
-        Reply::Done(Value::Object(mut status)) if asks_status => {
+        Reply::Done(Value::Object(mut status)) if is_about_daemon => {
             // Or a script would take this short-lived process for the daemon.
             status.insert("daemon".to_owned(), Value::Bool(false));
             Reply::Done(Value::Object(status))
@@ -100,6 +104,7 @@ pub fn with_plant<R>(
             drop(std::fs::remove_file(plant.state().control_socket()));
         }
         plant.engine.close();
+        plant.keep_limits_now();
         outcome
     })
 }
@@ -150,11 +155,14 @@ fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) ->
         Ok(search) => search,
         Err(error) => return super::tell(&error),
     };
-    let model = crate::ai::StaticEmbedder::new();
+    let model = match model_of(config) {
+        Ok(model) => model,
+        Err(code) => return code,
+    };
     let filter = SearchFilter { limit: 3, ..SearchFilter::of(org) };
     let mut answers = Vec::new();
     for question in QUESTIONS {
-        match search.search(&model, question, &filter) {
+        match search.search(&*model, question, &filter) {
             Ok(hits) => answers.push((question, hits)),
             Err(error) => return super::tell(&error),
         }
@@ -179,4 +187,16 @@ fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) ->
 
 fn filter_is_demo(filter: &SearchFilter) -> bool {
     filter.org.as_str() != "sfdx"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ai::FolderEmbedder;
+
+    #[test]
+    fn a_model_that_cannot_be_loaded_at_the_start_is_a_mistake_of_the_configuration() {
+        let error = FolderEmbedder::load(std::path::Path::new("nowhere")).unwrap_err();
+        assert_eq!(plant_failure(&PlantError::Model(error)), 78);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::actors::schema_run::DONE;
+use crate::desk;
 use crate::plant::Plant;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -33,10 +34,23 @@ impl Progress {
         let task = tokio::spawn(async move {
             let (mut said, mut said_phase) = (String::new(), String::new());
             let mut quiet_until = Duration::ZERO;
+            let mut foretold = false;
             loop {
                 let paused = plant.engine.run_state().paused;
-                if let Some(run) = plant.schema.runs.progress().into_iter().next_back() {
-                    let phase = if paused { "paused" } else { run.phase };
+                if let Some(run) = desk::progress(&plant).into_iter().next_back() {
+                    if let (Some(forecast), false) = (run.forecast, foretold) {
+                        foretold = true;
+                        let line = format!("{}: {forecast}", run.org);
+                        match &drawn {
+                            Some(bar) => bar.println(line),
+                            None => eprintln!("{line}"),
+                        }
+                    }
+                    let phase = match &run.waits {
+                        _ if paused => "paused",
+                        Some(waits) => waits.as_str(),
+                        None => run.phase,
+                    };
                     match &drawn {
                         Some(bar) => {
                             bar.set_length(run.objects);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::FAILED;
 use crate::config::Config;
+use crate::limiter::Forecast;
 use crate::vectors::ObjectHit;
 
 /// Writes data to stdout. Whoever reads it may stop before the end (`| head`), which is no fault; a stdout that cannot be
@@ -28,19 +29,19 @@ pub fn say_line(data: std::fmt::Arguments<'_>) {
     say(format_args!("{data}\n"));
 }
 
-fn print_json(value: &Value) {
+pub(super) fn print_json(value: &Value) {
     say_line(format_args!("{value:#}"));
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("-")
 }
 
-fn number(value: &Value, key: &str) -> u64 {
+pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or(0)
 }
 
-fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -136,7 +137,8 @@ pub fn report_text(report: &Value) -> String {
         let at = |place: usize| usage.get(place).and_then(Value::as_u64).unwrap_or(0);
         format!(", the org counts {} of {} today", at(0), at(1))
     });
-    let _ = writeln!(out, "  API calls  {}{usage}", number(report, "calls"));
+    let (calls, forecast) = (number(report, "calls"), number(report, "calls_forecast"));
+    let _ = writeln!(out, "  API calls  {calls} (about {forecast} were expected){usage}");
     let _ = writeln!(out, "  files      {}", text(report, "folder"));
     for family in list(report, "families_failed") {
         let _ = writeln!(out, "  not read   {}: {}", text(family, "family"), text(family, "reason"));
@@ -242,6 +244,12 @@ pub fn status(done: &Value, json: bool) {
             text(job, "job"),
             text(job, "phase")
         ));
+        if let Some(waits) = job.get("waits").and_then(Value::as_str) {
+            say_line(format_args!("  {waits}"));
+        }
+        if let Some(forecast) = forecast_text(job) {
+            say_line(format_args!("  {forecast}"));
+        }
     }
     for org in list(done, "orgs") {
         let limiter = org.get("limiter").cloned().unwrap_or_default();
@@ -255,8 +263,18 @@ pub fn status(done: &Value, json: bool) {
             number(&limiter, "in_flight"),
             number(&limiter, "concurrency_limit")
         ));
+        let breakers = super::show_limits::breakers(org);
+        if breakers != super::show_limits::ALL_CLOSED {
+            say_line(format_args!("  breakers: {breakers}"));
+        }
     }
     say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
+}
+
+/// What a job was expected to cost, in words.
+fn forecast_text(job: &Value) -> Option<String> {
+    let forecast = job.get("forecast")?.clone();
+    serde_json::from_value::<Forecast>(forecast).ok().map(|forecast| forecast.to_string())
 }
 
 /// `penstock dead list`.

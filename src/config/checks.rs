@@ -1,12 +1,18 @@
 //! What no key can know alone: keys that contradict each other, and secrets in files.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::path::PathBuf;
 
+use secrecy::ExposeSecret;
+
 use super::problems::Problems;
-use super::sections::{AuthKind, BatchingConfig, Config, EngineConfig, HttpConfig, LimitsConfig, OrgConfig};
+use super::sections::{
+    AuthKind, BatchingConfig, Config, EmbedderConfig, EngineConfig, HttpConfig, LimitsConfig, OrgConfig,
+};
 use super::values::{ByteSize, LoginUrl, Secret};
 use crate::model::OrgName;
+use crate::salesforce::auth::sfdx_url::SfdxUrl;
 
 /// Salesforce takes at most so many describes in one `/composite` request.
 const COMPOSITE_REQUESTS_MAX: u64 = 25;
@@ -94,10 +100,16 @@ fn check_sign_in(org: &OrgConfig, key: &dyn Fn(&str) -> String, problems: &mut P
         ("client_secret", has_secret),
         ("username", org.username.is_some()),
         ("private_key_file", org.private_key_file.is_some()),
+        ("refresh_token", org.refresh_token.is_some() || org.refresh_token_file.is_some()),
+        ("sfdx_url", org.sfdx_url.is_some() || org.sfdx_url_file.is_some()),
+        ("sf_alias", org.sf_alias.is_some()),
         ("token", has_token),
     ];
     let needed: &[&str] = match org.auth {
         _ if org.simulated => &[],
+        AuthKind::RefreshToken => &["client_id", "refresh_token"],
+        AuthKind::SfdxUrl => &["sfdx_url"],
+        AuthKind::SfCli => &["sf_alias"],
         AuthKind::ClientCredentials => &["client_id", "client_secret"],
         AuthKind::Jwt => &["client_id", "username", "private_key_file"],
         AuthKind::Token => &["token"],
@@ -107,6 +119,8 @@ fn check_sign_in(org: &OrgConfig, key: &dyn Fn(&str) -> String, problems: &mut P
             problems.add(&key(name), format!("is missing; `auth = \"{}\"` needs it", org.auth.as_str()));
         } else if org.simulated && is_given {
             problems.add(&key(name), "has no use with `simulated = true`; take out one of the two");
+        } else if name == "client_secret" && org.auth == AuthKind::RefreshToken {
+            // Public apps have none.
         } else if is_given && !needed.contains(&name) {
             let text = format!("has no use with `auth = \"{}\"`; take it out", org.auth.as_str());
             problems.add(&key(name), text);
@@ -143,6 +157,11 @@ fn check_limits(limits: &LimitsConfig, key: &dyn Fn(&str) -> String, problems: &
     if bulk > normal {
         problems.add(&key("limits.share_normal"), format!("{normal} is below `share_bulk` ({bulk})"));
     }
+    let (first, longest) = (limits.breaker_open_secs, limits.breaker_open_max_secs);
+    if longest < first {
+        let text = format!("{longest} is below `breaker_open_secs` ({first})");
+        problems.add(&key("limits.breaker_open_max_secs"), text);
+    }
     if normal > interactive {
         let text = format!("{interactive} is below `share_normal` ({normal})");
         problems.add(&key("limits.share_interactive"), text);
@@ -154,9 +173,16 @@ pub(super) fn read_secret_files(config: &mut Config, problems: &mut Problems) {
     for (index, org) in config.org.iter_mut().enumerate() {
         for (name, secret, file) in [
             ("client_secret", &mut org.client_secret, &org.client_secret_file),
+            ("refresh_token", &mut org.refresh_token, &org.refresh_token_file),
+            ("sfdx_url", &mut org.sfdx_url, &org.sfdx_url_file),
             ("token", &mut org.token, &org.token_file),
         ] {
             read_secret_file(&format!("org[{index}].{name}"), secret, file.as_ref(), problems);
+        }
+        if let Some(url) = &org.sfdx_url
+            && let Err(error) = SfdxUrl::parse(url.to_secret_string().expose_secret())
+        {
+            problems.add(&format!("org[{index}].sfdx_url"), format!("is no sfdx auth URL: {error}"));
         }
         if let Some(file) = &org.private_key_file
             && let Err(error) = std::fs::File::open(file)
@@ -165,6 +191,23 @@ pub(super) fn read_secret_files(config: &mut Config, problems: &mut Problems) {
             problems.add(&format!("org[{index}].private_key_file"), text);
         }
     }
+}
+
+/// Loads the model as the start would: what is wrong with it is told before anything is opened.
+pub(super) fn check_model_folder(embedder: &EmbedderConfig, problems: &mut Problems) {
+    if let Err(error) = crate::ai::static_model(embedder.model_dir.as_deref()) {
+        problems.add("embedder.model_dir", with_causes(&error));
+    }
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn read_secret_file(key: &str, secret: &mut Option<Secret>, file: Option<&PathBuf>, problems: &mut Problems) {

@@ -78,6 +78,7 @@ impl Config {
         if syntax_is_good {
             checks::check(&config, &mut problems);
             checks::read_secret_files(&mut config, &mut problems);
+            checks::check_model_folder(&config.embedder, &mut problems);
         }
         problems.into_result().map(|()| config)
     }

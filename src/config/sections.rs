@@ -77,6 +77,12 @@ words! {
         ClientCredentials = "client_credentials",
         /// OAuth JWT bearer: `client_id`, `username` and `private_key_file`.
         Jwt = "jwt",
+        /// OAuth refresh token of a person's sign-in: `client_id` and `refresh_token`; `client_secret` when the app has one.
+        RefreshToken = "refresh_token",
+        /// The same in one line of text: `sfdx_url`.
+        SfdxUrl = "sfdx_url",
+        /// The login that the sf CLI of this machine holds: `sf_alias`.
+        SfCli = "sf_cli",
         /// A session token made elsewhere: `token`.
         Token = "token",
     }
@@ -119,6 +125,16 @@ section! {
         private_key_file: Option<PathBuf> = None;
         /// Audience of the JWT; `None` takes `login_url`.
         audience: Option<String> = None;
+        /// Refresh token; where the org replaces it, the newest is kept in the state folder.
+        refresh_token: Option<Secret> = None;
+        /// File that holds `refresh_token`.
+        refresh_token_file: Option<PathBuf> = None;
+        /// sfdx auth URL: `force://client-id:client-secret:refresh-token@host`.
+        sfdx_url: Option<Secret> = None;
+        /// File that holds `sfdx_url`.
+        sfdx_url_file: Option<PathBuf> = None;
+        /// Alias or user name under which the sf CLI knows the org.
+        sf_alias: Option<String> = None;
         /// Session token.
         token: Option<Secret> = None;
         /// File that holds `token`.
@@ -165,6 +181,20 @@ section! {
         share_normal: f64 = 0.85, 0.0..=1.0;
         /// Share of the daily quota at which interactive work stops.
         share_interactive: f64 = 0.95, 0.0..=1.0;
+        /// Seconds before the first probe while the org's quota is spent; the pause doubles up to three times this.
+        quota_probe_secs: u64 = 300, 1..=3_600;
+        /// Failures in a row that open the circuit breaker of a part of the org.
+        breaker_failures: u32 = 10, 1..=10_000;
+        /// Share of failures in the window that opens it.
+        breaker_failure_ratio: f64 = 0.5, 0.01..=1.0;
+        /// Calls that the window must hold before the share counts.
+        breaker_calls_min: u32 = 20, 1..=10_000;
+        /// Length of the window in seconds.
+        breaker_window_secs: u64 = 30, 1..=3_600;
+        /// First pause of an open breaker in seconds; a failed probe doubles it.
+        breaker_open_secs: u64 = 5, 1..=3_600;
+        /// Longest pause in seconds.
+        breaker_open_max_secs: u64 = 120, 1..=86_400;
     }
 }
 
@@ -190,6 +220,16 @@ impl LimitsConfig {
         profile.rate_period_secs = self.evaluation_secs.unwrap_or(profile.rate_period_secs);
         profile.concurrency_max = self.concurrency.unwrap_or(profile.concurrency_max);
         profile.concurrency_long_max = profile.concurrency_long_max.min(profile.concurrency_max);
+        profile.quota_probe_secs = self.quota_probe_secs;
+        profile.quota_probe_max_secs = self.quota_probe_secs.saturating_mul(3);
+        profile.breaker = limiter::BreakerProfile {
+            failures_in_row: self.breaker_failures,
+            failure_ratio: self.breaker_failure_ratio,
+            calls_min: self.breaker_calls_min,
+            window_secs: self.breaker_window_secs,
+            open_secs: self.breaker_open_secs,
+            open_max_secs: self.breaker_open_max_secs,
+        };
         profile
     }
 }
@@ -243,7 +283,7 @@ section! {
     pub struct CacheConfig {
         /// Seconds an answer stays good.
         ttl_secs: u64 = 86_400, 0..=31_536_000;
-        /// Bytes on disk.
+        /// About what it may take on disk; past it the oldest answers go.
         max_bytes: ByteSize = ByteSize::mib(512), ByteSize::mib(8)..=ByteSize::mib(1 << 20);
         /// Bytes of memory for the store's pages.
         memory_bytes: ByteSize = ByteSize::mib(16), ByteSize::mib(1)..=ByteSize::mib(64 << 10);

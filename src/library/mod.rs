@@ -6,6 +6,7 @@
 
 pub mod compose;
 pub mod families;
+pub mod plan;
 pub mod project;
 
 mod automation;
@@ -19,3 +20,4 @@ mod usage;
 
 pub use compose::{companion_of, compose};
 pub use families::FamilyIndex;
+pub use plan::SchemaPlan;

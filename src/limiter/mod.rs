@@ -10,7 +10,10 @@
 //!
 //! Latency is never a gate: it varies by the shape of a query, not by load.
 
+mod breaker;
 mod concurrency;
+mod forecast;
+mod ledger;
 mod profile;
 mod quota;
 mod rate;
@@ -22,7 +25,10 @@ mod tests;
 
 use std::time::Duration;
 
+pub use breaker::{BreakerChange, BreakerProfile, BreakerState, BreakerVerdict, CircuitBreaker};
+pub use forecast::Forecast;
 pub use profile::LimitProfile;
+pub use quota::QuotaMemory;
 pub use retry_budget::{RetryBudget, RetryCause};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +76,34 @@ pub struct QuotaSeen {
     pub limit: u64,
 }
 
+/// All that one `Sforce-Limit-Info` header tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageSeen {
+    /// The org's allowance, shared by everybody.
+    pub org: QuotaSeen,
+    /// The allowance of this app, where the org has given it one of its own.
+    pub app: Option<QuotaSeen>,
+}
+
+impl From<QuotaSeen> for UsageSeen {
+    fn from(org: QuotaSeen) -> Self {
+        Self { org, app: None }
+    }
+}
+
+/// A priority's share of the daily allowance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ShareView {
+    /// Whose.
+    pub priority: Priority,
+    /// The share at which it stops (0 to 1).
+    pub share: f64,
+    /// Calls left before it; `None` before the org has told.
+    pub room: Option<u64>,
+    /// Nothing is left to this priority now.
+    pub closed: bool,
+}
+
 /// Which limit a refused call ran into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +128,8 @@ pub enum CallOutcome {
     },
     /// The server said that it was too busy.
     ServerBusy,
+    /// The server failed by itself: a status from 500 up that does not speak of load.
+    ServerError,
     /// The session was not accepted; no sign of load.
     Unauthorized,
     /// Answered with an error that says nothing about load.
@@ -112,7 +148,7 @@ impl CallOutcome {
             Self::Ok => "ok",
             Self::Throttled { .. } | Self::ServerBusy => "throttled",
             Self::Unauthorized => "unauthorized",
-            Self::Failed => "failed",
+            Self::Failed | Self::ServerError => "failed",
             Self::Network => "network",
         }
     }
@@ -137,8 +173,10 @@ pub struct CallSeen {
     pub started_at: Duration,
     /// How it ended.
     pub outcome: CallOutcome,
+    /// The call was not charged to the daily allowance, and tells nothing about it.
+    pub free_of_quota: bool,
     /// The usage it carried.
-    pub quota: Option<QuotaSeen>,
+    pub quota: Option<UsageSeen>,
     /// The wait that the org asked for.
     pub retry_after: Option<Duration>,
 }
@@ -182,8 +220,12 @@ pub enum Verdict {
 pub struct LimiterSnapshot {
     /// Usage as far as known, own calls since the last header included; `None` before the first header.
     pub quota: Option<QuotaSeen>,
+    /// The same of the app's own allowance, where it has one.
+    pub app_quota: Option<QuotaSeen>,
     /// The org said that its allowance is used up.
     pub quota_exhausted: bool,
+    /// What is left to each priority, the most urgent first.
+    pub shares: [ShareView; 3],
     /// Ceiling in calls per second; `None` means no ceiling.
     pub rate_per_sec: Option<f64>,
     /// Times the rate was cut.
@@ -195,6 +237,10 @@ pub struct LimiterSnapshot {
     /// Calls granted so far.
     pub granted: u64,
 }
+
+/// A call that must wait longer than this for its pace is told so instead of being kept waiting: it would hold up what other
+/// orgs' calls need.
+const WAIT_IN_LINE_MAX: Duration = Duration::from_secs(30);
 
 /// The three gates of one org.
 #[derive(Debug, Clone)]
@@ -240,8 +286,14 @@ impl Limiter {
         if !ask.free_of_quota {
             match self.quota.verdict(now, &self.profile, ask.priority) {
                 QuotaVerdict::Open => {}
-                QuotaVerdict::Paced(at) => {
+                QuotaVerdict::Paced(at) if at.saturating_sub(now) <= WAIT_IN_LINE_MAX => {
                     return Verdict::Wait { until: Some(at), gate: GateKind::Quota };
+                }
+                QuotaVerdict::AwaitProbe => {
+                    return Verdict::Wait { until: None, gate: GateKind::Quota };
+                }
+                QuotaVerdict::Paced(retry_at) => {
+                    return Verdict::Refuse { retry_at, gate: GateKind::Quota };
                 }
                 QuotaVerdict::Closed(retry_at) => {
                     return Verdict::Refuse { retry_at, gate: GateKind::Quota };
@@ -269,16 +321,20 @@ impl Limiter {
     pub fn observe(&mut self, now: Duration, seen: &CallSeen) {
         if let Some(quota) = seen.quota {
             let others_in_flight = self.concurrency.in_flight().saturating_sub(1);
-            self.quota.see(now, &self.profile, quota, others_in_flight);
+            self.quota.see(now, &self.profile, seen.started_at, quota, others_in_flight);
+        }
+        if !seen.free_of_quota {
+            self.quota.ended(seen.started_at);
         }
         if let Some(wait) = seen.retry_after {
             self.rate.block(now, wait, &self.profile);
         }
         match seen.outcome {
             CallOutcome::Ok => {
-                if self.exhausted_at.is_some_and(|at| seen.started_at >= at) {
+                // A login is served whatever is left.
+                if !seen.free_of_quota && self.exhausted_at.is_some_and(|at| seen.started_at >= at) {
                     self.exhausted_at = None;
-                    self.quota.reopen();
+                    self.quota.reopen(&self.profile);
                 }
             }
             CallOutcome::Throttled { kind: ThrottleKind::Daily } => {
@@ -292,13 +348,46 @@ impl Limiter {
                 self.slow_down(now, seen.started_at, self.profile.rate_cut);
             }
             CallOutcome::ServerBusy => self.slow_down(now, seen.started_at, self.profile.rate_cut_busy),
-            CallOutcome::Unauthorized | CallOutcome::Failed | CallOutcome::Network => {}
+            CallOutcome::ServerError
+            | CallOutcome::Unauthorized
+            | CallOutcome::Failed
+            | CallOutcome::Network => {}
         }
     }
 
     /// A granted call is over, whatever came of it, and gives its place back.
     pub fn finished(&mut self, ask: &CallAsk) {
         self.concurrency.leave(ask.expected_long);
+    }
+
+    /// A call that was granted at `started_at` was cancelled: nothing is known of it. Call [`Limiter::finished`] as well.
+    pub fn cancelled(&mut self, started_at: Duration) {
+        self.quota.ended(started_at);
+    }
+
+    /// When `priority` may about go on, as far as the daily allowance is concerned; `None` while it may go now.
+    pub fn waits_until(&self, now: Duration, priority: Priority) -> Option<Duration> {
+        self.quota.waits_until(now, &self.profile, priority)
+    }
+
+    /// What a job of so many calls looks like beside what is left.
+    pub fn forecast(&self, priority: Priority, calls: u64) -> Forecast {
+        let usage = [self.quota.used(), self.quota.used_by_app()].into_iter().flatten();
+        let tightest = usage.min_by_key(|seen| seen.limit.saturating_sub(seen.used));
+        Forecast::new(calls, priority, tightest, self.headroom(priority))
+    }
+
+    /// What should outlive the process.
+    pub fn memory(&self, now: Duration) -> QuotaMemory {
+        self.quota.memory(now)
+    }
+
+    /// Takes over what an earlier process knew `passed` ago.
+    pub fn recall(&mut self, now: Duration, passed: Duration, memory: &QuotaMemory) {
+        self.quota.recall(now, passed, memory, &self.profile);
+        if self.quota.is_exhausted() {
+            self.exhausted_at = Some(now);
+        }
     }
 
     /// Announces how many calls of `priority` are still to come. Once they do not fit into that
@@ -316,6 +405,8 @@ impl Limiter {
     pub fn snapshot(&self) -> LimiterSnapshot {
         LimiterSnapshot {
             quota: self.quota.used(),
+            app_quota: self.quota.used_by_app(),
+            shares: self.quota.shares(&self.profile),
             quota_exhausted: self.quota.is_exhausted(),
             rate_per_sec: self.rate.per_sec(),
             rate_cuts: self.rate.cuts(),

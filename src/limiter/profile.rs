@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use super::BreakerProfile;
+
 /// How one org is treated.
 ///
 /// The two named profiles are [`LimitProfile::auto`], which asks for as much as the org gives, and
@@ -18,8 +20,10 @@ pub struct LimitProfile {
     pub quota_share_normal: f64,
     /// Share of the daily allowance at which interactive work stops (0 to 1).
     pub quota_share_interactive: f64,
-    /// Seconds between two probing calls while the quota gate is closed.
+    /// Seconds before the first probing call through a closed quota gate.
     pub quota_probe_secs: u64,
+    /// Longest such pause: it doubles while probe after probe is refused.
+    pub quota_probe_max_secs: u64,
     /// Length of the org's rolling allowance window, in seconds; the pace spreads what is left over it.
     pub quota_window_secs: u64,
     /// Calls per minute to start with; absent means no ceiling until the org first throttles.
@@ -48,6 +52,8 @@ pub struct LimitProfile {
     pub concurrency_regrow_secs: u64,
     /// Longest wait in seconds that a `Retry-After` header may impose.
     pub retry_after_max_secs: u64,
+    /// When the circuit breaker of a part of the org opens.
+    pub breaker: BreakerProfile,
 }
 
 impl LimitProfile {
@@ -58,6 +64,7 @@ impl LimitProfile {
             quota_share_normal: 0.85,
             quota_share_interactive: 0.95,
             quota_probe_secs: 300,
+            quota_probe_max_secs: 900,
             quota_window_secs: 86_400,
             rate_start_per_min: None,
             rate_min_per_min: 50.0,
@@ -72,6 +79,7 @@ impl LimitProfile {
             concurrency_long_max: 5,
             concurrency_regrow_secs: 10,
             retry_after_max_secs: 600,
+            breaker: BreakerProfile::default(),
         }
     }
 
@@ -125,6 +133,12 @@ impl LimitProfile {
         }
         let burst = self.rate_burst_secs;
         demand((0.0..=3_600.0).contains(&burst), "rate_burst_secs", format!("{burst} is not within 0-3600"));
+        let ratio = self.breaker.failure_ratio;
+        demand(
+            ratio > 0.0 && ratio <= 1.0,
+            "breaker.failure_ratio",
+            format!("{ratio} is not above 0 and at most 1"),
+        );
         let counts = [
             ("quota_probe_secs", self.quota_probe_secs),
             ("quota_window_secs", self.quota_window_secs),
@@ -132,6 +146,9 @@ impl LimitProfile {
             ("concurrency_max", u64::from(self.concurrency_max)),
             ("concurrency_long_max", u64::from(self.concurrency_long_max)),
             ("concurrency_regrow_secs", self.concurrency_regrow_secs),
+            ("breaker.failures_in_row", u64::from(self.breaker.failures_in_row)),
+            ("breaker.calls_min", u64::from(self.breaker.calls_min)),
+            ("breaker.open_secs", self.breaker.open_secs),
         ];
         for (key, count) in counts {
             demand(count > 0, key, "0 would stop every call".to_owned());

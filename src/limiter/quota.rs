@@ -1,12 +1,23 @@
 //! Gate 1: the org's daily allowance.
 //!
 //! The org tells its usage with every answer, but late; calls sent since the last header are added to
-//! it. Each priority stops at its own share. A closed gate lets one probing call through now and then,
-//! because only an answer tells that the usage has fallen: the window rolls, nothing announces it.
+//! it. An app may have an allowance of its own: the tighter of the two holds. Each priority stops at its own
+//! share. A closed gate lets one probing call through now and then, because only an answer tells that the usage
+//! has fallen: the window rolls, nothing announces it. Whoever asks while the probe is under way waits for its
+//! end, so that work goes on the moment it may.
+//!
+//! What was seen outlives the process as a [`QuotaMemory`]: a restart does not forget that the allowance is spent.
 
 use std::time::Duration;
 
-use super::{LimitProfile, Priority, QuotaSeen};
+use serde::{Deserialize, Serialize};
+
+use super::ledger::Ledger;
+use super::{LimitProfile, Priority, QuotaSeen, ShareView, UsageSeen};
+
+/// A gate closed by a share knows about when room comes back and asks no more often than it must: at least once in this time,
+/// because somebody else's calls may have left the window earlier.
+const SHARE_PROBE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Whether a call may be charged to the allowance.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,17 +25,39 @@ pub(super) enum QuotaVerdict {
     Open,
     /// Spread over the window: the next call of this priority may go at this time.
     Paced(Duration),
+    /// Used up for this priority, but a probe is under way: ask again when it has ended.
+    AwaitProbe,
     /// Used up for this priority; asking again earlier than this is useless.
     Closed(Duration),
 }
 
+/// What a quota gate knows, in ages and waits that mean the same in the next process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QuotaMemory {
+    org: Option<QuotaSeen>,
+    app: Option<QuotaSeen>,
+    exhausted: bool,
+    probe_in_secs: [u64; 3],
+    window_left_secs: u64,
+    /// Age in seconds and calls.
+    growth: Vec<(i64, u64)>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct QuotaGate {
-    seen: Option<QuotaSeen>,
+    org: Option<QuotaSeen>,
+    app: Option<QuotaSeen>,
+    /// When the call was sent whose answer told the figures above.
+    seen_by_call_of: Duration,
     calls_since_seen: u64,
     /// The org itself said that nothing is left; cleared by a good answer.
     exhausted: bool,
-    probe_at: Duration,
+    /// When the next probe of a priority may go, while it is closed.
+    probe_at: [Duration; 3],
+    probe_pause: [Duration; 3],
+    /// When the probe under way was sent.
+    probe: Option<Duration>,
+    ledger: Ledger,
     window_end: Duration,
     forecast: [u64; 3],
     paced_at: [Duration; 3],
@@ -33,20 +66,33 @@ pub(super) struct QuotaGate {
 impl QuotaGate {
     pub(super) fn starting_at(now: Duration, profile: &LimitProfile) -> Self {
         Self {
-            seen: None,
+            org: None,
+            app: None,
+            seen_by_call_of: Duration::ZERO,
             calls_since_seen: 0,
             exhausted: false,
-            probe_at: Duration::ZERO,
+            probe_at: [Duration::ZERO; 3],
+            probe_pause: [Duration::from_secs(profile.quota_probe_secs); 3],
+            probe: None,
+            ledger: Ledger::default(),
             window_end: now + Duration::from_secs(profile.quota_window_secs),
             forecast: [0; 3],
             paced_at: [Duration::ZERO; 3],
         }
     }
 
-    /// Usage as far as we know: the header's figure and what was sent since.
+    /// The org's usage as far as we know: the header's figure and what was sent since.
     pub(super) fn used(&self) -> Option<QuotaSeen> {
-        let seen = self.seen?;
-        Some(QuotaSeen { used: seen.used.saturating_add(self.calls_since_seen), ..seen })
+        self.org.map(|seen| self.with_calls_since(seen))
+    }
+
+    /// The app's own usage, where the org has given it an allowance of its own.
+    pub(super) fn used_by_app(&self) -> Option<QuotaSeen> {
+        self.app.map(|seen| self.with_calls_since(seen))
+    }
+
+    fn with_calls_since(&self, seen: QuotaSeen) -> QuotaSeen {
+        QuotaSeen { used: seen.used.saturating_add(self.calls_since_seen), ..seen }
     }
 
     pub(super) fn is_exhausted(&self) -> bool {
@@ -54,11 +100,12 @@ impl QuotaGate {
     }
 
     pub(super) fn verdict(&self, now: Duration, profile: &LimitProfile, priority: Priority) -> QuotaVerdict {
-        if self.exhausted || self.is_over_share(profile, priority) {
-            return if now >= self.probe_at {
-                QuotaVerdict::Open
-            } else {
-                QuotaVerdict::Closed(self.probe_at)
+        if self.is_closed(profile, priority) {
+            let probe_at = self.probe_at[priority.index()];
+            return match self.probe {
+                Some(_) => QuotaVerdict::AwaitProbe,
+                None if now >= probe_at => QuotaVerdict::Open,
+                None => QuotaVerdict::Closed(probe_at),
             };
         }
         let paced_at = self.paced_at[priority.index()];
@@ -69,8 +116,12 @@ impl QuotaGate {
     }
 
     pub(super) fn charge(&mut self, now: Duration, profile: &LimitProfile, priority: Priority) {
-        if self.exhausted || self.is_over_share(profile, priority) {
-            self.probe_at = now + Duration::from_secs(profile.quota_probe_secs);
+        if self.is_closed(profile, priority) {
+            self.probe = Some(now);
+            let pause = self.probe_pause[priority.index()];
+            let longest = Duration::from_secs(profile.quota_probe_max_secs).max(pause);
+            self.probe_pause[priority.index()] = (pause * 2).min(longest);
+            self.set_next_probe(now, profile, priority);
         }
         if let Some(pace) = self.pace_per_sec(now, profile, priority) {
             self.paced_at[priority.index()] = now + Duration::from_secs_f64((1.0 / pace).min(86_400.0));
@@ -85,14 +136,27 @@ impl QuotaGate {
         &mut self,
         now: Duration,
         profile: &LimitProfile,
-        seen: QuotaSeen,
+        started_at: Duration,
+        seen: UsageSeen,
         calls_in_flight: u32,
     ) {
-        let was_over = self.is_over_share(profile, Priority::Bulk);
-        self.seen = Some(seen);
+        let is_overtaken =
+            started_at < self.seen_by_call_of && self.org.is_some_and(|known| seen.org.used < known.used);
+        if is_overtaken {
+            // A later call has been answered before; this one's figure would turn the count back.
+            return;
+        }
+        let was_over = Priority::ALL.map(|priority| self.is_over_share(profile, priority));
+        (self.org, self.app) = (Some(seen.org), seen.app);
+        self.seen_by_call_of = self.seen_by_call_of.max(started_at);
         self.calls_since_seen = u64::from(calls_in_flight);
-        if !was_over && self.is_over_share(profile, Priority::Bulk) {
-            self.probe_at = now + Duration::from_secs(profile.quota_probe_secs);
+        self.ledger.see(now, seen.org.used, profile.quota_window_secs);
+        for (priority, was_over) in Priority::ALL.into_iter().zip(was_over) {
+            match (was_over, self.is_over_share(profile, priority)) {
+                (false, true) => self.set_next_probe(now, profile, priority),
+                (_, false) if !self.exhausted => self.forget_pause(profile, priority),
+                _ => {}
+            }
         }
         let window = Duration::from_secs(profile.quota_window_secs);
         while self.window_end <= now {
@@ -103,21 +167,120 @@ impl QuotaGate {
     /// The org answered a call of the daily allowance with "nothing left".
     pub(super) fn exhaust(&mut self, now: Duration, profile: &LimitProfile) {
         self.exhausted = true;
-        self.probe_at = now + Duration::from_secs(profile.quota_probe_secs);
+        for priority in Priority::ALL {
+            self.set_next_probe(now, profile, priority);
+        }
     }
 
     /// The org served a call that was sent after it had refused one.
-    pub(super) fn reopen(&mut self) {
+    pub(super) fn reopen(&mut self, profile: &LimitProfile) {
         self.exhausted = false;
+        for priority in Priority::ALL {
+            self.forget_pause(profile, priority);
+        }
+    }
+
+    /// The call that was sent at `started_at` has ended, whatever came of it.
+    pub(super) fn ended(&mut self, started_at: Duration) {
+        if self.probe.is_some_and(|probe| started_at >= probe) {
+            self.probe = None;
+        }
     }
 
     pub(super) fn set_forecast(&mut self, priority: Priority, calls: u64) {
         self.forecast[priority.index()] = calls;
     }
 
+    /// Calls that `priority` may still make: the tighter of the org's and the app's own allowance.
     pub(super) fn headroom(&self, profile: &LimitProfile, priority: Priority) -> Option<u64> {
+        let room = |view: QuotaSeen| share_calls(profile, priority, view.limit).saturating_sub(view.used);
+        let org = self.used().map(room)?;
+        Some(self.used_by_app().map(room).map_or(org, |app| app.min(org)))
+    }
+
+    /// When `priority` may about go on; `None` while it may go now.
+    pub(super) fn waits_until(
+        &self,
+        now: Duration,
+        profile: &LimitProfile,
+        priority: Priority,
+    ) -> Option<Duration> {
+        if self.is_closed(profile, priority) {
+            let probe_at = self.probe_at[priority.index()];
+            let next_probe = if self.probe.is_some() { now } else { probe_at.max(now) };
+            return Some(self.expected_room(profile, priority).map_or(next_probe, |at| at.max(next_probe)));
+        }
+        match self.verdict(now, profile, priority) {
+            QuotaVerdict::Paced(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    pub(super) fn shares(&self, profile: &LimitProfile) -> [ShareView; 3] {
+        Priority::ALL.map(|priority| ShareView {
+            priority,
+            share: share_of(profile, priority),
+            room: self.headroom(profile, priority),
+            closed: self.is_closed(profile, priority),
+        })
+    }
+
+    pub(super) fn memory(&self, now: Duration) -> QuotaMemory {
+        QuotaMemory {
+            org: self.used(),
+            app: self.used_by_app(),
+            exhausted: self.exhausted,
+            probe_in_secs: self.probe_at.map(|at| at.saturating_sub(now).as_secs()),
+            window_left_secs: self.window_end.saturating_sub(now).as_secs(),
+            growth: self.ledger.ages(now),
+        }
+    }
+
+    /// Takes over what an earlier process knew `passed` ago. Older than the window, it means nothing any more.
+    pub(super) fn recall(
+        &mut self,
+        now: Duration,
+        passed: Duration,
+        memory: &QuotaMemory,
+        profile: &LimitProfile,
+    ) {
+        if passed >= Duration::from_secs(profile.quota_window_secs) {
+            return;
+        }
+        let left = |secs: u64| now + Duration::from_secs(secs).saturating_sub(passed);
+        (self.org, self.app, self.exhausted) = (memory.org, memory.app, memory.exhausted);
+        self.ledger = Ledger::from_ages(now, passed, &memory.growth);
+        self.probe_at = memory.probe_in_secs.map(left);
+        let window = Duration::from_secs(profile.quota_window_secs);
+        self.window_end = left(memory.window_left_secs);
+        if self.window_end <= now {
+            self.window_end = now + window;
+        }
+    }
+
+    fn forget_pause(&mut self, profile: &LimitProfile, priority: Priority) {
+        self.probe_pause[priority.index()] = Duration::from_secs(profile.quota_probe_secs);
+    }
+
+    fn set_next_probe(&mut self, now: Duration, profile: &LimitProfile, priority: Priority) {
+        let pause = self.probe_pause[priority.index()];
+        // A probe through a gate that its share has closed is charged: as few of them as will do.
+        let expected = self.expected_room(profile, priority).filter(|_| !self.exhausted);
+        let longest = now + SHARE_PROBE_MAX.max(pause);
+        let at = expected.map_or(now + pause, |at| at.clamp(now + pause, longest));
+        self.probe_at[priority.index()] = at;
+    }
+
+    /// About when the org's usage lets `priority` make a call again.
+    fn expected_room(&self, profile: &LimitProfile, priority: Priority) -> Option<Duration> {
         let view = self.used()?;
-        Some(share_calls(profile, priority, view.limit).saturating_sub(view.used))
+        let share = share_calls(profile, priority, view.limit);
+        let too_many = (view.used + 1).checked_sub(share)?;
+        self.ledger.falls_by(too_many.max(1), profile.quota_window_secs)
+    }
+
+    fn is_closed(&self, profile: &LimitProfile, priority: Priority) -> bool {
+        self.exhausted || self.is_over_share(profile, priority)
     }
 
     fn is_over_share(&self, profile: &LimitProfile, priority: Priority) -> bool {
@@ -136,12 +299,15 @@ impl QuotaGate {
     }
 }
 
-fn share_calls(profile: &LimitProfile, priority: Priority, limit: u64) -> u64 {
-    let share = match priority {
+fn share_of(profile: &LimitProfile, priority: Priority) -> f64 {
+    match priority {
         Priority::Bulk => profile.quota_share_bulk,
         Priority::Normal => profile.quota_share_normal,
         Priority::Interactive => profile.quota_share_interactive,
-    };
+    }
+}
+
+fn share_calls(profile: &LimitProfile, priority: Priority, limit: u64) -> u64 {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -149,6 +315,6 @@ fn share_calls(profile: &LimitProfile, priority: Priority, limit: u64) -> u64 {
         reason = "a share of an allowance is a small positive number; cutting the fraction is meant"
     )]
     {
-        (limit as f64 * share) as u64
+        (limit as f64 * share_of(profile, priority)) as u64
     }
 }

@@ -81,6 +81,15 @@ mod tests {
         assert!(budget.draw(RetryCause::Answer));
     }
 
+    #[test]
+    fn a_timeout_costs_as_much_as_two_answers() {
+        let mut budget = RetryBudget::new();
+        assert_eq!((0..1_000).filter(|_| budget.draw(RetryCause::Timeout)).count(), 50);
+        (0..9).for_each(|_| budget.refill());
+        assert!(!budget.draw(RetryCause::Timeout) && budget.draw(RetryCause::Answer));
+        assert_eq!(budget.tokens(), 4);
+    }
+
     proptest! {
         #[test]
         fn the_budget_stays_within_its_capacity(steps in prop::collection::vec(0u8..3, 0..2_000)) {

@@ -16,7 +16,7 @@ fn secs(secs: u64) -> Duration {
 }
 
 fn seen(started_at: Duration, outcome: CallOutcome) -> CallSeen {
-    CallSeen { started_at, outcome, quota: None, retry_after: None }
+    CallSeen { started_at, outcome, free_of_quota: false, quota: None, retry_after: None }
 }
 
 fn throttled(kind: ThrottleKind) -> CallOutcome {
@@ -26,7 +26,7 @@ fn throttled(kind: ThrottleKind) -> CallOutcome {
 /// A limiter that has seen the org's usage.
 fn with_usage(used: u64, limit: u64) -> Limiter {
     let mut limiter = Limiter::new(LimitProfile::auto());
-    let quota = Some(QuotaSeen { used, limit });
+    let quota = Some(QuotaSeen { used, limit }.into());
     limiter.observe(Duration::ZERO, &CallSeen { quota, ..seen(Duration::ZERO, CallOutcome::Ok) });
     limiter
 }
@@ -57,9 +57,9 @@ fn own_calls_count_until_the_next_header_says_so() {
     }
     assert_eq!(limiter.headroom(Priority::Bulk), Some(0));
     assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), Verdict::Grant, "the probe");
-    let closed = Verdict::Refuse { retry_at: secs(301), gate: GateKind::Quota };
-    assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), closed);
-    let quota = Some(QuotaSeen { used: 100, limit: 1_000 });
+    let probed = Verdict::Wait { until: None, gate: GateKind::Quota };
+    assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), probed, "the others wait for what it tells");
+    let quota = Some(QuotaSeen { used: 100, limit: 1_000 }.into());
     limiter.observe(secs(2), &CallSeen { quota, ..seen(secs(1), CallOutcome::Ok) });
     assert_eq!(limiter.headroom(Priority::Bulk), Some(600));
 }
@@ -79,10 +79,122 @@ fn a_spent_allowance_lets_one_probe_through_each_interval_and_a_good_probe_reope
     limiter.observe(secs(3), &seen(secs(0), CallOutcome::Ok));
     assert_eq!(limiter.ask(secs(3), &normal), closed);
 
+    // Nor is a login, which is served whatever is left.
+    limiter.observe(secs(4), &CallSeen { free_of_quota: true, ..seen(secs(3), CallOutcome::Ok) });
+    assert_eq!(limiter.ask(secs(4), &normal), closed);
+
     assert_eq!(limiter.ask(secs(301), &normal), Verdict::Grant, "the probe");
-    assert!(matches!(limiter.ask(secs(301), &normal), Verdict::Refuse { .. }), "one probe only");
+    let probed = Verdict::Wait { until: None, gate: GateKind::Quota };
+    assert_eq!(limiter.ask(secs(301), &normal), probed, "one probe only");
     limiter.observe(secs(302), &seen(secs(301), CallOutcome::Ok));
     assert_eq!(limiter.ask(secs(302), &normal), Verdict::Grant);
+}
+
+#[test]
+fn refused_probes_come_at_growing_pauses_of_five_to_fifteen_minutes() {
+    let mut limiter = Limiter::new(LimitProfile::auto());
+    let normal = ask(Priority::Normal);
+    let (mut now, mut pauses) = (secs(0), Vec::new());
+    assert_eq!(limiter.ask(now, &normal), Verdict::Grant);
+    for _ in 0..5 {
+        limiter.observe(now, &seen(now, throttled(ThrottleKind::Daily)));
+        limiter.finished(&normal);
+        let Verdict::Refuse { retry_at, .. } = limiter.ask(now, &normal) else { panic!("it is closed") };
+        assert_eq!(limiter.waits_until(now, Priority::Normal), Some(retry_at));
+        pauses.push((retry_at - now).as_secs());
+        now = retry_at;
+        assert_eq!(limiter.ask(now, &normal), Verdict::Grant, "the probe");
+    }
+    assert_eq!(pauses, [300, 600, 900, 900, 900]);
+}
+
+#[test]
+fn a_cancelled_probe_leaves_the_next_in_its_time() {
+    let mut limiter = with_usage(900, 1_000);
+    let bulk = ask(Priority::Bulk);
+    let Verdict::Refuse { retry_at, .. } = limiter.ask(secs(1), &bulk) else { panic!("it is closed") };
+    assert_eq!(limiter.ask(retry_at, &bulk), Verdict::Grant, "the probe");
+    limiter.cancelled(retry_at);
+    limiter.finished(&bulk);
+    assert!(matches!(limiter.ask(retry_at, &bulk), Verdict::Refuse { .. }), "nobody waits for it for ever");
+}
+
+#[test]
+fn a_probe_through_a_share_costs_little_and_the_expected_time_is_told() {
+    // 3,000 over the bulk share, spread over the day: about 24 h x 3,000 / 13,500 until bulk work may go on.
+    let mut limiter = with_usage(13_500, 15_000);
+    let until = limiter.waits_until(secs(0), Priority::Bulk).expect("bulk waits");
+    assert!((5 * 3_600..6 * 3_600).contains(&until.as_secs()), "{until:?}");
+    assert_eq!(limiter.waits_until(secs(0), Priority::Interactive), None);
+    let mut probes = 0;
+    for minute in 0..(5 * 60) {
+        let now = secs(60 * minute);
+        if limiter.ask(now, &ask(Priority::Bulk)) == Verdict::Grant {
+            probes += 1;
+            let quota = Some(QuotaSeen { used: 13_500, limit: 15_000 }.into());
+            limiter.observe(now, &CallSeen { quota, ..seen(now, CallOutcome::Ok) });
+            limiter.finished(&ask(Priority::Bulk));
+        }
+    }
+    assert!((2..=5).contains(&probes), "{probes} probes in five hours");
+}
+
+#[test]
+fn the_tighter_of_the_orgs_and_the_apps_allowance_holds() {
+    let mut limiter = Limiter::new(LimitProfile::auto());
+    let tell = |limiter: &mut Limiter, app: Option<QuotaSeen>| {
+        let quota = Some(UsageSeen { org: QuotaSeen { used: 100, limit: 15_000 }, app });
+        limiter.observe(secs(1), &CallSeen { quota, ..seen(secs(1), CallOutcome::Ok) });
+    };
+    tell(&mut limiter, Some(QuotaSeen { used: 170, limit: 250 }));
+    assert_eq!(limiter.headroom(Priority::Bulk), Some(5), "70 % of the app's 250");
+    assert_eq!(limiter.forecast(Priority::Bulk, 8).room, Some(80));
+    tell(&mut limiter, Some(QuotaSeen { used: 10, limit: 1_000_000 }));
+    assert_eq!(limiter.headroom(Priority::Bulk), Some(10_400), "70 % of the org's 15,000");
+    tell(&mut limiter, None);
+    assert_eq!(limiter.headroom(Priority::Bulk), Some(10_400));
+}
+
+#[test]
+fn an_answer_that_was_overtaken_does_not_turn_the_count_back() {
+    let mut limiter = Limiter::new(LimitProfile::auto());
+    let told = |used: u64, started_at: u64| {
+        let quota = Some(QuotaSeen { used, limit: 1_000 }.into());
+        CallSeen { quota, ..seen(secs(started_at), CallOutcome::Ok) }
+    };
+    limiter.observe(secs(5), &told(20, 4));
+    limiter.observe(secs(6), &told(19, 3));
+    assert_eq!(limiter.snapshot().quota, Some(QuotaSeen { used: 20, limit: 1_000 }));
+    limiter.observe(secs(9), &told(7, 8));
+    assert_eq!(limiter.snapshot().quota, Some(QuotaSeen { used: 7, limit: 1_000 }), "a later one may fall");
+}
+
+#[test]
+fn a_restart_does_not_forget_that_the_allowance_is_spent() {
+    let mut before = with_usage(13_500, 15_000);
+    before.observe(secs(7), &seen(secs(6), throttled(ThrottleKind::Daily)));
+    let memory = before.memory(secs(10));
+    let kept = serde_json::to_string(&memory).unwrap();
+
+    let restarted = |passed: u64| {
+        let mut limiter = Limiter::starting_at(secs(2), LimitProfile::auto());
+        limiter.recall(secs(2), secs(passed), &serde_json::from_str(&kept).unwrap());
+        limiter
+    };
+    let mut soon = restarted(60);
+    let closed = Verdict::Refuse { retry_at: secs(2 + 297 - 60), gate: GateKind::Quota };
+    assert_eq!(soon.ask(secs(3), &ask(Priority::Interactive)), closed);
+    assert_eq!(soon.snapshot().quota, Some(QuotaSeen { used: 13_500, limit: 15_000 }));
+    let there = before.waits_until(secs(10), Priority::Bulk).unwrap() - secs(10);
+    let here = soon.waits_until(secs(2), Priority::Bulk).unwrap() - secs(2);
+    assert!(there.abs_diff(here + secs(60)) < secs(5), "{there:?} then, {here:?} a minute later");
+
+    let mut later = restarted(3_600);
+    assert_eq!(later.ask(secs(3), &ask(Priority::Bulk)), Verdict::Grant, "a probe is due");
+    assert!(matches!(later.ask(secs(3), &ask(Priority::Bulk)), Verdict::Wait { until: None, .. }));
+    let mut next_day = restarted(86_400);
+    assert_eq!(next_day.snapshot().quota, None, "a day later it means nothing");
+    assert_eq!(next_day.ask(secs(3), &ask(Priority::Bulk)), Verdict::Grant);
 }
 
 #[test]
@@ -95,7 +207,8 @@ fn a_forecast_that_fits_is_not_paced_and_one_that_does_not_is() {
     let mut limiter = with_usage(100, 1_000);
     limiter.set_forecast(Priority::Bulk, 5_000);
     assert_eq!(limiter.ask(secs(1), &ask(Priority::Bulk)), Verdict::Grant);
-    let Verdict::Wait { until: Some(at), gate: GateKind::Quota } = limiter.ask(secs(1), &ask(Priority::Bulk))
+    // So long that it is told, not kept waiting.
+    let Verdict::Refuse { retry_at: at, gate: GateKind::Quota } = limiter.ask(secs(1), &ask(Priority::Bulk))
     else {
         panic!("the second call is spread over the window");
     };

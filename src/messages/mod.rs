@@ -12,7 +12,8 @@ pub mod write;
 
 pub use cache::{Lookup, Store};
 pub use embed::{ObjectDocuments, SealedTexts};
-pub use envelope::{Envelope, Header, Item, ItemId, JobId, Lane, OrderKey, TraceContext};
+pub(crate) use envelope::when_traced;
+pub use envelope::{Envelope, Header, Item, ItemId, JobId, Lane, OrderKey, TraceContext, Waybill};
 pub use fetch::{DescribeAsk, DescribedObject, FetchAsk};
 pub use rate::{AskPermit, GrantedPermit};
 pub use write::WriteBatch;

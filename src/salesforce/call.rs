@@ -22,7 +22,8 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Makes one call once; an answer with a status outside 200-299 is an error.
+    /// Makes one call once; an answer with a status outside 200-299 is an error, but for a 304: whoever sent the condition has
+    /// the answer already.
     pub(super) async fn once(
         &self,
         api: Api,
@@ -36,10 +37,10 @@ impl Caller {
         let answer = self.http.send(request).await;
         let elapsed = self.clock.elapsed().saturating_sub(started_at);
         let quota = answer.as_ref().ok().and_then(quota_seen);
-        let refusal = answer.as_ref().ok().filter(|response| response.status >= 300);
+        let refusal = answer.as_ref().ok().filter(|response| !is_good(response.status));
         let wait = refusal.and_then(retry_after);
         let result = match answer {
-            Ok(response) if (200..300).contains(&response.status) => Ok(response),
+            Ok(response) if is_good(response.status) => Ok(response),
             Ok(response) if api == Api::Auth => Err(classify_login(&response)),
             Ok(response) => Err(classify(&response)),
             Err(error) => Err(OrgError::Network(error)),
@@ -70,4 +71,8 @@ impl Caller {
         // The budget is a counter: a panic elsewhere cannot leave it half changed.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_good(status: u16) -> bool {
+    (200..300).contains(&status) || status == 304
 }

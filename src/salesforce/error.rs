@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::gate::GateError;
 use super::transport::{HttpError, HttpErrorKind, HttpResponse};
-use crate::limiter::{CallOutcome, QuotaSeen, RetryCause, ThrottleKind};
+use crate::limiter::{CallOutcome, QuotaSeen, RetryCause, ThrottleKind, UsageSeen};
 
 /// Longest text taken over from an answer, in characters.
 const MESSAGE_MAX: usize = 300;
@@ -94,6 +94,15 @@ pub enum OrgError {
     /// No permit for the call.
     #[error("the call was not made")]
     Gate(#[source] GateError),
+    /// The refresh token that the org has issued cannot be read from, or kept on, the disk. The session that
+    /// came with it is held back until it is kept.
+    #[error("cannot {action} the refresh token that the org has issued")]
+    KeptToken {
+        /// `read` or `keep`.
+        action: &'static str,
+        /// What the disk said.
+        source: Arc<std::io::Error>,
+    },
     /// The settings cannot work.
     #[error("the settings of the org cannot work: {0}")]
     Settings(String),
@@ -114,10 +123,12 @@ impl OrgError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled { .. } | Self::Busy { .. } | Self::Unauthorized { .. } => true,
+            // Somebody makes room on the disk.
+            Self::KeptToken { action, .. } => *action == "keep",
             Self::Login(error) => error.is_transient(),
             Self::Network(error) => !matches!(error.kind, HttpErrorKind::Setup | HttpErrorKind::TooLarge),
             Self::Unreadable { cut_off, .. } => *cut_off,
-            Self::Gate(GateError::QuotaSpent { .. }) => true,
+            Self::Gate(GateError::QuotaSpent { .. } | GateError::CircuitOpen { .. }) => true,
             Self::Refused { .. }
             | Self::SessionUnusable { .. }
             | Self::Rejected { .. }
@@ -146,7 +157,7 @@ impl OrgError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after, .. } | Self::Busy { retry_after, .. } => *retry_after,
-            Self::Gate(GateError::QuotaSpent { retry_after, .. }) => Some(*retry_after),
+            Self::Gate(error) => error.retry_after(),
             Self::Login(error) => error.retry_after(),
             _ => None,
         }
@@ -182,6 +193,9 @@ impl OrgError {
             Self::Rejected { code, .. } if code.starts_with("INSUFFICIENT_ACCESS") => {
                 Some("the user lacks a permission; `View Setup and Configuration` is the usual one")
             }
+            Self::Rejected { .. } if self.wants_narrower_query() => {
+                Some("ask for fewer fields, or for a shorter span of time")
+            }
             Self::Rejected { status: 410, .. } => Some("choose a newer `api_version`"),
             Self::Network(error) if error.kind == HttpErrorKind::Connect => {
                 Some("check the login address, the network and, for TLS, the certificates")
@@ -196,6 +210,7 @@ impl OrgError {
         match self {
             Self::Throttled { kind, .. } => CallOutcome::Throttled { kind: *kind },
             Self::Busy { overloaded: true, .. } => CallOutcome::ServerBusy,
+            Self::Busy { status: 500.., .. } => CallOutcome::ServerError,
             Self::Unauthorized { .. } | Self::SessionUnusable { .. } | Self::Refused { .. } => {
                 CallOutcome::Unauthorized
             }
@@ -223,8 +238,13 @@ impl OrgError {
                 )
             }
             Self::Unreadable { .. } => true,
-            _ => false,
+            _ => self.wants_narrower_query(),
         }
+    }
+
+    /// The query took too long: the same one will again, one that asks for less may not.
+    pub fn wants_narrower_query(&self) -> bool {
+        matches!(self, Self::Rejected { code, .. } if code == "QUERY_TIMEOUT")
     }
 
     pub(super) fn unreadable(what: impl Into<String>, error: &serde_json::Error) -> Self {
@@ -288,6 +308,10 @@ pub(super) fn classify_parts(status: u16, body: &[u8], retry_after: Option<Durat
         "SERVER_UNAVAILABLE" => {
             return OrgError::Busy { status, overloaded: true, message, retry_after };
         }
+        // Not done, and nothing is wrong with it: another part of its batch failed, or somebody else held the row.
+        "BATCH_PROCESSING_HALTED" | "PROCESSING_HALTED" | "UNABLE_TO_LOCK_ROW" => {
+            return OrgError::Busy { status, overloaded: false, message, retry_after };
+        }
         "INVALID_SESSION_ID" | "InvalidSessionId" | "INVALID_AUTH_HEADER" => return unauthorized(message),
         _ => {}
     }
@@ -347,11 +371,18 @@ pub(super) fn retry_after(response: &HttpResponse) -> Option<Duration> {
 }
 
 /// Reads `Sforce-Limit-Info: api-usage=18/15000; per-app-api-usage=17/250(appName=my-app)`.
-pub(super) fn quota_seen(response: &HttpResponse) -> Option<QuotaSeen> {
+pub(super) fn quota_seen(response: &HttpResponse) -> Option<UsageSeen> {
     let header = response.header("sforce-limit-info")?;
-    let usage = header.split(';').find_map(|part| part.trim().strip_prefix("api-usage="))?;
-    let (used, limit) = usage.split_once('/')?;
-    Some(QuotaSeen { used: used.trim().parse().ok()?, limit: limit.trim().parse().ok()? })
+    let part = |name: &str| header.split(';').find_map(|part| part.trim().strip_prefix(name)).and_then(usage);
+    Some(UsageSeen { org: part("api-usage=")?, app: part("per-app-api-usage=") })
+}
+
+/// Reads `17/250(appName=my-app)`. An allowance of nothing is a slip of the tongue, not a reason to stop for ever.
+fn usage(text: &str) -> Option<QuotaSeen> {
+    let (used, limit) = text.split_once('/')?;
+    let limit = limit.split('(').next()?;
+    let seen = QuotaSeen { used: used.trim().parse().ok()?, limit: limit.trim().parse().ok()? };
+    (seen.limit > 0).then_some(seen)
 }
 
 /// The reader's complaint without the value that it complains about: values are customers' data.
@@ -491,15 +522,26 @@ mod tests {
     }
 
     #[rstest]
-    #[case("api-usage=18/15000", Some((18, 15_000)))]
-    #[case("api-usage=25/15000; per-app-api-usage=17/250(appName=my-app)", Some((25, 15_000)))]
-    #[case("per-app-api-usage=17/250(appName=my-app); api-usage=25/15000", Some((25, 15_000)))]
-    #[case("api-usage=lots", None)]
-    #[case("", None)]
-    fn the_usage_header_is_read_in_every_form(#[case] header: &str, #[case] seen: Option<(u64, u64)>) {
+    #[case("api-usage=18/15000", Some((18, 15_000)), None)]
+    #[case("api-usage=25/15000; per-app-api-usage=17/250(appName=my-app)", Some((25, 15_000)), Some((17, 250)))]
+    #[case("per-app-api-usage=17/250(appName=my-app); api-usage=25/15000", Some((25, 15_000)), Some((17, 250)))]
+    #[case("api-usage=25/15000;per-app-api-usage=17/250(appName=a;b)", Some((25, 15_000)), Some((17, 250)))]
+    #[case("api-usage=25/15000; per-app-api-usage=lots", Some((25, 15_000)), None)]
+    #[case("per-app-api-usage=17/250(appName=my-app)", None, None)]
+    #[case("api-usage=0/0", None, None)]
+    #[case("api-usage=-1/15000", None, None)]
+    #[case("api-usage=lots", None, None)]
+    #[case("", None, None)]
+    fn the_usage_header_is_read_in_every_form(
+        #[case] header: &str,
+        #[case] org: Option<(u64, u64)>,
+        #[case] app: Option<(u64, u64)>,
+    ) {
         let headers = vec![("sforce-limit-info".to_owned(), header.to_owned())];
         let response = HttpResponse { status: 200, headers, body: Vec::new() };
-        assert_eq!(quota_seen(&response), seen.map(|(used, limit)| QuotaSeen { used, limit }));
+        let seen = |usage: Option<(u64, u64)>| usage.map(|(used, limit)| QuotaSeen { used, limit });
+        let expected = seen(org).map(|org| UsageSeen { org, app: seen(app) });
+        assert_eq!(quota_seen(&response), expected);
     }
 
     #[test]

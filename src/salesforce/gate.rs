@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::BoxFuture;
-use crate::limiter::{self, CallOutcome, Priority, QuotaSeen};
+use crate::limiter::{self, CallOutcome, Priority, UsageSeen};
 use crate::model::OrgName;
 
 /// The part of the org's interface that a call goes to; the `api` label of metrics.
@@ -31,6 +31,11 @@ impl Api {
     /// Every value, in the order of reports.
     pub const ALL: [Self; 6] =
         [Self::Auth, Self::Rest, Self::Tooling, Self::Composite, Self::Limits, Self::Bulk];
+
+    /// Position in [`Api::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
 
     /// The metric label.
     pub fn as_str(self) -> &'static str {
@@ -75,7 +80,7 @@ pub struct CallReport {
     /// How it ended.
     pub outcome: CallOutcome,
     /// The org's usage, where the answer carried it.
-    pub quota: Option<QuotaSeen>,
+    pub quota: Option<UsageSeen>,
     /// The wait that the org asked for.
     pub retry_after: Option<Duration>,
     /// From permit to the last byte of the answer.
@@ -86,16 +91,38 @@ pub struct CallReport {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GateError {
     /// The share of the daily allowance is used up.
-    #[error("the daily allowance of `{org}` is used up for this priority; next try in {retry_after:?}")]
+    #[error("the daily allowance of `{org}` is used up for this priority; next try in {retry_after:.0?}")]
     QuotaSpent {
         /// The org.
         org: OrgName,
         /// When asking again may help.
         retry_after: Duration,
     },
+    /// The org failed call after call there, and is left alone for a while.
+    #[error("the `{}` API of `{org}` fails call after call; next try in {retry_after:.0?}", api.as_str())]
+    CircuitOpen {
+        /// The org.
+        org: OrgName,
+        /// The part of it that fails.
+        api: Api,
+        /// When asking again may help.
+        retry_after: Duration,
+    },
     /// The limiter is gone and does not come back; the process is ending.
     #[error("the rate limiter has stopped")]
     Stopped,
+}
+
+impl GateError {
+    /// When asking again may help.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::QuotaSpent { retry_after, .. } | Self::CircuitOpen { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::Stopped => None,
+        }
+    }
 }
 
 /// Gives permits. While the org is paused it gives none, and the future stays pending.

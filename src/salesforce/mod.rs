@@ -29,6 +29,8 @@ pub mod transport;
 pub mod wide;
 
 #[cfg(test)]
+mod classification_tests;
+#[cfg(test)]
 mod decision_tests;
 #[cfg(test)]
 mod test_support;

@@ -71,7 +71,10 @@ impl RetryPolicy {
         // A login has been retried where it was made, a session that was not accepted has been replaced and
         // the call replayed: doing it all again at once would multiply the calls.
         let is_retried_already = matches!(error, OrgError::Login(_) | OrgError::Unauthorized { .. });
-        if attempt >= self.attempts_max || !error.is_transient() || quota_is_spent || is_retried_already {
+        // No call was made, and whoever stands behind this one knows better how to wait than a loop here.
+        let was_not_made = matches!(error, OrgError::Gate(_));
+        let goes_to_caller = quota_is_spent || is_retried_already || was_not_made;
+        if attempt >= self.attempts_max || !error.is_transient() || goes_to_caller {
             return None;
         }
         let asked_for = error.retry_after().unwrap_or_default();
@@ -91,6 +94,7 @@ impl RetryPolicy {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::{Api, GateError};
     use super::*;
     use rstest::rstest;
 
@@ -101,6 +105,11 @@ mod tests {
 
     fn throttled(kind: ThrottleKind) -> OrgError {
         OrgError::Throttled { kind, message: String::new(), retry_after: None }
+    }
+
+    fn shut() -> OrgError {
+        let (org, retry_after) = ("acme".parse().unwrap(), Duration::from_secs(5));
+        OrgError::Gate(GateError::CircuitOpen { org, api: Api::Rest, retry_after })
     }
 
     fn rejected() -> OrgError {
@@ -117,6 +126,7 @@ mod tests {
     #[case::daily(throttled(ThrottleKind::Daily), 1, None)]
     #[case::concurrent(throttled(ThrottleKind::Concurrent), 1, Some(3_000))]
     #[case::rate(throttled(ThrottleKind::Rate), 1, Some(250))]
+    #[case::breaker(shut(), 1, None)]
     #[case::permanent(rejected(), 1, None)]
     fn the_error_and_the_attempt_decide_on_the_wait(
         #[case] error: OrgError,

@@ -56,7 +56,7 @@ impl CountingGate {
     }
 
     pub(super) fn last_quota(&self) -> Option<QuotaSeen> {
-        self.reports.lock().unwrap().iter().rev().find_map(|(_, report)| report.quota)
+        self.reports.lock().unwrap().iter().rev().find_map(|(_, report)| report.quota).map(|seen| seen.org)
     }
 }
 

@@ -86,6 +86,23 @@ impl AtomicFile {
     }
 }
 
+/// Replaces `target` by `text` atomically and durably, readable by its owner alone.
+///
+/// # Errors
+/// When the disk refuses; the old version then still stands.
+pub fn write_private(target: &Path, text: &str) -> Result<(), StoreError> {
+    let folder = folder_of(target);
+    // Temporary files are made for the owner alone, and a rename keeps that.
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .tempfile_in(folder)
+        .map_err(|source| StoreError::new("create a temporary file for", target, source))?;
+    file.write_all(text.as_bytes()).map_err(|source| StoreError::new("write", target, source))?;
+    file.as_file().sync_all().map_err(|source| StoreError::new("sync", target, source))?;
+    file.persist(target).map_err(|error| StoreError::new("rename to", target, error.error))?;
+    sync_folder(folder)
+}
+
 /// A new version that is written whole, but is not yet the file; dropped, it is gone.
 #[derive(Debug)]
 pub struct Prepared {

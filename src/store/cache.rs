@@ -1,12 +1,16 @@
 //! What the org has answered, kept so that it is not asked again: sled with zstd, in a folder of its own.
 //!
 //! Promises: an entry that was acknowledged is flushed and survives kill -9. A key holds the org and the API version, so
-//! two orgs never share an entry. Losing or clearing the cache costs calls, never work: the journal lies elsewhere.
+//! two orgs never share an entry. Past its size the oldest entries go. Losing or clearing the cache costs calls, never
+//! work: the journal lies elsewhere.
+
+mod trees;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::trees::{HEAD_KEY, STORED_AT, Trees};
 use super::disk::{SharedDisk, is_full};
 use super::high_water::{self, HighWater};
 use super::journal::{is_locked, quarantine};
@@ -16,8 +20,9 @@ use crate::model::{ApiVersion, OrgName};
 
 const VERSION: u8 = 1;
 const HEADER: usize = 1 + 8 + 4 + 4;
-/// Holds the number of the last stored batch. No org's name begins so.
-const HEAD_KEY: &[u8] = b"~head";
+/// sled's log takes up to three times what is in it (measured with 1 to 64 entries a flush, of 0.3 to 300 kB), and gives
+/// no room back to the disk, only to later entries. So the size on disk is kept by what is put in.
+const DISK_PER_ENTRY_BYTE: u64 = 3;
 const QUEUE: usize = 256;
 const TOGETHER: usize = 64;
 
@@ -44,7 +49,7 @@ impl CacheKey {
 pub struct CacheOptions {
     /// Entries older than this are misses.
     pub ttl: Duration,
-    /// Past this size on disk the cache is emptied.
+    /// About what the cache may take on disk: past a third of it, the oldest entries go until a tenth of that is free.
     pub bytes_max: u64,
     /// Bytes of sled's pages in memory.
     pub memory_bytes: u64,
@@ -125,18 +130,18 @@ impl CacheStore {
         clock: SharedClock,
     ) -> std::io::Result<(Self, Option<(PathBuf, String)>)> {
         let mut quarantined = None;
-        let (db, head) = match open_db(folder, options.memory_bytes) {
+        let (trees, head) = match open_trees(folder, options.memory_bytes) {
             Ok(opened) => opened,
             Err(why) if is_locked(&why) => {
                 return Err(std::io::Error::new(std::io::ErrorKind::WouldBlock, why));
             }
             Err(why) => {
                 quarantined = Some((quarantine(folder, &clock)?, why));
-                open_db(folder, options.memory_bytes).map_err(std::io::Error::other)?
+                open_trees(folder, options.memory_bytes).map_err(std::io::Error::other)?
             }
         };
         let mark = HighWater::open(folder)?;
-        let mut keeper = Keeper { db, head, mark, folder: folder.to_owned(), options, disk, clock };
+        let mut keeper = Keeper { trees, head, mark, folder: folder.to_owned(), options, disk, clock };
         let thread = StoreThread::start("cache", QUEUE, TOGETHER, move |batch| keeper.serve(batch))?;
         Ok((Self { thread }, quarantined))
     }
@@ -213,16 +218,17 @@ impl CacheStore {
     }
 }
 
-/// The store and the number of its last batch. After a power cut the log may lack a batch that the mark names, for it is
+/// The trees and the number of the last batch. After a power cut the log may lack a batch that the mark names, for it is
 /// flushed and not synced: the cache is then put aside too, which costs calls and no work.
-fn open_db(folder: &Path, memory_bytes: u64) -> Result<(sled::Db, u64), String> {
+fn open_trees(folder: &Path, memory_bytes: u64) -> Result<(Trees, u64), String> {
     let open = AssertUnwindSafe(|| -> Result<_, String> {
         let db = sled::Config::new().path(folder).cache_capacity(memory_bytes).open();
         let db = db.map_err(|error| error.to_string())?;
         let head = db.get(HEAD_KEY).map_err(|error| error.to_string())?;
         let head = head.and_then(|bytes| Some(u64::from_le_bytes(bytes.as_ref().try_into().ok()?)));
         high_water::check(folder, head)?;
-        Ok((db, head.unwrap_or(0)))
+        let trees = Trees::open(db).map_err(|error| error.to_string())?;
+        Ok((trees, head.unwrap_or(0)))
     });
     match catch_unwind(open) {
         Ok(opened) => opened,
@@ -231,7 +237,7 @@ fn open_db(folder: &Path, memory_bytes: u64) -> Result<(sled::Db, u64), String> 
 }
 
 struct Keeper {
-    db: sled::Db,
+    trees: Trees,
     head: u64,
     mark: HighWater,
     folder: PathBuf,
@@ -254,8 +260,7 @@ impl Keeper {
                     asked.answer(Answer::Found(found));
                 }
                 Request::Keys(prefix) => {
-                    let keys = self.db.scan_prefix(prefix.as_bytes()).keys().filter_map(Result::ok);
-                    let keys = keys.filter(|key| key.as_ref() != HEAD_KEY);
+                    let keys = self.trees.keys(prefix.as_bytes()).filter_map(Result::ok);
                     let keys = keys.map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
                     asked.answer(Answer::Keys(keys));
                 }
@@ -264,8 +269,7 @@ impl Keeper {
                     asked.answer(answer);
                 }
                 Request::DiskBytes => {
-                    let bytes = self.db.size_on_disk().map_err(|error| CacheError::Failed(error.to_string()));
-                    asked.answer(bytes.map_or_else(Answer::Failed, Answer::Count));
+                    asked.answer(self.disk_bytes().map_or_else(Answer::Failed, Answer::Count));
                 }
                 Request::Clear(prefix) => {
                     let answer = self.clear(prefix).map_or_else(Answer::Failed, Answer::Count);
@@ -281,26 +285,42 @@ impl Keeper {
         for asked in unflushed {
             asked.answer(flushed.clone().map_or_else(Answer::Failed, |()| Answer::Stored));
         }
-        if self.db.size_on_disk().is_ok_and(|bytes| bytes > self.options.bytes_max) {
-            tracing::warn!(bytes_max = self.options.bytes_max, "the cache is past its size and is emptied");
-            if let Err(error) = self.clear("") {
-                tracing::warn!(%error, "the cache cannot be emptied");
+        self.keep_to_size();
+    }
+
+    /// Drops the oldest entries once there are too many. Not flushed: after a crash some may be back, and go again.
+    fn keep_to_size(&mut self) {
+        let bytes_max = self.options.bytes_max / DISK_PER_ENTRY_BYTE;
+        if self.trees.held().bytes <= bytes_max {
+            return;
+        }
+        // A tenth more than needed, so that this does not happen with every store from here on.
+        match self.trees.drop_oldest(bytes_max / 10 * 9) {
+            Ok(dropped) => tracing::warn!(
+                entries = dropped.entries,
+                bytes = dropped.bytes,
+                entries_left = self.trees.held().entries,
+                bytes_max,
+                "the cache is past its size: its oldest entries were dropped"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "the cache is past its size and its oldest entries cannot be dropped")
             }
         }
     }
 
     fn flush_stored(&mut self) -> Result<(), CacheError> {
-        let failed = |error: sled::Error| CacheError::Failed(error.to_string());
+        let db = self.trees.database();
         self.head += 1;
-        self.db.insert(HEAD_KEY, &self.head.to_le_bytes()).map_err(failed)?;
-        self.db.flush().map_err(failed)?;
+        db.insert(HEAD_KEY, &self.head.to_le_bytes()).map_err(failed)?;
+        db.flush().map_err(failed)?;
         if let Err(error) = self.mark.raise(self.head) {
             tracing::warn!(%error, "the cache's mark could not be raised");
         }
         Ok(())
     }
 
-    fn insert(&self, entries: &[(CacheKey, Vec<u8>)]) -> Result<(), CacheError> {
+    fn insert(&mut self, entries: &[(CacheKey, Vec<u8>)]) -> Result<(), CacheError> {
         if is_full(&*self.disk, &self.folder) {
             return Err(CacheError::DiskFull);
         }
@@ -310,18 +330,19 @@ impl Keeper {
                 .map_err(|error| CacheError::Failed(error.to_string()))?;
             let mut framed = Vec::with_capacity(HEADER + packed.len());
             framed.push(VERSION);
+            debug_assert_eq!(framed.len(), STORED_AT, "the ages are read from there");
             framed.extend_from_slice(&now.to_le_bytes());
             framed.extend_from_slice(&crc32fast::hash(&packed).to_le_bytes());
             framed.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_le_bytes());
             framed.extend_from_slice(&packed);
-            self.db.insert(key.as_str(), framed).map_err(|error| CacheError::Failed(error.to_string()))?;
+            self.trees.put(key.as_str().as_bytes(), framed).map_err(failed)?;
         }
         Ok(())
     }
 
     /// An entry that cannot be read is a miss: the org has the truth.
     fn find(&self, key: &CacheKey) -> Found {
-        let Ok(Some(framed)) = self.db.get(key.as_str()) else { return Found::Miss };
+        let Ok(Some(framed)) = self.trees.get(key.as_str().as_bytes()) else { return Found::Miss };
         let Some((stored, value)) = unframe(&framed) else { return Found::Miss };
         let age = self.clock.wall().as_second().saturating_sub(stored);
         if age >= 0 && age.unsigned_abs() < self.options.ttl.as_secs() {
@@ -331,39 +352,30 @@ impl Keeper {
         }
     }
 
-    fn stats(&self) -> Result<CacheStats, CacheError> {
-        let mut stats = CacheStats { entries: 0, entry_bytes: 0, disk_bytes: 0 };
-        for row in self.db.iter() {
-            let (key, value) = row.map_err(|error| CacheError::Failed(error.to_string()))?;
-            if key.as_ref() == HEAD_KEY {
-                continue;
-            }
-            stats.entries += 1;
-            stats.entry_bytes += (key.len() + value.len()) as u64;
-        }
-        stats.disk_bytes = self.db.size_on_disk().map_err(|error| CacheError::Failed(error.to_string()))?;
-        Ok(stats)
+    fn disk_bytes(&self) -> Result<u64, CacheError> {
+        self.trees.database().size_on_disk().map_err(failed)
     }
 
-    fn clear(&self, prefix: &str) -> Result<u64, CacheError> {
-        let failed = |error: sled::Error| CacheError::Failed(error.to_string());
-        let mut removed = 0;
-        for key in self.db.scan_prefix(prefix.as_bytes()).keys() {
-            let key = key.map_err(failed)?;
-            if key.as_ref() == HEAD_KEY {
-                continue;
-            }
-            self.db.remove(key).map_err(failed)?;
-            removed += 1;
-        }
-        self.db.flush().map_err(failed)?;
+    fn stats(&self) -> Result<CacheStats, CacheError> {
+        let held = self.trees.held();
+        Ok(CacheStats { entries: held.entries, entry_bytes: held.bytes, disk_bytes: self.disk_bytes()? })
+    }
+
+    fn clear(&mut self, prefix: &str) -> Result<u64, CacheError> {
+        let removed = self.trees.clear(prefix.as_bytes()).map_err(failed)?;
+        self.trees.database().flush().map_err(failed)?;
         Ok(removed)
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn failed(error: sled::Error) -> CacheError {
+    CacheError::Failed(error.to_string())
+}
+
 fn unframe(framed: &[u8]) -> Option<(i64, Vec<u8>)> {
     let (header, packed) = framed.split_at_checked(HEADER)?;
-    let stored = i64::from_le_bytes(header[1..9].try_into().ok()?);
+    let stored = i64::from_le_bytes(header[STORED_AT..STORED_AT + 8].try_into().ok()?);
     let crc = u32::from_le_bytes(header[9..13].try_into().ok()?);
     let length = u32::from_le_bytes(header[13..17].try_into().ok()?);
     if header[0] != VERSION || crc != crc32fast::hash(packed) {
@@ -415,5 +427,68 @@ mod tests {
         assert_eq!(cache.stats().await.unwrap().entries, 6);
         assert_eq!(cache.clear("one/").await.unwrap(), 3);
         assert_eq!(cache.keys("").await.unwrap().len(), 3);
+    }
+
+    /// Bytes that no zstd makes smaller.
+    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let next = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        });
+        next.flatten().take(bytes).collect()
+    }
+
+    #[tokio::test]
+    async fn past_its_size_the_oldest_go_the_newest_stay_and_the_disk_is_not_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new();
+        let options = CacheOptions { bytes_max: 8 << 20, ..OPTIONS };
+        let (cache, _) = CacheStore::open(folder.path(), options, Arc::new(RealDisk), clock.clone()).unwrap();
+        let name = |at: u64| key("one", &format!("{:06}", (at * 7_919) % 100_003));
+        let budget = options.bytes_max / DISK_PER_ENTRY_BYTE;
+        let (mut most_on_disk, rounds) = (0, 200_u64);
+        for round in 0..rounds {
+            clock.advance(Duration::from_secs(1));
+            let entries = (0..25).map(|at| (name(round * 25 + at), noise(round * 25 + at + 1, 5_000)));
+            cache.store(entries.collect()).await.unwrap();
+            let stats = cache.stats().await.unwrap();
+            assert!(stats.entry_bytes <= budget, "round {round}: {stats:?}");
+            assert!(
+                round < 30 || stats.entry_bytes > budget * 8 / 10,
+                "it is not emptied: {round} {stats:?}"
+            );
+            most_on_disk = most_on_disk.max(stats.disk_bytes);
+        }
+        assert!(most_on_disk <= options.bytes_max * 5 / 4, "{most_on_disk} bytes on disk");
+
+        let stats = cache.stats().await.unwrap();
+        let mut stands = Vec::new();
+        for at in 0..rounds * 25 {
+            let found = cache.lookup(vec![name(at)]).await.unwrap().remove(0);
+            if found != Found::Miss {
+                stands.push(at);
+            }
+        }
+        assert_eq!(stands.len() as u64, stats.entries);
+        let oldest = stands[0] / 25;
+        let since: Vec<_> = ((oldest + 1) * 25..rounds * 25).collect();
+        assert!(stands.ends_with(&since), "all that is younger than the oldest second is there");
+
+        drop(cache);
+        let reopened = loop {
+            // The thread of the first handle lets go of the folder in its own time.
+            match CacheStore::open(folder.path(), options, Arc::new(RealDisk), clock.clone()) {
+                Ok((cache, None)) => break cache,
+                Ok((_, Some(aside))) => panic!("{aside:?}"),
+                Err(_locked) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        };
+        let again = reopened.stats().await.unwrap();
+        assert_eq!((again.entries, again.entry_bytes), (stats.entries, stats.entry_bytes));
+        let last = reopened.lookup(vec![name(rounds * 25 - 1)]).await.unwrap();
+        assert_eq!(last, [Found::Hit(noise(rounds * 25, 5_000))]);
     }
 }

@@ -7,6 +7,7 @@ pub mod high_water;
 pub mod journal;
 pub mod journal_contract;
 pub mod library_folder;
+pub mod limits_file;
 pub mod state_folder;
 pub mod writer;
 

@@ -51,6 +51,11 @@ impl StateFolder {
         }
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The journal's folder.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal")

@@ -36,6 +36,11 @@ pub const ORG_APIS: [&str; 6] = ["auth", "rest", "tooling", "composite", "limits
 /// How a call to the org can end.
 pub const ORG_OUTCOMES: [&str; 5] = ["ok", "throttled", "unauthorized", "failed", "network"];
 
+/// What a circuit breaker does, as the `state` label says it.
+pub const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
+/// Who works, as the `priority` label says it.
+pub const PRIORITIES: [&str; 3] = ["interactive", "normal", "bulk"];
+
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -178,6 +183,12 @@ catalogue! {
         "Share of an org limit used, of the org nearest to it.";
     org_quota_remaining: GaugeVec = "penstock_org_quota_remaining" ["limit"] "calls"
         "What is left of an org limit, of the org with the least.";
+    org_quota_room: GaugeVec = "penstock_org_quota_room" ["priority"] "calls"
+        "Calls left before a priority stops at its share of the daily quota, of the org with the least.";
+    org_breakers: IntGaugeVec = "penstock_org_breakers" ["api", "state"] "breakers"
+        "Circuit breakers of an API surface in a state, one breaker an org.";
+    org_breaker_opened_total: IntCounterVec = "penstock_org_breaker_opened_total" ["api"] "openings"
+        "Times a circuit breaker opened because the org failed call after call.";
     org_throttle_wait_seconds_total: prometheus::Counter = "penstock_org_throttle_wait_seconds_total" [] "seconds"
         "Time requests waited for a permit.";
     rate_limit_permits: GaugeVec = "penstock_rate_limit_permits" ["api"] "permits"
@@ -279,9 +290,16 @@ impl Metrics {
         }
         for api in ORG_APIS {
             self.org_request_seconds.with_label_values(&[api]);
+            self.org_breaker_opened_total.with_label_values(&[api]);
+            for state in BREAKER_STATES {
+                self.org_breakers.with_label_values(&[api, state]);
+            }
             for outcome in ORG_OUTCOMES {
                 self.org_requests_total.with_label_values(&[api, outcome]);
             }
+        }
+        for priority in PRIORITIES {
+            self.org_quota_room.with_label_values(&[priority]);
         }
         for scope in ["operator", "quota", "degraded"] {
             self.paused.with_label_values(&[scope]);

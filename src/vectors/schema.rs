@@ -15,8 +15,11 @@ const CACHE_KIB: i64 = 8 * 1024;
 /// What may be done about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VectorStoreErrorKind {
-    /// Written by another version, or for another model or other dimensions: put it aside and rebuild.
+    /// Written by another version: put it aside and rebuild.
     OtherVersion,
+    /// Whole and of this version, with vectors of another model: put it aside and embed anew, for vectors of two models
+    /// cannot be compared.
+    OtherModel,
     /// Not a database, or a broken one: put it aside and rebuild.
     Damaged,
     /// No room: try again once there is.
@@ -34,16 +37,24 @@ pub enum VectorStoreErrorKind {
 /// Why the store could not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VectorStoreError {
-    /// The file was written by another version or for another model.
-    #[error("`{}` has {what} `{found}`, wanted `{wanted}`", path.display())]
+    /// The file was written by another version.
+    #[error("`{}` has schema version `{found}`, wanted `{wanted}`", path.display())]
     OtherVersion {
         /// The file.
         path: PathBuf,
-        /// What differs, such as "schema version".
-        what: &'static str,
         /// Its value in the file.
         found: String,
         /// The value this program writes.
+        wanted: String,
+    },
+    /// The file's vectors are those of another model.
+    #[error("`{}` holds vectors of `{found}`, wanted those of `{wanted}`", path.display())]
+    OtherModel {
+        /// The file.
+        path: PathBuf,
+        /// Name and dimensions of the file's model.
+        found: String,
+        /// Name and dimensions of the model that is set.
         wanted: String,
     },
     /// SQLite's own check found the file broken.
@@ -100,6 +111,7 @@ impl VectorStoreError {
         use VectorStoreErrorKind as Kind;
         match self {
             Self::OtherVersion { .. } => Kind::OtherVersion,
+            Self::OtherModel { .. } => Kind::OtherModel,
             Self::Damaged { .. } | Self::BadRow { .. } => Kind::Damaged,
             Self::Missing { .. } => Kind::Missing,
             Self::VectorMissing { .. } => Kind::VectorMissing,
@@ -168,7 +180,7 @@ pub(super) fn open(path: &Path, dimensions: usize, model: &str) -> Result<Connec
     if tables == 0 {
         create(&connection, dimensions, model)?;
     } else {
-        check_meta(&connection, path, Some(dimensions), Some(model))?;
+        check_meta(&connection, path, Some((dimensions, model)))?;
         check_whole(&connection, path)?;
     }
     Ok(connection)
@@ -185,7 +197,7 @@ pub(super) fn open_read_only(path: &Path) -> Result<(Connection, usize, String),
     connection.busy_timeout(Duration::from_secs(10)).during("set the busy timeout")?;
     pragma(&connection, "query_only", true)?;
     pragma(&connection, "cache_size", -CACHE_KIB)?;
-    let (dimensions, model) = check_meta(&connection, path, None, None)?;
+    let (dimensions, model) = check_meta(&connection, path, None)?;
     Ok((connection, dimensions, model))
 }
 
@@ -244,12 +256,11 @@ fn create(connection: &Connection, dimensions: usize, model: &str) -> Result<(),
     connection.execute_batch("COMMIT").during("create the tables")
 }
 
-/// Compares the versions in the file with those wanted; answers with dimensions and model as found.
+/// Compares the version in the file with ours, and dimensions and model with those wanted; answers with dimensions and model as found.
 fn check_meta(
     connection: &Connection,
     path: &Path,
-    dimensions: Option<usize>,
-    model: Option<&str>,
+    wanted: Option<(usize, &str)>,
 ) -> Result<(usize, String), VectorStoreError> {
     let has_meta = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'";
     let tables: i64 = connection.query_row(has_meta, [], |row| row.get(0)).during("read the tables")?;
@@ -261,24 +272,21 @@ fn check_meta(
         let value = connection.query_row(select, [key], |row| row.get(0)).optional();
         Ok(value.during("read the versions")?.unwrap_or_else(|| "none".to_owned()))
     };
-    let compare = |what, found: &str, wanted: String| {
-        let path = path.to_owned();
-        let differs = found != wanted;
-        let found = found.to_owned();
-        if differs { Err(VectorStoreError::OtherVersion { path, what, found, wanted }) } else { Ok(()) }
-    };
-    compare("schema version", &read("schema_version")?, SCHEMA_VERSION.to_owned())?;
-    let found = (read("dimensions")?, read("model")?);
-    if let Some(dimensions) = dimensions {
-        compare("dimensions", &found.0, dimensions.to_string())?;
+    let version = read("schema_version")?;
+    if version != SCHEMA_VERSION {
+        let (path, wanted) = (path.to_owned(), SCHEMA_VERSION.to_owned());
+        return Err(VectorStoreError::OtherVersion { path, found: version, wanted });
     }
-    if let Some(model) = model {
-        compare("model", &found.1, model.to_owned())?;
-    }
-    let Ok(parsed) = found.0.parse() else {
+    let (found_dimensions, found_model) = (read("dimensions")?, read("model")?);
+    let Ok(parsed) = found_dimensions.parse() else {
         return Err(VectorStoreError::Damaged { path: path.to_owned(), finding: "no dimensions".to_owned() });
     };
-    Ok((parsed, found.1))
+    if let Some((dimensions, model)) = wanted.filter(|wanted| *wanted != (parsed, found_model.as_str())) {
+        let model_of = |name: &str, dimensions: usize| format!("{name} ({dimensions} dimensions)");
+        let (found, wanted) = (model_of(&found_model, parsed), model_of(model, dimensions));
+        return Err(VectorStoreError::OtherModel { path: path.to_owned(), found, wanted });
+    }
+    Ok((parsed, found_model))
 }
 
 fn check_whole(connection: &Connection, path: &Path) -> Result<(), VectorStoreError> {

@@ -193,13 +193,13 @@ fn a_text_without_known_words_is_kept_without_a_vector() {
 }
 
 #[test]
-fn another_version_and_a_damaged_file_are_told_apart() {
+fn another_version_another_model_and_a_damaged_file_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("library.sqlite");
     open(&folder).write_objects("job-1", &batch()).unwrap();
     let kind = |dimensions, model: &str| VectorStore::open(&path, dimensions, model).unwrap_err().kind();
-    assert_eq!(kind(128, MODEL), VectorStoreErrorKind::OtherVersion);
-    assert_eq!(kind(256, "another-model"), VectorStoreErrorKind::OtherVersion);
+    assert_eq!(kind(128, MODEL), VectorStoreErrorKind::OtherModel);
+    assert_eq!(kind(256, "another-model"), VectorStoreErrorKind::OtherModel);
     assert!(VectorStore::open(&path, 256, MODEL).is_ok());
 
     let foreign = folder.path().join("foreign.sqlite");

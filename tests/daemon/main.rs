@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod durable;
+mod models;
 mod orgs;
 mod shell;
 mod signals;

@@ -21,7 +21,7 @@ use super::mailbox::{
 };
 use super::sleepers::Sleepers;
 use crate::clock::{BoxFuture, SharedClock};
-use crate::messages::{Envelope, Item, Lane};
+use crate::messages::{Envelope, Item};
 
 mod sleep;
 #[cfg(test)]
@@ -44,7 +44,7 @@ pub const LANE_WEIGHTS: [i64; 3] = [16, 4, 1];
 struct Queued<T> {
     order: u64,
     arrived: Duration,
-    envelope: Arc<Envelope<T>>,
+    envelope: Envelope<T>,
 }
 
 struct Delayed<T> {
@@ -70,7 +70,7 @@ impl<T> Ord for Delayed<T> {
 }
 
 struct Waiting<T> {
-    envelope: Arc<Envelope<T>>,
+    envelope: Envelope<T>,
     entered: oneshot::Sender<()>,
 }
 
@@ -91,7 +91,7 @@ struct Held<T> {
     order: u64,
     incarnation: u64,
     delivering: bool,
-    envelope: Arc<Envelope<T>>,
+    envelope: Envelope<T>,
 }
 
 struct State<T> {
@@ -172,11 +172,11 @@ impl<T: Item> LocalInbox<T> {
         lane.items < self.capacity.items && lane.bytes + self.cost(bytes) <= self.capacity.bytes
     }
 
-    fn enter(&self, state: &mut State<T>, envelope: Arc<Envelope<T>>, now: Duration) {
+    fn enter(&self, state: &mut State<T>, envelope: Envelope<T>, now: Duration) {
         let order = state.next_order;
         state.next_order += 1;
-        let cost = self.cost(envelope.header.bytes);
-        let lane = &mut state.lanes[envelope.header.lane.index()];
+        let cost = self.cost(envelope.bytes);
+        let lane = &mut state.lanes[envelope.header().lane.index()];
         lane.items += 1;
         lane.bytes += cost;
         debug_assert!(
@@ -189,15 +189,15 @@ impl<T: Item> LocalInbox<T> {
         state.peak_lane_bytes = state.peak_lane_bytes.max(bytes);
     }
 
-    /// Gives a credit back and lets in whoever waited for it. Returns whom to wake after the lock.
-    fn release(&self, state: &mut State<T>, lane: Lane, bytes: u32) -> Option<Waker> {
-        let cost = self.cost(bytes);
-        let place = lane.index();
+    /// Gives the credit of an item back and lets in whoever waited for it. True when somebody entered.
+    fn release(&self, state: &mut State<T>, envelope: &Envelope<T>) -> bool {
+        let cost = self.cost(envelope.bytes);
+        let place = envelope.header().lane.index();
         state.lanes[place].items -= 1;
         state.lanes[place].bytes -= cost;
         let mut entered = false;
         while let Some(first) = state.lanes[place].waiting.front() {
-            if !self.fits(&state.lanes[place], first.envelope.header.bytes) {
+            if !self.fits(&state.lanes[place], first.envelope.bytes) {
                 break;
             }
             if let Some(waiting) = state.lanes[place].waiting.pop_front() {
@@ -206,11 +206,11 @@ impl<T: Item> LocalInbox<T> {
                 entered = true;
             }
         }
-        if entered { state.send_for_work() } else { None }
+        entered
     }
 
     fn requeue(state: &mut State<T>, queued: Queued<T>) {
-        let queue = &mut state.lanes[queued.envelope.header.lane.index()].queue;
+        let queue = &mut state.lanes[queued.envelope.header().lane.index()].queue;
         let at = queue.partition_point(|other| other.order < queued.order);
         queue.insert(at, queued);
     }
@@ -245,29 +245,29 @@ impl<T: Item> LocalInbox<T> {
         best
     }
 
-    fn take(&self, state: &mut State<T>, incarnation: u64, ask: LeaseAsk, now: Duration) -> TryLease<T> {
+    fn take(
+        state: &mut State<T>,
+        incarnation: u64,
+        ask: LeaseAsk,
+        now: Duration,
+        home: Arc<dyn LeaseHome<T>>,
+    ) -> TryLease<T> {
         if state.frozen || state.closed || incarnation < state.first_live {
             return TryLease::Empty;
         }
         Self::promote_due(state, now);
         let Some(place) = Self::pick_lane(state) else { return TryLease::Empty };
         let fits = state.lanes[place].queue.front().is_some_and(|first| {
-            let header = &first.envelope.header;
-            let joins = ask.joining.is_none_or(|job| job == first.envelope.job.serial() && !header.alone);
-            joins && u64::from(header.bytes) <= ask.bytes_max
+            let envelope = &first.envelope;
+            let joins = |job: u64| job == envelope.job().serial() && !envelope.header().alone;
+            ask.joining.is_none_or(joins) && u64::from(envelope.bytes) <= ask.bytes_max
         });
         if !fits {
             return TryLease::Unfit;
         }
-        let (Some(queued), Some(me)) = (state.lanes[place].queue.pop_front(), self.me.upgrade()) else {
-            return TryLease::Empty;
-        };
-        let held = Held {
-            order: queued.order,
-            incarnation,
-            delivering: false,
-            envelope: Arc::clone(&queued.envelope),
-        };
+        let Some(queued) = state.lanes[place].queue.pop_front() else { return TryLease::Empty };
+        let held =
+            Held { order: queued.order, incarnation, delivering: false, envelope: queued.envelope.clone() };
         let place = state.free_places.pop().unwrap_or_else(|| {
             state.in_hand.push(InHand { turn: 0, held: None });
             (state.in_hand.len() - 1) as u32
@@ -278,7 +278,7 @@ impl<T: Item> LocalInbox<T> {
         let id = LeaseId { place, turn: hand.turn };
         state.in_hand_count += 1;
         let waited = now.saturating_sub(queued.arrived);
-        TryLease::Leased(Lease { envelope: queued.envelope, id, leased_at: now, waited, home: Some(me) })
+        TryLease::Leased(Lease { envelope: queued.envelope, id, leased_at: now, waited, home: Some(home) })
     }
 
     fn let_go(state: &mut State<T>, id: LeaseId) -> Option<Held<T>> {
@@ -290,20 +290,7 @@ impl<T: Item> LocalInbox<T> {
     }
 
     fn give_back(&self, state: &mut State<T>, held: Held<T>, nack: Nack) {
-        let changed = nack.charge || nack.alone;
-        let envelope = if changed {
-            let mut header = held.envelope.header.clone();
-            header.attempt += u32::from(nack.charge);
-            header.alone |= nack.alone;
-            Arc::new(Envelope {
-                header,
-                item: Arc::clone(&held.envelope.item),
-                job: Arc::clone(&held.envelope.job),
-                span: held.envelope.span.clone(),
-            })
-        } else {
-            held.envelope
-        };
+        let envelope = held.envelope.after_attempt(nack.charge, nack.alone);
         let now = self.clock.elapsed();
         let queued = Queued { order: held.order, arrived: now, envelope };
         if nack.after.is_zero() {
@@ -345,55 +332,32 @@ impl<T> State<T> {
     }
 }
 
-/// What became of a put under the lock.
-enum Put<T> {
-    Entered,
-    Full(Arc<Envelope<T>>),
-    Closed(Arc<Envelope<T>>),
-}
-
-impl<T: Item> LocalInbox<T> {
-    fn put_now(&self, envelope: Arc<Envelope<T>>, now: Duration) -> Put<T> {
-        let mut state = self.lock();
-        if state.closed {
-            return Put::Closed(envelope);
-        }
-        let lane = &state.lanes[envelope.header.lane.index()];
-        if !lane.waiting.is_empty() || !self.fits(lane, envelope.header.bytes) {
-            return Put::Full(envelope);
-        }
-        self.enter(&mut state, envelope, now);
-        let waker = if state.frozen { None } else { state.sleepers.send_one() };
-        drop(state);
-        wake(waker);
-        Put::Entered
-    }
-}
-
-/// An envelope that no lease has seen yet is ours alone.
-fn sole<T>(envelope: Arc<Envelope<T>>, then: impl FnOnce(Envelope<T>) -> TryPut<T>) -> TryPut<T> {
-    // A shared one could only be in the mailbox already, which is to say taken.
-    Arc::into_inner(envelope).map_or(TryPut::Taken, then)
-}
-
 impl<T: Item> Outlet<T> for LocalInbox<T> {
     fn try_put(&self, envelope: Envelope<T>) -> TryPut<T> {
         self.try_put_at(envelope, self.clock.elapsed())
     }
 
     fn try_put_at(&self, envelope: Envelope<T>, now: Duration) -> TryPut<T> {
-        match self.put_now(Arc::new(envelope), now) {
-            Put::Entered => TryPut::Taken,
-            Put::Full(envelope) => sole(envelope, TryPut::Full),
-            Put::Closed(envelope) => sole(envelope, TryPut::Closed),
+        let mut state = self.lock();
+        if state.closed {
+            return TryPut::Closed(envelope);
         }
+        let lane = &state.lanes[envelope.header().lane.index()];
+        if !lane.waiting.is_empty() || !self.fits(lane, envelope.bytes) {
+            return TryPut::Full(envelope);
+        }
+        self.enter(&mut state, envelope, now);
+        let waker = if state.frozen { None } else { state.sleepers.send_one() };
+        drop(state);
+        wake(waker);
+        TryPut::Taken
     }
 
     fn put(&self, envelope: Envelope<T>) -> BoxFuture<'_, Result<(), Closed>> {
-        let envelope = match self.put_now(Arc::new(envelope), self.clock.elapsed()) {
-            Put::Entered => return Box::pin(std::future::ready(Ok(()))),
-            Put::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
-            Put::Full(envelope) => envelope,
+        let envelope = match self.try_put(envelope) {
+            TryPut::Taken => return Box::pin(std::future::ready(Ok(()))),
+            TryPut::Closed(_) => return Box::pin(std::future::ready(Err(Closed))),
+            TryPut::Full(envelope) => envelope,
         };
         Box::pin(async move {
             let (entered, wait) = oneshot::channel();
@@ -403,11 +367,9 @@ impl<T: Item> Outlet<T> for LocalInbox<T> {
                 if state.closed {
                     return Err(Closed);
                 }
-                let place = envelope.header.lane.index();
+                let place = envelope.header().lane.index();
                 // A credit may have come back since the try.
-                if state.lanes[place].waiting.is_empty()
-                    && self.fits(&state.lanes[place], envelope.header.bytes)
-                {
+                if state.lanes[place].waiting.is_empty() && self.fits(&state.lanes[place], envelope.bytes) {
                     self.enter(&mut state, envelope, now);
                     let waker = state.send_for_work();
                     drop(state);
@@ -424,13 +386,28 @@ impl<T: Item> Outlet<T> for LocalInbox<T> {
 impl<T: Item> Mailbox<T> for LocalInbox<T> {
     fn try_lease(&self, incarnation: u64, ask: LeaseAsk) -> TryLease<T> {
         let now = ask.now.unwrap_or_else(|| self.clock.elapsed());
+        let Some(home) = self.me.upgrade() else { return TryLease::Empty };
         let mut state = self.lock();
-        let taken = self.take(&mut state, incarnation, ask, now);
+        let taken = Self::take(&mut state, incarnation, ask, now, home);
         // Whoever asked may have been the one on the way: what it leaves, somebody else must see.
         let next = if matches!(taken, TryLease::Empty) { None } else { state.send_for_work() };
         drop(state);
         wake(next);
         taken
+    }
+
+    fn ack_and_lease(&self, mut done: Lease<T>, incarnation: u64, ask: LeaseAsk) -> (bool, TryLease<T>) {
+        let Some(home) = done.home.take() else { return (false, self.try_lease(incarnation, ask)) };
+        let now = ask.now.unwrap_or_else(|| self.clock.elapsed());
+        let mut state = self.lock();
+        let held = Self::let_go(&mut state, done.id);
+        let entered = held.as_ref().is_some_and(|held| self.release(&mut state, &held.envelope));
+        let taken = Self::take(&mut state, incarnation, ask, now, home);
+        let look = entered || !matches!(taken, TryLease::Empty);
+        let next = if look { state.send_for_work() } else { None };
+        drop(state);
+        wake(next);
+        (held.is_some(), taken)
     }
 
     fn arrival(&self) -> BoxFuture<'_, ()> {
@@ -535,8 +512,8 @@ impl<T: Item> LeaseHome<T> for LocalInbox<T> {
     fn ack_within_turn(&self, id: LeaseId) -> bool {
         let mut state = self.lock();
         let Some(held) = Self::let_go(&mut state, id) else { return false };
-        let (lane, bytes) = (held.envelope.header.lane, held.envelope.header.bytes);
-        let waker = self.release(&mut state, lane, bytes);
+        let entered = self.release(&mut state, &held.envelope);
+        let waker = if entered { state.send_for_work() } else { None };
         drop(state);
         wake(waker);
         true

@@ -74,6 +74,12 @@ pub trait Mailbox<T>: Outlet<T> {
     /// Leases the next item for `incarnation`, if one is ready and its bytes are at most `bytes_max`.
     fn try_lease(&self, incarnation: u64, ask: LeaseAsk) -> TryLease<T>;
 
+    /// Acks `done`, a lease of this mailbox, within the slot's turn, and leases the next item: what
+    /// [`LeaseHome::ack_within_turn`] and [`Mailbox::try_lease`] do, in one step. False when `done` was fenced.
+    fn ack_and_lease(&self, done: Lease<T>, incarnation: u64, ask: LeaseAsk) -> (bool, TryLease<T>) {
+        (done.ack_within_turn(), self.try_lease(incarnation, ask))
+    }
+
     /// Leases the next item, waiting for one.
     ///
     /// # Errors
@@ -181,7 +187,7 @@ pub trait LeaseHome<T>: Send + Sync {
 
 /// One item in hand. Resolve it; dropped, it goes back.
 pub struct Lease<T> {
-    pub(super) envelope: Arc<Envelope<T>>,
+    pub(super) envelope: Envelope<T>,
     pub(super) id: LeaseId,
     pub(super) leased_at: Duration,
     pub(super) waited: Duration,
@@ -192,7 +198,7 @@ impl<T> std::fmt::Debug for Lease<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lease")
             .field("id", &self.id)
-            .field("header", &self.envelope.header)
+            .field("header", self.envelope.header())
             .finish_non_exhaustive()
     }
 }
@@ -201,10 +207,6 @@ impl<T> Lease<T> {
     /// The envelope in hand.
     pub fn envelope(&self) -> &Envelope<T> {
         &self.envelope
-    }
-
-    pub(super) fn shared_envelope(&self) -> Arc<Envelope<T>> {
-        Arc::clone(&self.envelope)
     }
 
     /// Names this lease.

@@ -419,6 +419,7 @@ impl Engine {
             if let Some(depth) = host.depth() {
                 host.meter().mailbox_messages.set(depth.fullest_lane_items as i64);
                 host.meter().mailbox_bytes.set(depth.fullest_lane_bytes as i64);
+                host.meter().in_flight.set(depth.in_hand as i64);
             }
         }
     }

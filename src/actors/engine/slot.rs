@@ -21,16 +21,15 @@ use super::incarnation::{Retirement, panic_text};
 use super::journal::JournalError;
 use super::mailbox::{Lease, LeaseAsk, Nack, TryLease, TryPut};
 use super::policy::backoff;
-use super::stage::{BatchStage, Headed, Output, Seal, SlotTools, Stage, StageCx, StageError};
+use super::stage::{BatchStage, Output, Seal, SlotTools, Stage, StageCx, StageError};
 use super::stage_host::StageHost;
 use super::turn::Turn;
-use crate::messages::{Envelope, Item};
+use crate::messages::{Envelope, Item, when_traced};
 use crate::telemetry::{MessageOutcome, RedeliveryReason, RestartReason};
 
 mod delivery;
 
 pub(super) use delivery::Rest;
-use delivery::finish_lease;
 
 /// What a slot works with besides its stage.
 pub(super) struct SlotEnv<W: Work> {
@@ -67,6 +66,14 @@ enum Ended<T> {
     Panicked(String),
 }
 
+/// What became of an item whose handler has ended.
+enum Passed<W: Work> {
+    /// Settled; with it the next lease, if one was ready.
+    On(Option<Lease<W::In>>),
+    /// It could not be settled without waiting.
+    Not(Unsettled<W>),
+}
+
 /// What could not be settled without waiting.
 enum Unsettled<W: Work> {
     /// Not a single output.
@@ -81,23 +88,38 @@ impl<S: Stage> Work for Single<S> {
     const NAME: &'static str = S::NAME;
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
-        let mut now = None;
-        while let Some(lease) = env.next(now.take()).await {
-            if let Some(lease) = env.admissible(lease).await {
+        let (mut next, mut now) = (None, None);
+        loop {
+            let lease = match next.take() {
+                Some(lease) => lease,
+                None => match env.next(now.take()).await {
+                    Some(lease) => lease,
+                    None => return,
+                },
+            };
+            env.turn.waited(lease.waited());
+            if env.is_inadmissible(&lease) {
+                env.turn.end();
+                env.turn_away(lease).await;
+            } else {
                 let item = Arc::clone(&lease.envelope().item);
                 let cx = env.begin(&lease, lease.leased_at());
                 let (ended, at) = env.guarded(&lease, lease.leased_at(), work.0.run(item, &cx)).await;
                 env.tools.board.end();
-                if let Some(unsettled) = env.pass_on(lease, ended, at) {
-                    env.turn.end();
-                    env.settle(unsettled).await;
-                } else {
-                    // Nothing was waited for: it is still as late as it was at the handler's end.
-                    now = Some(at);
-                    env.turn.goes_on();
+                match env.pass_on(lease, cx, ended, at) {
+                    Passed::On(leased) => {
+                        // Nothing was waited for: it is still as late as it was at the handler's end.
+                        (next, now) = (leased, Some(at));
+                        env.turn.goes_on();
+                    }
+                    Passed::Not(unsettled) => {
+                        env.turn.end();
+                        env.settle(unsettled).await;
+                    }
                 }
             }
-            if !tokio::task::coop::has_budget_remaining() {
+            // With one in hand there is budget left, and the next line does not wait.
+            if next.is_none() && !tokio::task::coop::has_budget_remaining() {
                 env.turn.end();
             }
             // A line whose stages never wait would otherwise keep its thread to one of them.
@@ -113,6 +135,7 @@ impl<S: BatchStage> Work for Batched<S> {
 
     async fn slot(work: Rc<Self>, env: SlotEnv<Self>) {
         while let Some(first) = env.next(None).await {
+            env.turn.waited(first.waited());
             env.turn.end();
             let Some(first) = env.admissible(first).await else { continue };
             let leases = env.seal(first, work.seal).await;
@@ -135,52 +158,58 @@ impl<W: Work> SlotEnv<W> {
         if self.retirement.is_retired() {
             return None;
         }
-        let lease = match self.host.inbox.try_lease(self.number, LeaseAsk { now, ..LeaseAsk::ANY }) {
-            TryLease::Leased(lease) => lease,
+        match self.host.inbox.try_lease(self.number, LeaseAsk { now, ..LeaseAsk::ANY }) {
+            TryLease::Leased(lease) => Some(lease),
             TryLease::Unfit | TryLease::Empty => {
                 self.turn.end();
                 tokio::select! {
                     biased;
-                    () = self.retirement.wait() => return None,
-                    lease = self.host.inbox.lease(self.number) => lease.ok()?,
+                    () = self.retirement.wait() => None,
+                    lease = self.host.inbox.lease(self.number) => lease.ok(),
                 }
             }
-        };
-        self.turn.waited(lease.waited());
+        }
+    }
+
+    /// An item whose job was cancelled, or whose attempts a hung handler has spent.
+    fn is_inadmissible(&self, lease: &Lease<W::In>) -> bool {
+        let envelope = lease.envelope();
+        envelope.job().is_cancelled() || envelope.header().attempt >= self.core.policy.attempts_per_item
+    }
+
+    async fn admissible(&self, lease: Lease<W::In>) -> Option<Lease<W::In>> {
+        if self.is_inadmissible(&lease) {
+            self.turn_away(lease).await;
+            return None;
+        }
         Some(lease)
     }
 
-    /// Turns away an item whose job was cancelled, or whose attempts a hung handler has spent.
-    async fn admissible(&self, lease: Lease<W::In>) -> Option<Lease<W::In>> {
-        let header = &lease.envelope().header;
-        if lease.envelope().job.is_cancelled() {
-            let job = Arc::clone(&lease.envelope().job);
-            if lease.ack() {
-                job.dropped();
-                self.host.meter.messages(MessageOutcome::Cancelled).inc();
-            }
-            return None;
+    async fn turn_away(&self, lease: Lease<W::In>) {
+        let job = Arc::clone(lease.envelope().job());
+        if !job.is_cancelled() {
+            let attempts = lease.envelope().header().attempt;
+            let why = format!("gave up: its handler hung or lost its thread {attempts} times");
+            return self.bury(lease, why).await;
         }
-        if header.attempt >= self.core.policy.attempts_per_item {
-            let why = format!("gave up: its handler hung or lost its thread {} times", header.attempt);
-            self.bury(lease, why).await;
-            return None;
+        if lease.ack() {
+            job.dropped();
+            self.host.meter.messages(MessageOutcome::Cancelled).inc();
         }
-        Some(lease)
     }
 
     /// Adds members to a batch until it is full, too old, or the next one does not fit.
     async fn seal(&self, first: Lease<W::In>, seal: Seal) -> Vec<Lease<W::In>> {
         let opened = self.core.clock.elapsed();
-        let mut bytes = u64::from(first.envelope().header.bytes);
+        let mut bytes = u64::from(first.envelope().bytes);
         let mut leases = vec![first];
-        while leases.len() < seal.items && bytes < seal.bytes && !leases[0].envelope().header.alone {
-            let joining = Some(leases[0].envelope().job.serial());
+        while leases.len() < seal.items && bytes < seal.bytes && !leases[0].envelope().header().alone {
+            let joining = Some(leases[0].envelope().job().serial());
             let ask = LeaseAsk { bytes_max: seal.bytes - bytes, joining, now: None };
             match self.host.inbox.try_lease(self.number, ask) {
                 TryLease::Leased(lease) => {
                     if let Some(lease) = self.admissible(lease).await {
-                        bytes += u64::from(lease.envelope().header.bytes);
+                        bytes += u64::from(lease.envelope().bytes);
                         leases.push(lease);
                     }
                 }
@@ -202,10 +231,8 @@ impl<W: Work> SlotEnv<W> {
     }
 
     fn begin(&self, lease: &Lease<W::In>, now: Duration) -> StageCx {
-        self.host.meter.in_flight.inc();
         self.tools.board.begin(lease.id(), now);
-        let headed: Arc<dyn Headed> = lease.shared_envelope();
-        StageCx { headed, tools: Rc::clone(&self.tools) }
+        StageCx { waybill: Arc::clone(&lease.envelope().waybill), tools: Rc::clone(&self.tools) }
     }
 
     /// Runs a handler so that its panic is ours to see, within the item's span. Also says when it ended.
@@ -215,15 +242,16 @@ impl<W: Work> SlotEnv<W> {
         started: Duration,
         run: impl Future<Output = Result<Output<W::Out>, StageError>>,
     ) -> (Ended<W::Out>, Duration) {
-        let _in_flight = InFlight(&self.host.meter.in_flight);
-        let envelope = lease.envelope();
-        let hop = tracing::debug_span!(
-            parent: &envelope.span,
-            "hop",
-            actor = W::NAME,
-            attempt = envelope.header.attempt,
-            incarnation = self.number
-        );
+        let waybill = &lease.envelope().waybill;
+        let hop = when_traced(|| {
+            tracing::debug_span!(
+                parent: &waybill.span,
+                "hop",
+                actor = W::NAME,
+                attempt = waybill.header.attempt,
+                incarnation = self.number
+            )
+        });
         let run = async {
             match self.core.faults.strike(W::NAME) {
                 Fault::None => {}
@@ -251,36 +279,57 @@ impl<W: Work> SlotEnv<W> {
 
     /// Settles the one case that nearly all items are: one output, or none, and room for it. Whatever must wait, or is
     /// anything else, is handed back to be settled at leisure.
-    fn pass_on(&self, lease: Lease<W::In>, ended: Ended<W::Out>, now: Duration) -> Option<Unsettled<W>> {
+    fn pass_on(&self, lease: Lease<W::In>, cx: StageCx, ended: Ended<W::Out>, now: Duration) -> Passed<W> {
         let content = match ended {
             Ended::Answered(Ok(Output::One(content))) => Some(content),
             Ended::Answered(Ok(Output::None)) => None,
-            ended => return Some(Unsettled::Ended(lease, ended)),
+            ended => return Passed::Not(Unsettled::Ended(lease, ended)),
         };
         if !lease.begin_delivery() {
             self.host.meter.messages(MessageOutcome::Fenced).inc();
-            return None;
+            return Passed::On(None);
         }
         let Some(content) = content else {
-            let job = Arc::clone(&lease.envelope().job);
-            if finish_lease(&self.host, lease) {
-                job.acked(true);
+            let (acked, next) = self.ack_and_lease(lease, now);
+            if acked {
+                // At once: whoever learns that the job has run dry finds every item counted.
+                self.host.meter.messages(MessageOutcome::Done).inc();
+                cx.waybill.job.acked(true);
             }
-            return None;
+            return Passed::On(next);
         };
-        let envelope = lease.envelope();
-        let (header, job) = (&envelope.header, &envelope.job);
-        let child = Envelope::<W::In>::follow(header, job, &envelope.span, header.item.clone(), content);
+        let child = Envelope::follow(cx.waybill, content);
         // The child is counted in its parent's stead, so the job's count stays as it is.
         match self.host.outlet.try_put_at(child, now) {
-            TryPut::Taken => {
-                finish_lease(&self.host, lease);
-            }
+            TryPut::Taken => {}
             // The engine is leaving, and the journal will replay.
-            TryPut::Closed(_) => drop(lease),
-            TryPut::Full(child) => return Some(Unsettled::Full(lease, child)),
+            TryPut::Closed(_) => return Passed::On(None),
+            TryPut::Full(child) => return Passed::Not(Unsettled::Full(lease, child)),
         }
-        None
+        let (acked, next) = self.ack_and_lease(lease, now);
+        if acked {
+            self.turn.passed_on();
+        }
+        Passed::On(next)
+    }
+
+    /// Acks, and leases the next item if this slot may go on to it without waiting. False when fenced.
+    fn ack_and_lease(&self, done: Lease<W::In>, now: Duration) -> (bool, Option<Lease<W::In>>) {
+        let goes_on = tokio::task::coop::has_budget_remaining() && !self.retirement.is_retired();
+        let (acked, next) = if goes_on {
+            let ask = LeaseAsk { now: Some(now), ..LeaseAsk::ANY };
+            self.host.inbox.ack_and_lease(done, self.number, ask)
+        } else {
+            (done.ack_within_turn(), TryLease::Empty)
+        };
+        if !acked {
+            self.host.meter.messages(MessageOutcome::Fenced).inc();
+        }
+        let next = match next {
+            TryLease::Leased(lease) => Some(lease),
+            TryLease::Unfit | TryLease::Empty => None,
+        };
+        (acked, next)
     }
 
     /// Settles what [`SlotEnv::pass_on`] could not.
@@ -288,7 +337,7 @@ impl<W: Work> SlotEnv<W> {
         match unsettled {
             Unsettled::Ended(lease, ended) => self.settle_one(lease, ended).await,
             Unsettled::Full(lease, child) => {
-                let job = Arc::clone(&lease.envelope().job);
+                let job = Arc::clone(lease.envelope().job());
                 job.expect(1);
                 self.deliver_slowly(vec![lease], VecDeque::from([child]), job).await;
             }
@@ -332,13 +381,13 @@ impl<W: Work> SlotEnv<W> {
     }
 
     fn retire_over(&self, lease: &Lease<W::In>, why: &str) {
-        let header = &lease.envelope().header;
+        let header = lease.envelope().header();
         tracing::warn!(actor = W::NAME, job = %header.job, item = %header.item, why, "handler panicked, the actor is rebuilt");
         self.host.retire(&self.core, self.number, RestartReason::Panic, why.to_owned());
     }
 
     async fn fail(&self, lease: Lease<W::In>, error: StageError, reason: RedeliveryReason) {
-        let failures = lease.envelope().header.attempt + 1;
+        let failures = lease.envelope().header().attempt + 1;
         match error {
             StageError::Throttled { after, .. } => {
                 let nack = Nack { after, charge: false, alone: false };
@@ -348,7 +397,7 @@ impl<W: Work> SlotEnv<W> {
                 let after = after.unwrap_or_else(|| {
                     backoff(&self.core.policy, failures as usize, self.core.chance.next())
                 });
-                let header = &lease.envelope().header;
+                let header = lease.envelope().header();
                 tracing::debug!(actor = W::NAME, item = %header.item, failures, ?after, why, "item failed, to be tried again");
                 self.give_back(lease, Nack { after, charge: true, alone: false }, reason);
             }
@@ -372,8 +421,8 @@ impl<W: Work> SlotEnv<W> {
             return self.host.meter.messages(MessageOutcome::Fenced).inc();
         }
         let envelope = lease.envelope();
-        let header = envelope.header.clone();
-        let job = Arc::clone(&envelope.job);
+        let header = envelope.header().clone();
+        let job = Arc::clone(envelope.job());
         let kept = match serde_json::to_value(&*envelope.item) {
             Err(error) => Err(JournalError::Failed(error.to_string())),
             Ok(item) => {
@@ -404,14 +453,5 @@ impl<W: Work> SlotEnv<W> {
                 self.give_back(lease, nack, RedeliveryReason::Throttled);
             }
         }
-    }
-}
-
-/// Counts down when a handler ends, also by being dropped.
-struct InFlight<'a>(&'a prometheus::IntGauge);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

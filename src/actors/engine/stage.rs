@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use super::board::{SlotBoard, Suspended};
 use crate::clock::SharedClock;
-use crate::messages::{Envelope, Header, Item};
+use crate::messages::{Header, Item, Waybill};
 
 /// What a stage puts downstream for one input (or one batch).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,8 +123,7 @@ pub trait BatchStage: 'static {
 /// What a handler may use of the engine while it works on one item.
 #[derive(Clone)]
 pub struct StageCx {
-    /// The envelope in hand, whatever its item's type; sharing it costs less than copying its header.
-    pub(super) headed: Arc<dyn Headed>,
+    pub(super) waybill: Arc<Waybill>,
     pub(super) tools: Rc<SlotTools>,
 }
 
@@ -133,17 +132,6 @@ pub(super) struct SlotTools {
     pub board: Arc<SlotBoard>,
     pub runtime: Handle,
     pub clock: SharedClock,
-}
-
-/// Has a header.
-pub(super) trait Headed: Send + Sync {
-    fn header(&self) -> &Header;
-}
-
-impl<T: Send + Sync> Headed for Envelope<T> {
-    fn header(&self) -> &Header {
-        &self.header
-    }
 }
 
 impl std::fmt::Debug for StageCx {
@@ -155,7 +143,7 @@ impl std::fmt::Debug for StageCx {
 impl StageCx {
     /// The header of the item in hand; of a batch, its first member's.
     pub fn header(&self) -> &Header {
-        self.headed.header()
+        &self.waybill.header
     }
 
     /// The engine's clock.

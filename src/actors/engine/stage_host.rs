@@ -250,9 +250,7 @@ impl<W: Work> Host for StageHost<W> {
             Err(error) => return Some(Err(format!("its item cannot be read by this version: {error}"))),
         };
         let job = core.ledger.entry(&letter.header.job);
-        let mut envelope = Envelope::admit(&job, letter.header.item.clone(), letter.header.lane, item);
-        envelope.header.order_key.clone_from(&letter.header.order_key);
-        envelope.header.trace = letter.header.trace.clone();
+        let envelope = Envelope::readmit(&job, &letter.header, item);
         let inbox = Arc::clone(&self.inbox);
         Some(Ok(Box::pin(async move {
             job.admit();

@@ -9,10 +9,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use prometheus::local::LocalHistogram;
 
 use super::mailbox::Mailbox;
-use crate::telemetry::ActorMetrics;
+use crate::telemetry::{ActorMetrics, MessageOutcome};
 
 /// Most items of one turn.
 const ITEMS: u64 = 64;
@@ -25,13 +26,16 @@ pub(super) struct Turn<T: 'static> {
     inbox: Arc<dyn Mailbox<T>>,
     waits: LocalHistogram,
     handles: LocalHistogram,
+    done: IntCounter,
+    passed_on: Cell<u64>,
     spent: Cell<Duration>,
 }
 
 impl<T> Turn<T> {
     pub fn new(inbox: Arc<dyn Mailbox<T>>, meter: &ActorMetrics) -> Self {
         let (waits, handles) = (meter.mailbox_wait_seconds.local(), meter.handle_seconds.local());
-        Self { inbox, waits, handles, spent: Cell::default() }
+        let done = meter.messages(MessageOutcome::Done).clone();
+        Self { inbox, waits, handles, done, passed_on: Cell::default(), spent: Cell::default() }
     }
 
     /// An item had waited so long in the mailbox.
@@ -45,7 +49,12 @@ impl<T> Turn<T> {
         self.spent.set(self.spent.get() + took);
     }
 
-    /// An item has passed on and the slot goes to the next one.
+    /// An item has passed on to the next stage, and is done here.
+    pub fn passed_on(&self) {
+        self.passed_on.set(self.passed_on.get() + 1);
+    }
+
+    /// An item has passed on, or ended, and the slot goes to the next one.
     pub fn goes_on(&self) {
         if self.handles.get_sample_count() >= ITEMS || self.spent.get() >= SPENT {
             self.end();
@@ -55,6 +64,7 @@ impl<T> Turn<T> {
     /// Tells everybody.
     pub fn end(&self) {
         self.spent.set(Duration::ZERO);
+        self.done.inc_by(self.passed_on.take());
         self.waits.flush();
         self.handles.flush();
         self.inbox.end_turn();

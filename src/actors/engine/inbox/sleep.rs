@@ -35,11 +35,13 @@ impl<'a, T: Item> Sleep<'a, T> {
     ) -> Poll<Result<Lease<T>, Closed>> {
         loop {
             let now = self.inbox.clock.elapsed();
+            // Alive: it lends itself to us.
+            let Some(home) = self.inbox.me.upgrade() else { return Poll::Ready(Err(Closed)) };
             let due = {
                 let mut state = self.inbox.lock();
                 self.rise(&mut state);
-                if let TryLease::Leased(lease) = self.inbox.take(&mut state, incarnation, LeaseAsk::ANY, now)
-                {
+                let taken = LocalInbox::take(&mut state, incarnation, LeaseAsk::ANY, now, home);
+                if let TryLease::Leased(lease) = taken {
                     let next = state.send_for_work();
                     drop(state);
                     wake(next);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::actors::engine::ledger::JobEntry;
 use crate::clock::{Clock, ManualClock};
-use crate::messages::{ItemId, JobId};
+use crate::messages::{ItemId, JobId, Lane};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Toy {
@@ -42,6 +42,8 @@ enum Step {
     DropSleeper(usize),
     Ack(usize),
     AckWithinTurn(usize),
+    /// A slot goes on from one item to the next.
+    AckAndLease(usize),
     EndTurn,
     Nack(usize, u64, bool),
     DropLease(usize),
@@ -68,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any.clone().prop_map(DropSleeper),
         4 => any.clone().prop_map(Ack),
         3 => any.clone().prop_map(AckWithinTurn),
+        4 => any.clone().prop_map(AckAndLease),
         2 => Just(EndTurn),
         3 => (any.clone(), 0..30_u64, prop::bool::ANY).prop_map(|(of, after, charge)| Nack(of, after, charge)),
         1 => any.clone().prop_map(DropLease),
@@ -211,7 +214,7 @@ impl<'a> Check<'a> {
         let number = lease.envelope().item.number;
         let item = &self.items[number];
         assert!(self.is_ready(item), "leased from {:?}", item.place);
-        assert_eq!(lease.envelope().header.attempt, item.attempts);
+        assert_eq!(lease.envelope().header().attempt, item.attempts);
         let earlier = |other: &Modelled| other.lane == item.lane && other.order < item.order;
         let overtaken = self.items.iter().any(|other| earlier(other) && self.is_ready(other));
         assert!(!overtaken, "an earlier item of the lane was ready");
@@ -351,6 +354,18 @@ impl<'a> Check<'a> {
                 let acked = take_lease(&mut hand, Lease::ack_within_turn);
                 self.ended(&hand, acked);
             }
+            Step::AckAndLease(of) => {
+                let Some(mut hand) = self.take_hand(of) else { return };
+                let (inbox, incarnation) = (self.inbox, self.incarnation);
+                let (acked, next) =
+                    take_lease(&mut hand, |lease| inbox.ack_and_lease(lease, incarnation, LeaseAsk::ANY));
+                self.ended(&hand, acked);
+                match next {
+                    TryLease::Leased(lease) => self.leased(lease, incarnation),
+                    TryLease::Empty => assert!(!self.anything_ready(), "something is ready"),
+                    TryLease::Unfit => panic!("anything fits"),
+                }
+            }
             Step::EndTurn => {
                 self.inbox.end_turn();
                 self.putters_know();
@@ -367,10 +382,7 @@ impl<'a> Check<'a> {
             }
             Step::DropLease(of) => {
                 let Some(mut hand) = self.take_hand(of) else { return };
-                take_lease(&mut hand, |lease| {
-                    drop(lease);
-                    true
-                });
+                take_lease(&mut hand, drop);
                 if !hand.revoked {
                     self.goes_back(hand.number, Duration::ZERO, false);
                 }
@@ -434,9 +446,9 @@ impl<'a> Check<'a> {
     }
 }
 
-fn take_lease(hand: &mut Hand, end: impl FnOnce(Lease<Toy>) -> bool) -> bool {
+fn take_lease<R>(hand: &mut Hand, end: impl FnOnce(Lease<Toy>) -> R) -> R {
     let spent = Lease {
-        envelope: Arc::clone(&hand.lease.envelope),
+        envelope: hand.lease.envelope.clone(),
         id: hand.lease.id,
         leased_at: hand.lease.leased_at,
         waited: hand.lease.waited,

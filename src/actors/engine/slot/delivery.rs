@@ -11,7 +11,7 @@ use crate::actors::engine::ledger::JobEntry;
 use crate::actors::engine::mailbox::{Lease, TryPut};
 use crate::actors::engine::stage::Output;
 use crate::actors::engine::stage_host::{StageHost, delivery_key};
-use crate::messages::{Envelope, ItemId};
+use crate::messages::Envelope;
 use crate::telemetry::MessageOutcome;
 
 impl<W: Work> SlotEnv<W> {
@@ -26,26 +26,17 @@ impl<W: Work> SlotEnv<W> {
             }
         }
         let Some(head) = held.first() else { return };
-        let (header, job, span) = {
-            let envelope = head.envelope();
-            (&envelope.header, Arc::clone(&envelope.job), &envelope.span)
-        };
+        let waybill = &head.envelope().waybill;
+        let job = Arc::clone(&waybill.job);
         let mut children: VecDeque<Envelope<W::Out>> = VecDeque::new();
         match output {
             Output::None => {}
             Output::One(content) => {
-                children.push_back(Envelope::<W::In>::follow(
-                    header,
-                    &job,
-                    span,
-                    header.item.clone(),
-                    content,
-                ));
+                children.push_back(Envelope::follow(Arc::clone(waybill), content));
             }
             Output::Many(contents) => {
                 for (index, content) in contents.into_iter().enumerate() {
-                    let id: ItemId = header.item.child(index);
-                    children.push_back(Envelope::<W::In>::follow(header, &job, span, id, content));
+                    children.push_back(Envelope::child(waybill, waybill.header.item.child(index), content));
                 }
             }
         }
@@ -106,7 +97,7 @@ impl<W: Work> SlotEnv<W> {
 
 fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bool) {
     for lease in held {
-        let job = Arc::clone(&lease.envelope().job);
+        let job = Arc::clone(lease.envelope().job());
         if finish_lease(host, lease) {
             job.acked(leaf);
         }
@@ -116,7 +107,7 @@ fn finish_leases<W: Work>(host: &StageHost<W>, held: Vec<Lease<W::In>>, leaf: bo
 }
 
 /// Acks, without uncounting, within a slot's turn. False when fenced.
-pub(super) fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>) -> bool {
+fn finish_lease<W: Work>(host: &StageHost<W>, lease: Lease<W::In>) -> bool {
     let acked = lease.ack_within_turn();
     if acked {
         host.meter.messages(MessageOutcome::Done).inc();

@@ -1,8 +1,15 @@
 //! Logging in, and staying logged in.
 //!
 //! Promises: one login at a time an org, however many calls need it; a login that the org refused for
-//! good is never tried again by itself; secrets stand in request bodies only, never in an address, an
-//! error or a debug print.
+//! good is never tried again by itself; a refresh token that the org replaces is on disk before the session
+//! that came with it is used; secrets stand in request bodies only, never in an address, an error or a debug
+//! print.
+
+pub mod kept_token;
+pub mod sf_cli;
+pub mod sfdx_url;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +24,10 @@ use super::call::Caller;
 use super::error::{FIXED_TOKEN_ENDED, OrgError};
 use super::gate::Api;
 use super::soql::percent_encode;
-use super::transport::{Body, HttpRequest, HttpResponse, Method};
+use super::transport::{Body, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Method};
 use crate::limiter::Priority;
+use kept_token::TokenKeeper;
+use sf_cli::{CliAnswer, CliRefusal, SfCli};
 
 /// Time for one token request.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +56,24 @@ pub enum Credentials {
         /// RSA private key in PEM.
         private_key_pem: SecretString,
     },
+    /// A token from an earlier sign-in of a person; the org may replace it at each use.
+    RefreshToken {
+        /// Consumer key.
+        client_id: String,
+        /// Consumer secret; public apps have none.
+        client_secret: Option<SecretString>,
+        /// As the operator gave it.
+        refresh_token: SecretString,
+        /// Where its replacements are kept.
+        keeper: Arc<dyn TokenKeeper>,
+    },
+    /// The login of the sf CLI on this machine.
+    SfCli {
+        /// Alias or user name.
+        alias: String,
+        /// How the CLI is run.
+        cli: Arc<dyn SfCli>,
+    },
     /// A token that somebody else got; it cannot be renewed.
     FixedToken {
         /// Access token.
@@ -67,7 +94,19 @@ pub(super) struct Session {
 enum Grant {
     ClientCredentials { client_id: String, client_secret: SecretString },
     JwtBearer { client_id: String, username: String, audience: String, key: jsonwebtoken::EncodingKey },
+    Refresh { client_id: String, client_secret: Option<SecretString>, tokens: Mutex<RefreshTokens> },
+    SfCli { alias: String, cli: Arc<dyn SfCli> },
     Fixed(Arc<Session>),
+}
+
+/// The chain of refresh tokens of one org.
+struct RefreshTokens {
+    configured: SecretString,
+    keeper: Arc<dyn TokenKeeper>,
+    /// `None` until the kept one has been looked for.
+    newest: Option<SecretString>,
+    /// A session that must not be used before the token that came with it is on disk.
+    unkept: Option<Session>,
 }
 
 #[derive(Default)]
@@ -103,6 +142,11 @@ impl Authenticator {
                 let audience = audience.unwrap_or_else(|| default_audience(&login_url).to_owned());
                 Grant::JwtBearer { client_id, username, audience, key }
             }
+            Credentials::RefreshToken { client_id, client_secret, refresh_token, keeper } => {
+                let tokens = RefreshTokens { configured: refresh_token, keeper, newest: None, unkept: None };
+                Grant::Refresh { client_id, client_secret, tokens: Mutex::new(tokens) }
+            }
+            Credentials::SfCli { alias, cli } => Grant::SfCli { alias, cli },
             Credentials::FixedToken { token, instance_url } => {
                 let instance_url = checked_base_url("instance_url", &instance_url)?;
                 Grant::Fixed(Arc::new(Session { token, instance_url, generation: 0 }))
@@ -145,7 +189,17 @@ impl Authenticator {
         {
             return Err(failed.clone());
         }
-        let result = self.log_in(caller, priority, stale.map_or(1, |stale| stale + 1)).await;
+        let generation = stale.map_or(1, |stale| stale + 1);
+        let result = match &self.grant {
+            Grant::SfCli { alias, cli } => {
+                let refused = state.session.as_deref().map(|session| &session.token);
+                session_of_cli(alias, &**cli, refused, generation).await
+            }
+            Grant::Refresh { tokens, .. } => {
+                self.log_in_by_refresh(caller, priority, generation, &mut *tokens.lock().await).await
+            }
+            _ => self.log_in(caller, priority, generation, None).await.map(|login| login.session),
+        };
         self.rounds.fetch_add(1, Ordering::AcqRel);
         match result {
             Ok(session) => {
@@ -170,12 +224,35 @@ impl Authenticator {
         self.state.lock().await.refused = None;
     }
 
+    async fn log_in_by_refresh(
+        &self,
+        caller: &Caller,
+        priority: Priority,
+        generation: u64,
+        tokens: &mut RefreshTokens,
+    ) -> Result<Session, OrgError> {
+        // The org has forgotten the old token: asking again with it would revoke the chain.
+        if let Some(session) = tokens.unkept.take() {
+            return tokens.keep_for(session).await;
+        }
+        let token = tokens.newest().await?;
+        let login = self.log_in(caller, priority, generation, Some(&token)).await?;
+        match login.refresh_token {
+            Some(replaced) if replaced.expose_secret() != token.expose_secret() => {
+                tokens.newest = Some(replaced);
+                tokens.keep_for(login.session).await
+            }
+            _ => Ok(login.session),
+        }
+    }
+
     async fn log_in(
         &self,
         caller: &Caller,
         priority: Priority,
         generation: u64,
-    ) -> Result<Session, OrgError> {
+        refresh_token: Option<&SecretString>,
+    ) -> Result<Login, OrgError> {
         let mut attempt = 1;
         loop {
             let request = HttpRequest {
@@ -184,7 +261,7 @@ impl Authenticator {
                 bearer: None,
                 body: Some(Body {
                     content_type: "application/x-www-form-urlencoded",
-                    bytes: self.form(caller)?.into_bytes(),
+                    bytes: self.form(caller, refresh_token)?.into_bytes(),
                 }),
                 headers: Vec::new(),
                 timeout: LOGIN_TIMEOUT,
@@ -200,7 +277,7 @@ impl Authenticator {
         }
     }
 
-    fn form(&self, caller: &Caller) -> Result<String, OrgError> {
+    fn form(&self, caller: &Caller, refresh_token: Option<&SecretString>) -> Result<String, OrgError> {
         match &self.grant {
             Grant::ClientCredentials { client_id, client_secret } => Ok(form(&[
                 ("grant_type", "client_credentials"),
@@ -222,11 +299,21 @@ impl Authenticator {
                     ("assertion", &assertion),
                 ]))
             }
+            Grant::Refresh { client_id, client_secret, .. } => {
+                let token = refresh_token.map_or("", |token| token.expose_secret());
+                let mut fields =
+                    vec![("grant_type", "refresh_token"), ("client_id", client_id), ("refresh_token", token)];
+                if let Some(secret) = client_secret {
+                    fields.push(("client_secret", secret.expose_secret()));
+                }
+                Ok(form(&fields))
+            }
             Grant::Fixed(_) => Err(OrgError::Settings("a fixed token is not renewed".to_owned())),
+            Grant::SfCli { .. } => Err(OrgError::Settings("the sf CLI logs in by itself".to_owned())),
         }
     }
 
-    fn read_token(&self, response: &HttpResponse, generation: u64) -> Result<Session, OrgError> {
+    fn read_token(&self, response: &HttpResponse, generation: u64) -> Result<Login, OrgError> {
         let unreadable = |reason: &str, cut_off| OrgError::Unreadable {
             what: "login".to_owned(),
             reason: reason.to_owned(),
@@ -240,8 +327,93 @@ impl Authenticator {
         if self.login_url.starts_with("https://") && !instance_url.starts_with("https://") {
             return Err(unreadable("its `instance_url` would send the token unencrypted", false));
         }
-        Ok(Session { token: answer.access_token, instance_url, generation })
+        let session = Session { token: answer.access_token, instance_url, generation };
+        Ok(Login { session, refresh_token: answer.refresh_token })
     }
+}
+
+impl RefreshTokens {
+    /// The token to log in with: the kept one, or the configured one when none was kept.
+    async fn newest(&mut self) -> Result<SecretString, OrgError> {
+        if self.newest.is_none() {
+            let (keeper, configured) = (Arc::clone(&self.keeper), self.configured.clone());
+            let kept = on_disk(move || keeper.kept(&configured)).await;
+            let kept =
+                kept.map_err(|source| OrgError::KeptToken { action: "read", source: Arc::new(source) })?;
+            self.newest = Some(kept.unwrap_or_else(|| self.configured.clone()));
+        }
+        Ok(self.newest.clone().unwrap_or_else(|| self.configured.clone()))
+    }
+
+    /// Gives the session out once the token that came with it is on disk. When that fails, both are held
+    /// here and the next login begins with the disk, not with the org.
+    async fn keep_for(&mut self, session: Session) -> Result<Session, OrgError> {
+        let (keeper, configured) = (Arc::clone(&self.keeper), self.configured.clone());
+        let newest = self.newest.clone().unwrap_or_else(|| self.configured.clone());
+        match on_disk(move || keeper.keep(&configured, &newest)).await {
+            Ok(()) => Ok(session),
+            Err(source) => {
+                self.unkept = Some(session);
+                Err(OrgError::KeptToken { action: "keep", source: Arc::new(source) })
+            }
+        }
+    }
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
+}
+
+/// The session that the sf CLI holds; `refused` is the token that the org no longer takes.
+async fn session_of_cli(
+    alias: &str,
+    cli: &dyn SfCli,
+    refused: Option<&SecretString>,
+    generation: u64,
+) -> Result<Session, OrgError> {
+    let failed = |refusal: CliRefusal| {
+        if refusal.passing {
+            let source: Arc<dyn std::error::Error + Send + Sync> =
+                Arc::new(std::io::Error::other(refusal.message));
+            let host = format!("the org of `{alias}`");
+            return OrgError::Network(HttpError { kind: HttpErrorKind::Connect, host, source: Some(source) });
+        }
+        OrgError::Refused { error: refusal.name, description: refusal.message }
+    };
+    // Displaying the org makes the CLI renew what has expired; so it comes first.
+    let display = run_cli(cli, &["org", "display", "--target-org", alias, "--json"]).await?;
+    let instance_url = sf_cli::instance_of(&display).map_err(failed)?;
+    let show = run_cli(cli, &["org", "auth", "show-access-token", "--target-org", alias, "--json"]).await?;
+    let token = sf_cli::token_of(&show).map_err(failed)?;
+    if refused.is_some_and(|refused| refused.expose_secret() == token.expose_secret()) {
+        return Err(OrgError::Refused {
+            error: FIXED_TOKEN_ENDED.to_owned(),
+            description: format!(
+                "the sf CLI still holds the expired token; run `sf org login web --alias {alias}`"
+            ),
+        });
+    }
+    let instance_url = checked_base_url("instance_url", &instance_url)?;
+    Ok(Session { token, instance_url, generation })
+}
+
+async fn run_cli(cli: &dyn SfCli, arguments: &[&str]) -> Result<CliAnswer, OrgError> {
+    let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    cli.run(arguments).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            OrgError::Settings("`sf` is not on the path; install the sf CLI or use another `auth`".to_owned())
+        }
+        _ => {
+            let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(error);
+            OrgError::Network(HttpError {
+                kind: HttpErrorKind::Other,
+                host: "the sf CLI".to_owned(),
+                source: Some(source),
+            })
+        }
+    })
 }
 
 impl fmt::Debug for Authenticator {
@@ -258,10 +430,19 @@ struct Claims<'a> {
     exp: i64,
 }
 
+/// What a token answer holds.
+struct Login {
+    session: Session,
+    /// The org may replace the refresh token at each use; the old one is then dead.
+    refresh_token: Option<SecretString>,
+}
+
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: SecretString,
     instance_url: String,
+    #[serde(default)]
+    refresh_token: Option<SecretString>,
 }
 
 fn form(fields: &[(&str, &str)]) -> String {
