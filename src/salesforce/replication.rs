@@ -228,6 +228,7 @@ impl OrgClient {
         let mut attempt = 1;
         loop {
             let error = match self.call_once(&call).await {
+                Ok(response) if response.status == 304 => return Ok(Fresh::NotModified),
                 Ok(response) => match serde_json::from_slice(&response.body) {
                     Ok(value) => {
                         let last_modified = response.header("last-modified").map(str::to_owned);
@@ -235,7 +236,6 @@ impl OrgClient {
                     }
                     Err(error) => OrgError::unreadable(call.what.as_str(), &error),
                 },
-                Err(OrgError::Rejected { status: 304, .. }) => return Ok(Fresh::NotModified),
                 Err(error) => error,
             };
             if !self.caller().may_retry(&error, attempt, attempts_max).await {

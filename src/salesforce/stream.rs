@@ -12,7 +12,7 @@ use super::error::{OrgError, classify, quota_seen, retry_after};
 use super::gate::{Api, CallAsk, CallReport, Permit};
 use super::transport::{Chunks, HttpRequest};
 use crate::clock::SharedClock;
-use crate::limiter::{CallOutcome, Priority, QuotaSeen};
+use crate::limiter::{CallOutcome, Priority, UsageSeen};
 
 /// Largest body of an error answer that is read; beyond it nothing is worth reading.
 const ERROR_BYTES_MAX: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub(super) struct OpenAnswer {
     pub(super) headers: Vec<(String, String)>,
     body: Box<dyn Chunks>,
     permit: Option<Box<dyn Permit>>,
-    quota: Option<QuotaSeen>,
+    quota: Option<UsageSeen>,
     clock: SharedClock,
     started_at: Duration,
 }
@@ -43,6 +43,7 @@ impl Caller {
         let mut wait = None;
         let error = match self.http.send_streaming(request).await {
             Ok(answer) if (200..300).contains(&answer.status) => {
+                self.budget().refill();
                 let headers = answer.headers;
                 let quota = quota_seen_in(&headers);
                 let clock = SharedClock::clone(&self.clock);
@@ -65,7 +66,7 @@ impl Caller {
     }
 }
 
-fn quota_seen_in(headers: &[(String, String)]) -> Option<QuotaSeen> {
+fn quota_seen_in(headers: &[(String, String)]) -> Option<UsageSeen> {
     let response =
         super::transport::HttpResponse { status: 200, headers: headers.to_vec(), body: Vec::new() };
     quota_seen(&response)
