@@ -347,7 +347,7 @@ async fn a_page_of_a_job_that_goes_wrong_once_costs_no_row(#[case] fault: Fault)
 #[rstest]
 #[case::short_csv(Fault::TruncatedCsv, "is cut off in row")]
 #[case::short_row(Fault::ShortRow, "values instead of 12")]
-#[case::repeated(Fault::RepeatedLocator, "leads back to a page that was read already")]
+#[case::repeated(Fault::LocatorRepeated, "leads back to a page that was read already")]
 #[case::miscounted(Fault::WrongRecordCount, "rows were announced")]
 #[case::html(Fault::HtmlPage, "it is `text/html")]
 #[case::half_gzip(Fault::TruncatedGzip, "the answer broke off")]
@@ -578,10 +578,12 @@ async fn what_is_written_by_a_bulk_job_is_found_again() {
     )
     .unwrap();
     let mut out = Vec::new();
-    let mut taker = lines_into(&mut out);
-    let mut reader = RowReader::new(columns, 0, &mut taker);
-    let rows = sim.client.ingest_results(&job, IngestResults::Failed, &mut reader).await.unwrap();
-    assert_eq!(rows, 1);
+    {
+        let mut taker = lines_into(&mut out);
+        let mut reader = RowReader::new(columns, 0, &mut taker);
+        let rows = sim.client.ingest_results(&job, IngestResults::Failed, &mut reader).await.unwrap();
+        assert_eq!(rows, 1);
+    }
     assert!(String::from_utf8(out).unwrap().contains("00Q000000000000AAA"));
     sim.client.delete_ingest(&job).await.unwrap();
 

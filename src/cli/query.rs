@@ -300,7 +300,11 @@ impl Run {
 
     /// What an earlier run of this very command left behind.
     async fn resumed(&self, sink: &mut Sink) -> Result<Option<Checkpoint>, Trouble> {
-        let Some(mut found) = sink.checkpoint() else { return Ok(None) };
+        let Some(mut found) = sink.checkpoint() else {
+            // A part without a checkpoint: nobody knows what is in it.
+            sink.start_over().map_err(|error| self.output_error(&error))?;
+            return Ok(None);
+        };
         let is_ours = found.version == CHECKPOINT_VERSION
             && found.org == self.org
             && found.statement == self.ask.statement

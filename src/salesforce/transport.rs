@@ -214,7 +214,7 @@ pub trait Http: Send + Sync {
 }
 
 /// How the real network client is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Certificates in PEM that are trusted beside the built-in roots.
     pub extra_ca_pem: Option<Vec<u8>>,
@@ -229,6 +229,13 @@ pub struct HttpSettings {
     pub stall_timeout: Duration,
     /// See [`HttpSettings::stall_timeout`].
     pub stall_bytes: usize,
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's address may hold a password.
+        f.debug_struct("HttpSettings").field("has_proxy", &self.proxy_url.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl Default for HttpSettings {
