@@ -375,6 +375,7 @@ impl OrgClient {
         let call = call.with_header("accept", "text/csv");
         let attempts_max = self.caller().retry.attempts_max;
         let (mut attempt, mut known) = (1, 0);
+        reader.begin(0)?;
         loop {
             let error = match self.stream_into(&call, known, reader).await {
                 Err(ReadError::Page(error)) => error,

@@ -442,13 +442,10 @@ fn is_job_id(id: &str) -> bool {
 /// Whether a refused create means "not by bulk" rather than "not at all".
 fn is_refusal(code: &str, message: &str) -> bool {
     let says = |text: &str| message.contains(text);
-    match code {
-        "INVALIDENTITY" | "FEATURENOTENABLED" | "FeatureNotEnabled" => true,
-        "API_ERROR" => says("Implementation restriction"),
-        _ => {
-            says("not supported in Bulk")
-                || says("not supported by the Bulk API")
-                || says("does not support query")
-        }
-    }
+    matches!(code, "INVALIDENTITY" | "FEATURENOTENABLED" | "FeatureNotEnabled")
+        || (code == "API_ERROR" && says("Implementation restriction"))
+        || says("not supported in Bulk")
+        || says("not supported by the Bulk API")
+        || says("cannot be selected in bulk")
+        || says("does not support query")
 }

@@ -147,6 +147,8 @@ impl BulkQuery {
         let attempts_max = self.client.caller().retry.attempts_max;
         let mut attempt = 1;
         let mut rows_known = 0;
+        // A page that cannot even be opened must find the reader at this page, not at the one before.
+        self.begin(reader)?;
         let (head, done) = loop {
             let error = match self.read_page(reader, rows_known).await {
                 Ok(done) => break done,
@@ -178,6 +180,16 @@ impl BulkQuery {
         };
         self.move_on(head, done)?;
         Ok(Some(done))
+    }
+
+    fn begin(&self, reader: &mut dyn PageReader) -> Result<(), BulkError> {
+        let job = || self.checkpoint.job_id.clone();
+        reader.begin(0).map_err(|error| match error {
+            ReadError::Handover(source) => BulkError::Handover { job: job(), source },
+            ReadError::Page(source) => {
+                BulkError::Page { job: job(), page: self.checkpoint.pages_done + 1, source }
+            }
+        })
     }
 
     /// Puts the checkpoint behind a page.

@@ -302,6 +302,8 @@ async fn a_job_that_is_gone_counts_as_deleted() {
 
 #[rstest::rstest]
 #[case("INVALID_FIELD", "Selecting compound data not supported in Bulk Query", true)]
+#[case("API_ERROR", "Selecting compound data not supported in Bulk Query", true)]
+#[case("API_ERROR", "Binary fields cannot be selected in bulk queries", true)]
 #[case("INVALIDENTITY", "Entity 'X' is not supported by the Bulk API.", true)]
 #[case("INVALIDENTITY", "X does not support query", true)]
 #[case("API_ERROR", "Implementation restriction: X requires View All Data", true)]
