@@ -29,7 +29,7 @@ case "$seed$kills$latency_ms" in
 esac
 RANDOM=$seed
 rows_min="${ROWS:-300000}"
-statement="${STATEMENT:-SELECT Id, Name, CreatedDate, SystemModstamp, OwnerId FROM ${object}}"
+statement="${STATEMENT:-SELECT Id, Name, CreatedDate, LastModifiedDate, SystemModstamp, CreatedById FROM ${object}}"
 # A download that never finishes would go on for ever.
 runs_max=$((kills * 5 + 20))
 
