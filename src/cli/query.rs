@@ -84,7 +84,7 @@ pub fn query(config: &Config, ask: Ask) -> u8 {
             return Err(Trouble::Usage(format!("the configuration names no org `{org}`")));
         };
         let run = Run { plant: Arc::clone(plant), client, org, ask, statement };
-        run.to_its_end().await
+        run.perform().await
     });
     match done {
         Ok(Ok(told)) => {
@@ -218,7 +218,7 @@ enum Ending {
 }
 
 impl Run {
-    async fn to_its_end(self) -> Result<String, Trouble> {
+    async fn perform(self) -> Result<String, Trouble> {
         let mut run_state = self.plant.engine.watch_run_state();
         let mut sink = Sink::open(self.ask.out.as_deref()).map_err(|error| self.output_error(&error))?;
         let outcome = {

@@ -78,10 +78,13 @@ pub(super) struct Plan {
     more: Option<String>,
 }
 
+/// Names in lower case, and values.
+type Headers = Vec<(String, String)>;
+
 /// A page that was asked for before its turn.
 pub(super) struct Ahead {
     url: String,
-    opened: Option<tokio::sync::oneshot::Receiver<Result<Vec<(String, String)>, OrgError>>>,
+    opened: Option<tokio::sync::oneshot::Receiver<Result<Headers, OrgError>>>,
     /// `None` is the end, which a channel that closes without a word is not.
     pieces: mpsc::Receiver<Result<Option<Bytes>, OrgError>>,
     task: tokio::task::JoinHandle<()>,
