@@ -480,15 +480,31 @@ async fn start_simulators(config: &Config) -> Result<Vec<(OrgName, orgsim::Serve
     Ok(simulators)
 }
 
+fn read_file(org: &config::OrgConfig, path: &std::path::Path) -> Result<Vec<u8>, PlantError> {
+    let failed = |source| PlantError::Secret { org: org.name.clone(), path: path.to_owned(), source };
+    std::fs::read(path).map_err(failed)
+}
+
 fn org_clients(
     config: &Config,
     simulators: &[(OrgName, orgsim::Server)],
     gate: &Arc<dyn Gate>,
     outside: &Outside,
 ) -> Result<OrgClients, PlantError> {
-    let http = Arc::new(HttpClient::new(&HttpSettings::default())?);
+    let shared = Arc::new(HttpClient::new(&HttpSettings::default())?);
     let mut clients = HashMap::new();
     for org in &config.org {
+        // Orgs without certificates or a proxy of their own share one set of connections.
+        let http = match (&org.ca_file, &org.proxy_url) {
+            (None, None) => Arc::clone(&shared),
+            (ca_file, proxy_url) => {
+                let extra_ca_pem = ca_file.as_ref().map(|path| read_file(org, path)).transpose()?;
+                let proxy_url =
+                    proxy_url.as_ref().map(|url| url.to_secret_string().expose_secret().to_owned());
+                let settings = HttpSettings { extra_ca_pem, proxy_url, ..HttpSettings::default() };
+                Arc::new(HttpClient::new(&settings)?)
+            }
+        };
         let simulator = simulators.iter().find(|(name, _)| *name == org.name);
         let (login_url, credentials) = match simulator {
             Some((_, server)) => {
@@ -503,7 +519,7 @@ fn org_clients(
         };
         let settings = OrgSettings::new(org.name.clone(), login_url, org.api_version.clone(), credentials);
         let jitter = Arc::new(SeededJitter::new(outside.seed));
-        let client = OrgClient::new(settings, http.clone(), Arc::clone(gate), outside.clock.clone(), jitter);
+        let client = OrgClient::new(settings, http, Arc::clone(gate), outside.clock.clone(), jitter);
         let client = client.map_err(|source| PlantError::Org { org: org.name.clone(), source })?;
         clients.insert(org.name.clone(), client);
     }

@@ -6,6 +6,7 @@
 mod daemon;
 mod one_shot;
 mod progress;
+mod query;
 mod show;
 mod show_limits;
 
@@ -92,6 +93,25 @@ enum CliCommand {
         limit: u16,
         #[command(flatten)]
         output: Output,
+    },
+    /// Writes the rows of a query as JSON lines
+    Query {
+        /// SELECT .. FROM ..
+        statement: String,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The org to ask [default: the first of the configuration]
+        #[arg(long)]
+        org: Option<OrgName>,
+        /// Deleted and archived rows too
+        #[arg(long)]
+        all: bool,
+        /// By which interface
+        #[arg(long, value_enum, default_value_t = query::QueryApi::Auto)]
+        api: query::QueryApi,
+        /// Into this file; the same command goes on where a killed one stopped
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Checks the configuration and tells every mistake
     Check(ConfigArg),
@@ -217,6 +237,10 @@ fn dispatch(command: CliCommand) -> u8 {
         }),
         CliCommand::Search { question, config, org, object, limit, output } => {
             with_config(&config, |config, _| search(&config, &question, org, object, limit, output.json))
+        }
+        CliCommand::Query { statement, config, org, all, api, out } => {
+            let ask = query::Ask { statement, org, all, api, out };
+            with_config(&config, |config, _| query::query(&config, ask))
         }
         CliCommand::Check(config) => with_config(&config, |config, path| {
             show::good_config(&config, path.as_deref());

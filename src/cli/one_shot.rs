@@ -58,7 +58,12 @@ pub fn schema(config: &Config, command: Command, json: bool) -> Result<Reply, u8
     with_plant(config, !json, async move |plant| desk::perform(plant, command).await)
 }
 
-fn with_plant<R>(config: &Config, progress: bool, work: impl AsyncFnOnce(&Arc<Plant>) -> R) -> Result<R, u8> {
+/// Builds a plant and does `work` with it, while signals and a command that stops the engine are obeyed.
+pub fn with_plant<R>(
+    config: &Config,
+    progress: bool,
+    work: impl AsyncFnOnce(&Arc<Plant>) -> R,
+) -> Result<R, u8> {
     let metrics = Metrics::new();
     // One-shot commands speak through their output; the log keeps to what a person must know.
     let filter = if config.log.filter.as_str() == "info" { "warn" } else { config.log.filter.as_str() };

@@ -95,6 +95,18 @@ fn check_orgs(orgs: &[OrgConfig], problems: &mut Problems) {
 fn check_sign_in(org: &OrgConfig, key: &dyn Fn(&str) -> String, problems: &mut Problems) {
     let has_secret = org.client_secret.is_some() || org.client_secret_file.is_some();
     let has_token = org.token.is_some() || org.token_file.is_some();
+    let is_proxy = |url: &Secret| {
+        let url = url.to_secret_string();
+        ["http://", "https://"].iter().any(|scheme| url.expose_secret().starts_with(scheme))
+    };
+    if org.proxy_url.as_ref().is_some_and(|url| !is_proxy(url)) {
+        problems.add(&key("proxy_url"), "is not an address such as `http://proxy.acme.example:3128`");
+    }
+    if let Some(file) = &org.ca_file
+        && let Err(error) = std::fs::File::open(file)
+    {
+        problems.add(&key("ca_file"), format!("cannot read `{}`: {error}", file.display()));
+    }
     let given = [
         ("client_id", org.client_id.is_some()),
         ("client_secret", has_secret),

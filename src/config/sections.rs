@@ -109,6 +109,10 @@ section! {
         simulated: bool = false;
         /// Where to sign in; for `token`, the org's own address.
         login_url: LoginUrl = LoginUrl::default();
+        /// PEM file of certificates that are trusted beside the built-in roots.
+        ca_file: Option<PathBuf> = None;
+        /// Proxy for every request to this org.
+        proxy_url: Option<Secret> = None;
         /// REST API version of every request.
         api_version: ApiVersion = "62.0".parse().expect("62.0 is an API version");
         /// How to sign in.

@@ -67,7 +67,7 @@ impl Caller {
         true
     }
 
-    fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
+    pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {
         // The budget is a counter: a panic elsewhere cannot leave it half changed.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,15 +9,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::auth::{Authenticator, Credentials};
+use super::auth::{Authenticator, Credentials, Session};
 use super::call::Caller;
 use super::error::OrgError;
 use super::gate::{Api, Gate};
 use super::retry::{Jitter, RetryPolicy};
 use super::soql::{self, URI_BYTES_MAX, URI_BYTES_RESERVED};
+use super::stream::OpenAnswer;
 use super::transport::{Body, Http, HttpRequest, HttpResponse, Method};
 use crate::clock::SharedClock;
 use crate::limiter::{Priority, RetryBudget};
@@ -100,7 +101,8 @@ pub(super) struct Call {
     pub(super) method: Method,
     /// Path and query, percent-encoded.
     pub(super) path: String,
-    pub(super) body: Option<Vec<u8>>,
+    pub(super) body: Option<Body>,
+    pub(super) headers: Vec<(&'static str, String)>,
     /// For messages: what was asked for.
     pub(super) what: String,
     pub(super) expected_long: bool,
@@ -108,7 +110,28 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn get(api: Api, path: String, what: impl Into<String>) -> Self {
-        Self { api, method: Method::Get, path, body: None, what: what.into(), expected_long: false }
+        let what = what.into();
+        Self { api, method: Method::Get, path, body: None, headers: Vec::new(), what, expected_long: false }
+    }
+
+    /// A call with a JSON body.
+    pub(super) fn json(
+        method: Method,
+        api: Api,
+        path: String,
+        body: &impl Serialize,
+        what: impl Into<String>,
+    ) -> Result<Self, OrgError> {
+        let what = what.into();
+        let bytes = serde_json::to_vec(body).map_err(|error| OrgError::unreadable(what.as_str(), &error))?;
+        let body = Some(Body { content_type: "application/json", bytes });
+        Ok(Self { method, body, ..Self::get(api, path, what) })
+    }
+
+    #[must_use]
+    pub(super) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 
@@ -242,32 +265,71 @@ impl OrgClient {
         }
     }
 
+    /// As [`OrgClient::read_by`], for answers where more than the body counts.
+    pub(super) async fn respond(&self, call: &Call) -> Result<HttpResponse, OrgError> {
+        let attempts_max = self.shared.caller.retry.attempts_max;
+        let mut attempt = 1;
+        loop {
+            match self.call_once(call).await {
+                Ok(response) => return Ok(response),
+                Err(error) if self.shared.caller.may_retry(&error, attempt, attempts_max).await => {
+                    attempt += 1
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Calls once; a session that is not accepted is renewed and the call replayed, once.
     pub(super) async fn call_once(&self, call: &Call) -> Result<HttpResponse, OrgError> {
-        let bytes_max = URI_BYTES_MAX - URI_BYTES_RESERVED;
-        if call.path.len() > bytes_max {
-            return Err(OrgError::TooLong { what: call.what.clone(), bytes: call.path.len(), bytes_max });
-        }
-        let Shared { caller, auth, call_timeout, .. } = &*self.shared;
+        check_length(call)?;
         let mut stale = None;
         loop {
-            let session = auth.session(caller, self.priority, stale).await?;
-            let request = HttpRequest {
-                method: call.method,
-                url: format!("{}{}", session.instance_url, call.path),
-                bearer: Some(session.token.clone()),
-                body: call
-                    .body
-                    .as_ref()
-                    .map(|bytes| Body { content_type: "application/json", bytes: bytes.clone() }),
-                timeout: *call_timeout,
-            };
-            match caller.once(call.api, self.priority, call.expected_long, request).await {
+            let session = self.session(stale).await?;
+            let request = self.request(&session, call);
+            match self.shared.caller.once(call.api, self.priority, call.expected_long, request).await {
                 Err(OrgError::Unauthorized { .. }) if stale.is_none() => stale = Some(session.generation),
                 result => return result,
             }
         }
     }
+
+    /// As [`OrgClient::call_once`], and the body of a good answer is still on its way.
+    pub(super) async fn open_once(&self, call: &Call) -> Result<OpenAnswer, OrgError> {
+        check_length(call)?;
+        let mut stale = None;
+        loop {
+            let session = self.session(stale).await?;
+            let request = self.request(&session, call);
+            match self.shared.caller.open(call.api, self.priority, call.expected_long, request).await {
+                Err(OrgError::Unauthorized { .. }) if stale.is_none() => stale = Some(session.generation),
+                result => return result,
+            }
+        }
+    }
+
+    async fn session(&self, stale: Option<u64>) -> Result<Arc<Session>, OrgError> {
+        self.shared.auth.session(&self.shared.caller, self.priority, stale).await
+    }
+
+    fn request(&self, session: &Session, call: &Call) -> HttpRequest {
+        HttpRequest {
+            method: call.method,
+            url: format!("{}{}", session.instance_url, call.path),
+            bearer: Some(session.token.clone()),
+            body: call.body.clone(),
+            headers: call.headers.clone(),
+            timeout: self.shared.call_timeout,
+        }
+    }
+}
+
+fn check_length(call: &Call) -> Result<(), OrgError> {
+    let (bytes, bytes_max) = (call.path.len(), URI_BYTES_MAX - URI_BYTES_RESERVED);
+    if bytes > bytes_max {
+        return Err(OrgError::TooLong { what: call.what.clone(), bytes, bytes_max });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for OrgClient {

@@ -87,16 +87,8 @@ impl OrgClient {
                 reference_id: format!("d{index}"),
             })
             .collect();
-        let body = serde_json::to_vec(&CompositeRequest { all_or_none: false, requests })
-            .map_err(|error| OrgError::unreadable(what.as_str(), &error))?;
-        let call = Call {
-            api: Api::Composite,
-            method: Method::Post,
-            path: self.data_path("/composite"),
-            body: Some(body),
-            what,
-            expected_long: false,
-        };
+        let body = CompositeRequest { all_or_none: false, requests };
+        let call = Call::json(Method::Post, Api::Composite, self.data_path("/composite"), &body, what)?;
         let response = self.call_once(&call).await?;
         read_composite(group, &response.body)
             .map_err(|error| OrgError::unreadable(call.what.as_str(), &error))

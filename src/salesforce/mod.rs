@@ -5,19 +5,28 @@
 //! through traits, so that every path is testable without an org.
 
 pub mod auth;
+pub mod bulk;
 mod call;
 pub mod client;
+pub mod collections;
+pub mod composite_rows;
 pub mod describe;
 pub mod error;
 pub mod families;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz_checks;
 pub mod gate;
+pub mod handover;
+pub mod ingest;
 pub mod query;
+pub mod replication;
 pub mod retry;
 pub mod rows;
 pub mod soql;
+pub mod statement;
+mod stream;
 pub mod transport;
+pub mod wide;
 
 #[cfg(test)]
 mod classification_tests;
@@ -29,15 +38,23 @@ mod test_support;
 mod wire_tests;
 
 pub use auth::Credentials;
+pub use bulk::{BulkCheckpoint, BulkError, BulkOptions, BulkQuery, PageDone, PageReader, ReadError};
 pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
+pub use collections::{RecordTaker, RetrieveError, Retrieved};
+pub use composite_rows::{FirstPage, ManyTaker, QUERIES_PER_CALL, RowQuery};
 pub use describe::DESCRIBES_PER_CALL;
 pub use error::OrgError;
 pub use families::{
     FamilyError, FamilyRows, field_permission_partitions, read_family, read_field_permissions,
 };
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
-pub use query::{Page, Pages, Surface};
+pub use handover::{HandoverError, RowReader, RowTaker};
+pub use ingest::{IngestCell, IngestCsv, IngestJob, IngestOperation, IngestOutcome, IngestResults, Upload};
+pub use query::{CursorCheckpoint, Page, Pages, QueryError, RowPage, RowPages, Surface};
+pub use replication::{Deleted, DeletedRecord, Fresh, Updated};
 pub use retry::{Jitter, RetryPolicy, SeededJitter};
+pub use soql::{FieldPath, Select, Soql, Source};
 pub use transport::{
     Http, HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpSettings, Method,
 };
+pub use wide::{Reading, WideOptions, WidePage, WideRows, choose_reading};

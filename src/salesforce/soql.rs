@@ -27,6 +27,11 @@ impl FieldPath {
         Self(Cow::Borrowed(path))
     }
 
+    /// A path from outside; `None` when it is none.
+    pub fn read(path: &str) -> Option<Self> {
+        is_path(path.as_bytes()).then(|| Self(Cow::Owned(path.to_owned())))
+    }
+
     /// A walk from reference to reference to `field`; the names of relationships follow the rules of field names.
     pub fn walk(relationships: &[FieldName], field: &FieldName) -> Self {
         let mut path = String::new();
@@ -286,6 +291,14 @@ pub struct Soql {
 }
 
 impl Soql {
+    /// A statement that a person wrote for themselves, as it is.
+    pub(super) fn of_a_person(text: String, source: Source) -> Result<Self, SoqlError> {
+        match text.chars().count() {
+            0..=STATEMENT_CHARS_MAX => Ok(Self { text, source }),
+            chars => Err(SoqlError::TooLong(chars)),
+        }
+    }
+
     /// The statement.
     pub fn as_str(&self) -> &str {
         &self.text

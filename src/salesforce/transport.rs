@@ -1,18 +1,23 @@
 //! The network, behind a trait.
 //!
-//! [`Http`] sends one request and gives the whole answer, unpacked and bounded; it knows nothing of
-//! Salesforce. [`HttpClient`] is the real one. Neither requests nor errors show a token, a body or a
-//! query string when printed.
+//! [`Http`] sends one request and gives the whole answer, unpacked and bounded, or its body chunk by chunk
+//! ([`Http::send_streaming`]); it knows nothing of Salesforce. [`HttpClient`] is the real one. Neither
+//! requests nor errors show a token, a body or a query string when printed.
+//!
+//! A streamed body is read from the socket only as fast as its reader asks, so a slow reader holds the org
+//! back and not our memory. Time that the reader takes for itself is never charged to the answer: what is
+//! bounded is the time spent waiting for bytes, in all and for each [`HttpSettings::stall_bytes`].
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::clock::BoxFuture;
+use crate::clock::{BoxFuture, SharedClock, SystemClock};
 
 /// Verbs the client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +26,12 @@ pub enum Method {
     Get,
     /// POST.
     Post,
+    /// PATCH.
+    Patch,
+    /// PUT.
+    Put,
+    /// DELETE.
+    Delete,
 }
 
 /// A body and its type.
@@ -43,6 +54,8 @@ pub struct HttpRequest {
     pub bearer: Option<SecretString>,
     /// Sent with its type; `None` sends none.
     pub body: Option<Body>,
+    /// Sent beside those that every request has, names in lower case; `accept` replaces the usual one.
+    pub headers: Vec<(&'static str, String)>,
     /// From the first byte sent to the last byte read.
     pub timeout: Duration,
 }
@@ -82,6 +95,65 @@ impl fmt::Debug for HttpResponse {
             .field("status", &self.status)
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// The body of an answer, piece by piece. Dropped before its end, it hangs up.
+pub trait Chunks: Send {
+    /// The next piece, unpacked; `None` after the last. After an error there is nothing more to get.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, HttpError>>;
+}
+
+/// One answer whose body is still on its way.
+pub struct StreamingResponse {
+    /// HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What is to come.
+    pub body: Box<dyn Chunks>,
+}
+
+impl StreamingResponse {
+    /// An answer that is there already, in pieces of at most `piece_bytes`; for tests and for networks that
+    /// know no streams.
+    pub fn whole(response: HttpResponse, piece_bytes: usize) -> Self {
+        let rest = Bytes::from(response.body);
+        let body = Box::new(WholeBody { rest, piece_bytes: piece_bytes.max(1) });
+        Self { status: response.status, headers: response.headers, body }
+    }
+
+    /// Reads the rest of the body: for answers that turn out to be small, such as errors.
+    ///
+    /// # Errors
+    /// Those of the network, and [`HttpErrorKind::TooLarge`] beyond `bytes_max`.
+    pub async fn read_whole(mut self, bytes_max: usize) -> Result<HttpResponse, HttpError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.body.next().await? {
+            if body.len() + piece.len() > bytes_max {
+                return Err(HttpError { kind: HttpErrorKind::TooLarge, host: String::new(), source: None });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(HttpResponse { status: self.status, headers: self.headers, body })
+    }
+}
+
+impl fmt::Debug for StreamingResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamingResponse").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+struct WholeBody {
+    rest: Bytes,
+    piece_bytes: usize,
+}
+
+impl Chunks for WholeBody {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, HttpError>> {
+        let piece = self.rest.split_to(self.piece_bytes.min(self.rest.len()));
+        Box::pin(std::future::ready(Ok((!piece.is_empty()).then_some(piece))))
     }
 }
 
@@ -133,10 +205,16 @@ pub struct HttpError {
 pub trait Http: Send + Sync {
     /// Resolves with the whole answer, whatever its status.
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>>;
+
+    /// Resolves once status and headers are there, whatever the status. A network that cannot stream gives
+    /// what [`Http::send`] gives.
+    fn send_streaming(&self, request: HttpRequest) -> BoxFuture<'_, Result<StreamingResponse, HttpError>> {
+        Box::pin(async move { Ok(StreamingResponse::whole(self.send(request).await?, 64 * 1024)) })
+    }
 }
 
 /// How the real network client is set up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Certificates in PEM that are trusted beside the built-in roots.
     pub extra_ca_pem: Option<Vec<u8>>,
@@ -144,8 +222,20 @@ pub struct HttpSettings {
     pub proxy_url: Option<String>,
     /// Time for name, TCP and TLS.
     pub connect_timeout: Duration,
-    /// Largest unpacked answer in bytes.
+    /// Largest unpacked answer in bytes; a streamed one may be larger.
     pub body_bytes_max: usize,
+    /// Longest wait for the next [`HttpSettings::stall_bytes`] of a streamed body. The bytes stand there
+    /// because an org, or something between, that sends one byte a second never falls silent.
+    pub stall_timeout: Duration,
+    /// See [`HttpSettings::stall_timeout`].
+    pub stall_bytes: usize,
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A proxy's address may hold a password.
+        f.debug_struct("HttpSettings").field("has_proxy", &self.proxy_url.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl Default for HttpSettings {
@@ -155,6 +245,8 @@ impl Default for HttpSettings {
             proxy_url: None,
             connect_timeout: Duration::from_secs(10),
             body_bytes_max: 64 * 1024 * 1024,
+            stall_timeout: Duration::from_secs(60),
+            stall_bytes: 16 * 1024,
         }
     }
 }
@@ -162,10 +254,20 @@ impl Default for HttpSettings {
 /// The network by way of reqwest, with TLS on ring and the built-in root certificates, so that a machine
 /// without any certificate store works. Redirects are not followed: an org answers where it is asked,
 /// and a token must not travel elsewhere.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpClient {
     client: reqwest::Client,
     body_bytes_max: usize,
+    stall_timeout: Duration,
+    stall_bytes: usize,
+    /// The network's own patience is the machine's: a test that stops its clock still hears of a dead peer.
+    clock: SharedClock,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("body_bytes_max", &self.body_bytes_max).finish_non_exhaustive()
+    }
 }
 
 /// The network client could not be set up.
@@ -198,30 +300,44 @@ impl HttpClient {
             .user_agent(concat!("penstock/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(HttpSetupError::Client)?;
-        Ok(Self { client, body_bytes_max: settings.body_bytes_max })
+        Ok(Self {
+            client,
+            body_bytes_max: settings.body_bytes_max,
+            stall_timeout: settings.stall_timeout,
+            stall_bytes: settings.stall_bytes,
+            clock: SystemClock::shared(),
+        })
     }
 
-    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let host = host_of(&request.url);
-        let fail = |error: reqwest::Error| http_error(&host, error);
+    fn prepare(&self, request: HttpRequest) -> reqwest::RequestBuilder {
         let mut builder = match request.method {
             Method::Get => self.client.get(&request.url),
             Method::Post => self.client.post(&request.url),
+            Method::Patch => self.client.patch(&request.url),
+            Method::Put => self.client.put(&request.url),
+            Method::Delete => self.client.delete(&request.url),
         };
-        builder = builder.timeout(request.timeout).header("accept", "application/json");
+        if !request.headers.iter().any(|(name, _)| *name == "accept") {
+            builder = builder.header("accept", "application/json");
+        }
+        for (name, value) in request.headers {
+            builder = builder.header(name, value);
+        }
         if let Some(token) = &request.bearer {
             builder = builder.bearer_auth(token.expose_secret());
         }
         if let Some(body) = request.body {
             builder = builder.header("content-type", body.content_type).body(body.bytes);
         }
-        let mut response = builder.send().await.map_err(fail)?;
+        builder
+    }
+
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (host, timeout) = (host_of(&request.url), request.timeout);
+        let fail = |error: reqwest::Error| http_error(&host, error);
+        let mut response = self.prepare(request).timeout(timeout).send().await.map_err(fail)?;
         let status = response.status().as_u16();
-        let headers = response
-            .headers()
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
-            .collect();
+        let headers = headers_of(&response);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(fail)? {
             if body.len() + chunk.len() > self.body_bytes_max {
@@ -231,12 +347,89 @@ impl HttpClient {
         }
         Ok(HttpResponse { status, headers, body })
     }
+
+    async fn open(&self, request: HttpRequest) -> Result<StreamingResponse, HttpError> {
+        let (host, timeout) = (host_of(&request.url), request.timeout);
+        // Not reqwest's own timeout: that one runs on while the reader is busy with what it has.
+        let sent = tokio::time::timeout(timeout, self.prepare(request).send()).await;
+        let response = match sent {
+            Ok(response) => response.map_err(|error| http_error(&host, error))?,
+            Err(_) => return Err(HttpError { kind: HttpErrorKind::Timeout, host, source: None }),
+        };
+        let status = response.status().as_u16();
+        let headers = headers_of(&response);
+        let body = Box::new(LiveBody {
+            response,
+            host,
+            clock: Arc::clone(&self.clock),
+            waited: Duration::ZERO,
+            waited_max: timeout,
+            stalled: Duration::ZERO,
+            stalled_max: self.stall_timeout,
+            arrived: 0,
+            stall_bytes: self.stall_bytes,
+        });
+        Ok(StreamingResponse { status, headers, body })
+    }
+}
+
+/// A body that is read from its socket when asked, with the time spent waiting for it.
+struct LiveBody {
+    response: reqwest::Response,
+    host: String,
+    clock: SharedClock,
+    waited: Duration,
+    waited_max: Duration,
+    /// Waited since `stall_bytes` came last.
+    stalled: Duration,
+    stalled_max: Duration,
+    arrived: usize,
+    stall_bytes: usize,
+}
+
+impl LiveBody {
+    async fn read(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let left =
+            (self.waited_max.saturating_sub(self.waited)).min(self.stalled_max.saturating_sub(self.stalled));
+        let began = self.clock.elapsed();
+        let read = tokio::time::timeout(left, self.response.chunk()).await;
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.waited += took;
+        self.stalled += took;
+        let Ok(read) = read else {
+            let host = self.host.clone();
+            return Err(HttpError { kind: HttpErrorKind::Timeout, host, source: None });
+        };
+        let chunk = read.map_err(|error| http_error(&self.host, error))?;
+        self.arrived += chunk.as_ref().map_or(0, Bytes::len);
+        if self.arrived >= self.stall_bytes {
+            (self.arrived, self.stalled) = (0, Duration::ZERO);
+        }
+        Ok(chunk)
+    }
+}
+
+impl Chunks for LiveBody {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, HttpError>> {
+        Box::pin(self.read())
+    }
 }
 
 impl Http for HttpClient {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, HttpError>> {
         Box::pin(self.exchange(request))
     }
+
+    fn send_streaming(&self, request: HttpRequest) -> BoxFuture<'_, Result<StreamingResponse, HttpError>> {
+        Box::pin(self.open(request))
+    }
+}
+
+fn headers_of(response: &reqwest::Response) -> Vec<(String, String)> {
+    let text = |(name, value): (&reqwest::header::HeaderName, &reqwest::header::HeaderValue)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    };
+    response.headers().iter().filter_map(text).collect()
 }
 
 fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, HttpSetupError> {
@@ -301,6 +494,7 @@ mod tests {
             url: "https://acme.example/services/data/v62.0/query?q=SELECT+secretive".to_owned(),
             bearer: Some("00Dsecrettoken".into()),
             body: Some(Body { content_type: "text/plain", bytes: b"client_secret=hush".to_vec() }),
+            headers: Vec::new(),
             timeout: Duration::from_secs(1),
         };
         let shown = format!("{request:?}");

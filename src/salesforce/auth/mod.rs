@@ -263,6 +263,7 @@ impl Authenticator {
                     content_type: "application/x-www-form-urlencoded",
                     bytes: self.form(caller, refresh_token)?.into_bytes(),
                 }),
+                headers: Vec::new(),
                 timeout: LOGIN_TIMEOUT,
             };
             let error = match caller.once(Api::Auth, priority, false, request).await {
