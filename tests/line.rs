@@ -130,7 +130,8 @@ fn honest_a_whole_org_becomes_a_library_for_few_calls_and_an_unchanged_one_for_n
 
         let second = run(&plant).await;
         let again = plant.simulators[0].1.journal().total - journal.total;
-        assert!(again <= 15, "{again} calls for an unchanged org");
+        // The list of objects and nothing else: the issue of calls is settled by what has changed.
+        assert!(again <= 4, "{again} calls for an unchanged org");
         assert_eq!((second.documents_written, second.documents_unchanged), (0, lines));
         let embedded_again =
             plant.metrics.embed_texts_total.with_label_values(&["embedded"]).get() - embedded;

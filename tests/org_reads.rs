@@ -2,6 +2,8 @@
 //! lost, nothing comes twice, and what cannot be read is told in words. Calls are counted by the org's own journal.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+#[path = "org_reads/hard_cases.rs"]
+mod hard_cases;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

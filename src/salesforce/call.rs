@@ -41,7 +41,7 @@ impl Caller {
         let wait = refusal.and_then(retry_after);
         let result = match answer {
             Ok(response) if is_good(response.status) => Ok(response),
-            Ok(response) if api == Api::Auth => Err(classify_login(&response)),
+            Ok(response) if api == Api::Auth => Err(classify_login(&response, self.clock.wall())),
             Ok(response) => Err(classify(&response)),
             Err(error) => Err(OrgError::Network(error)),
         };

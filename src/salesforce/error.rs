@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::fmt::rfc2822::DateTimeParser;
 use serde::Deserialize;
 
 use super::gate::GateError;
@@ -327,8 +328,12 @@ pub(super) fn classify_parts(status: u16, body: &[u8], retry_after: Option<Durat
 }
 
 /// Tells what the answer to a token request means.
-pub(super) fn classify_login(response: &HttpResponse) -> OrgError {
-    let (code, message) = read_error(&response.body);
+/// `now` is this machine's time: an assertion is refused when the clocks differ too much, in words that do not say so.
+pub(super) fn classify_login(response: &HttpResponse, now: jiff::Timestamp) -> OrgError {
+    let (code, mut message) = read_error(&response.body);
+    if let Some(difference) = clocks_apart(response, now) {
+        message = format!("{message} ({difference})");
+    }
     let retry_after = retry_after(response);
     match response.status {
         status @ 400..=403 if is_passing_login_error(&code) => OrgError::Busy {
@@ -349,6 +354,18 @@ pub(super) fn classify_login(response: &HttpResponse) -> OrgError {
             other => other,
         },
     }
+}
+
+/// From this difference on an assertion's life of three minutes may be over before it arrives.
+const CLOCKS_APART_SECS: i64 = 120;
+
+/// How this machine's clock differs from that of the org's `Date` header, when it differs by minutes.
+fn clocks_apart(response: &HttpResponse, now: jiff::Timestamp) -> Option<String> {
+    let theirs = DateTimeParser::new().parse_timestamp(response.header("date")?).ok()?;
+    let ahead = now.as_second() - theirs.as_second();
+    let side = if ahead > 0 { "ahead of" } else { "behind" };
+    (ahead.abs() >= CLOCKS_APART_SECS)
+        .then(|| format!("this machine's clock is {} min {side} the org's", (ahead.abs() + 30) / 60))
 }
 
 fn is_passing_login_error(code: &str) -> bool {
@@ -518,7 +535,7 @@ mod tests {
         #[case] kind: &str,
     ) {
         let response = HttpResponse { status, headers: Vec::new(), body: body.as_bytes().to_vec() };
-        assert_eq!(kind_of(&classify_login(&response)), kind);
+        assert_eq!(kind_of(&classify_login(&response, jiff::Timestamp::UNIX_EPOCH)), kind);
     }
 
     #[rstest]

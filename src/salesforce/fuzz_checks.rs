@@ -111,7 +111,10 @@ pub fn error_classifier(data: &[u8]) {
         is_json || !PASSING.contains(&status) || error.is_transient(),
         "a passing fault is held for a lasting one"
     );
-    let login = classify_login(&HttpResponse { status, headers: Vec::new(), body: body.to_vec() });
+    let login = classify_login(
+        &HttpResponse { status, headers: Vec::new(), body: body.to_vec() },
+        jiff::Timestamp::UNIX_EPOCH,
+    );
     check_error(&login);
     assert!(!matches!(login, OrgError::Unauthorized { .. } | OrgError::SessionUnusable { .. }));
 }
