@@ -91,7 +91,7 @@ words! {
 words! {
     /// The org's edition, where it changes a limit.
     pub enum Edition {
-        /// Found out from the org where possible, else treated as production.
+        /// Treated as production.
         Auto = "auto",
         /// Production or sandbox: 25 long-running requests.
         Production = "production",

@@ -36,7 +36,11 @@ async fn fields_of_types_nobody_has_heard_of_are_read_as_text() {
     sim.server.faults().set(vec![FaultRule::always(Fault::UnknownFieldTypes)]);
     let by_rest = sim.by_rest(SOME).await.unwrap();
     assert_eq!(by_rest.lines().count() as u64, SOME_COUNT);
-    assert_same_rows(&sim.by_bulk(SOME, BulkOptions::default()).await.unwrap(), &by_rest);
+    // What a value is can no longer be known, so each interface's own text stands: the rows are the same, by id.
+    let by_bulk = sim.by_bulk(SOME, BulkOptions::default()).await.unwrap();
+    let ids = |lines: &str| -> BTreeSet<String> { lines.lines().map(id_of).collect() };
+    assert_eq!(ids(&by_bulk), ids(&by_rest));
+    assert!(by_rest.contains(r#""IsConverted":"true""#) && by_bulk.contains(r#""IsConverted":"true""#));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
