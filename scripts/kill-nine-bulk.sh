@@ -6,6 +6,11 @@
 # The simulated org is a process of its own. `penstock query --api bulk --out FILE` runs once undisturbed. Then the same
 # command runs into another file, is killed with -9 at random moments and started again, over and over, until all
 # kills are spent; then it is let finish. Downloads that finish before that are compared too, and a new one begins.
+#
+# A kill comes only once FILE.part.json names the job. Between the org's create and our first checkpoint is a window
+# that cannot be closed: a job carries nothing of ours by which the next run could know it, so a kill there costs a
+# second job (no row, and the org removes the first after seven days).
+#
 # What must hold for each download:
 #
 #   a  the org's journal has one created job, and at the end it is deleted
@@ -39,6 +44,12 @@ make_work_folder
 start_org "$latency_ms"
 
 run_query() { exec "$penstock" query "$statement" --api bulk --config "$1/config.toml" --out "$1/rows.jsonl"; }
+# Until the checkpoint names the job, or the run has ended.
+wait_for_job() {
+  until jq -e '.at.job.job_id' "$1/rows.jsonl.part.json" > /dev/null 2>&1 || ! kill -0 "$2" 2> /dev/null; do
+    pause_ms 5
+  done
+}
 jobs_created() { journal | jq '[.calls[] | select(.kind == "bulk_create" and .status == 200)] | length'; }
 jobs_deleted() { journal | jq '[.calls[] | select(.kind == "bulk_delete" and .status == 204)] | length'; }
 ids_once() {
@@ -76,6 +87,7 @@ while [ "$killed" -lt "$kills" ]; do
     moment=0
     if [ "$killed" -lt "$kills" ]; then
       moment=$(((RANDOM * 32768 + RANDOM) % length_ms))
+      wait_for_job "$folder" "$child"
       pause_ms "$moment"
       kill -9 "$child" 2> /dev/null || true
     fi

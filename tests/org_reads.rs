@@ -774,3 +774,51 @@ mod command_line {
         assert_eq!(refused.run(&["query", "SELECT Id FROM Lead"]).code(), 77);
     }
 }
+
+/// A penstock of its own process; killed when the test ends, however it ends.
+struct Penstock(std::process::Child);
+
+impl Drop for Penstock {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_to_stdout_that_is_told_to_end_leaves_no_job() {
+    let options = orgsim::Options { latency: Duration::from_millis(300), ..orgsim::Options::default() };
+    let server = orgsim::Server::start(options).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (place, config) = (folder.path().display(), folder.path().join("config.toml"));
+    let text = format!(
+        "state_dir = \"{place}/state\"\noutput_dir = \"{place}/output\"\n[http]\nlisten = \"\"\n\
+         [[org]]\nname = \"trial\"\nlogin_url = \"{}\"\nclient_id = \"orgsim-client\"\n\
+         client_secret = \"orgsim-secret\"\n",
+        server.url()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_penstock"));
+    command.args(["query", "SELECT Id, Name FROM Lead", "--api", "bulk", "--config"]).arg(&config);
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    let mut penstock = Penstock(command.stderr(std::process::Stdio::null()).spawn().unwrap());
+    let calls_of = |kind: &str| server.journal().calls.iter().filter(|call| call.kind == kind).count();
+    // The job is known to the query once it looks after it.
+    for _ in 0..600 {
+        if calls_of("bulk_info") > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        calls_of("bulk_info") > 0,
+        "{:?}",
+        server.journal().calls.iter().map(|call| &call.kind).collect::<Vec<_>>()
+    );
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(penstock.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = tokio::task::spawn_blocking(move || penstock.0.wait().unwrap()).await.unwrap();
+    assert_eq!(ended.code(), Some(75));
+    assert_eq!((calls_of("bulk_create"), calls_of("bulk_delete")), (1, 1));
+}

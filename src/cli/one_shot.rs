@@ -64,6 +64,16 @@ pub fn with_plant<R>(
     progress: bool,
     work: impl AsyncFnOnce(&Arc<Plant>) -> R,
 ) -> Result<R, u8> {
+    with_plant_and_farewell(config, progress, TO_ANSWER, work)
+}
+
+/// As [`with_plant`]; told to end, `work` has so long to bring the org what it owes it.
+pub fn with_plant_and_farewell<R>(
+    config: &Config,
+    progress: bool,
+    farewell: Duration,
+    work: impl AsyncFnOnce(&Arc<Plant>) -> R,
+) -> Result<R, u8> {
     let metrics = Metrics::new();
     // One-shot commands speak through their output; the log keeps to what a person must know.
     let filter = if config.log.filter.as_str() == "info" { "warn" } else { config.log.filter.as_str() };
@@ -93,7 +103,7 @@ pub fn with_plant<R>(
                 // The jobs have ended; the command has not said so yet.
                 Drained::Dry => tokio::select! {
                     outcome = &mut work => Ok(outcome),
-                    () = plant.outside.clock.sleep(TO_ANSWER) => Err(desk::LEFT_OVER),
+                    () = plant.outside.clock.sleep(farewell) => Err(desk::LEFT_OVER),
                 },
                 Drained::LeftOver(_) => Err(desk::LEFT_OVER),
             },

@@ -4,6 +4,11 @@
 //! `FILE.part.json` say how far it reaches, so that the same command, run again, goes on behind the last page
 //! with the same job or cursor and every row is there once. `FILE` itself is seen whole, old or new. A job at
 //! the org is deleted at the end, whatever the end is, save one that can be resumed.
+//!
+//! One window stays open: killed after the org has created the job and before `FILE.part.json` names it, a
+//! query leaves a job behind that the next run cannot know, because a job carries nothing of ours to tell it
+//! by. The next run then creates a job of its own; no row is lost or doubled, and the org removes the other
+//! one after seven days.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -36,6 +41,8 @@ const BULK_FROM_ROWS: u64 = 10_000;
 const STATEMENT_BYTES_BY_REST: usize = 10_000;
 /// The exit code for credentials that the org refuses.
 const REFUSED_LOGIN: u8 = 77;
+/// Told to end, a query whose rows went to stdout deletes its job: two calls, and what the network makes of them.
+const TO_TIDY_UP: Duration = Duration::from_secs(15);
 const BETWEEN_NUMBERS: Duration = Duration::from_secs(2);
 /// Bytes of lines gathered before they are written.
 const GATHERED: usize = 256 * 1024;
@@ -79,7 +86,7 @@ pub fn query(config: &Config, ask: Ask) -> u8 {
         eprintln!("penstock: the configuration names no org");
         return CONFIG;
     };
-    let done = one_shot::with_plant(config, false, async move |plant| {
+    let done = one_shot::with_plant_and_farewell(config, false, TO_TIDY_UP, async move |plant| {
         let Some(client) = plant.clients.get(&org).cloned() else {
             return Err(Trouble::Usage(format!("the configuration names no org `{org}`")));
         };

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{OrgError, classify, classify_login, quota_seen, retry_after};
-use super::gate::{Api, CallAsk, CallReport, Gate};
+use super::gate::{Api, CallAsk, CallReport, Gate, Permit};
 use super::retry::{Jitter, RetryPolicy};
 use super::transport::{Http, HttpRequest, HttpResponse};
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock};
 use crate::limiter::{CallOutcome, Priority, RetryBudget};
 use crate::model::OrgName;
 
@@ -31,26 +31,23 @@ impl Caller {
         expected_long: bool,
         request: HttpRequest,
     ) -> Result<HttpResponse, OrgError> {
-        let ask = CallAsk { org: self.org.clone(), api, priority, expected_long };
-        let permit = self.gate.permit(ask).await.map_err(OrgError::Gate)?;
-        let started_at = self.clock.elapsed();
-        let answer = self.http.send(request).await;
-        let elapsed = self.clock.elapsed().saturating_sub(started_at);
-        let quota = answer.as_ref().ok().and_then(quota_seen);
-        let refusal = answer.as_ref().ok().filter(|response| !is_good(response.status));
-        let wait = refusal.and_then(retry_after);
-        let result = match answer {
-            Ok(response) if is_good(response.status) => Ok(response),
-            Ok(response) if api == Api::Auth => Err(classify_login(&response, self.clock.wall())),
-            Ok(response) => Err(classify(&response)),
-            Err(error) => Err(OrgError::Network(error)),
-        };
-        let outcome = result.as_ref().map_or_else(OrgError::outcome, |_| CallOutcome::Ok);
-        permit.settle(CallReport { outcome, quota, retry_after: wait, elapsed });
+        let permit = self.permit(api, priority, expected_long).await?;
+        let result = exchange(&*self.http, &*self.clock, permit, api, request).await;
         if result.is_ok() {
             self.budget().refill();
         }
         result
+    }
+
+    /// Waits until a call may go.
+    pub(super) async fn permit(
+        &self,
+        api: Api,
+        priority: Priority,
+        expected_long: bool,
+    ) -> Result<Box<dyn Permit>, OrgError> {
+        let ask = CallAsk { org: self.org.clone(), api, priority, expected_long };
+        self.gate.permit(ask).await.map_err(OrgError::Gate)
     }
 
     /// Waits as the policy says; `false` when the error should go to the caller instead.
@@ -71,6 +68,31 @@ impl Caller {
         // The budget is a counter: a panic elsewhere cannot leave it half changed.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The call itself: sends the request, tells what the answer means, and settles the permit with it.
+pub(super) async fn exchange(
+    http: &dyn Http,
+    clock: &dyn Clock,
+    permit: Box<dyn Permit>,
+    api: Api,
+    request: HttpRequest,
+) -> Result<HttpResponse, OrgError> {
+    let started_at = clock.elapsed();
+    let answer = http.send(request).await;
+    let elapsed = clock.elapsed().saturating_sub(started_at);
+    let quota = answer.as_ref().ok().and_then(quota_seen);
+    let refusal = answer.as_ref().ok().filter(|response| !is_good(response.status));
+    let wait = refusal.and_then(retry_after);
+    let result = match answer {
+        Ok(response) if is_good(response.status) => Ok(response),
+        Ok(response) if api == Api::Auth => Err(classify_login(&response, clock.wall())),
+        Ok(response) => Err(classify(&response)),
+        Err(error) => Err(OrgError::Network(error)),
+    };
+    let outcome = result.as_ref().map_or_else(OrgError::outcome, |_| CallOutcome::Ok);
+    permit.settle(CallReport { outcome, quota, retry_after: wait, elapsed });
+    result
 }
 
 fn is_good(status: u16) -> bool {

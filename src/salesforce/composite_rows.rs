@@ -114,8 +114,13 @@ impl OrgClient {
                 self.ask_group(group, taker, &mut results, &mut again).await;
             }
             waiting = Vec::new();
-            if let Some((_, error)) = again.first() {
-                let goes_on = self.caller().may_retry(error, attempt, attempts_max).await;
+            if !again.is_empty() {
+                // A query that fails for good says nothing of the others.
+                let passing = again.iter().map(|(_, error)| error).find(|error| error.is_transient());
+                let goes_on = match passing {
+                    Some(error) => self.caller().may_retry(error, attempt, attempts_max).await,
+                    None => false,
+                };
                 attempt += 1;
                 for (asked, error) in again {
                     if goes_on && error.is_transient() {
@@ -186,5 +191,45 @@ impl OrgClient {
                 Err(error) => results[place] = Some(Err(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::salesforce::rows::{Column, ColumnKind};
+    use crate::salesforce::test_support::*;
+    use crate::salesforce::{FieldPath, Select, Source};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_passing_fault_is_asked_for_again_also_behind_one_that_stays() {
+        let asked = AtomicUsize::new(0);
+        let bench = Bench::new(move |_| {
+            let part = |place: usize, status: u16, body: &str| {
+                format!(
+                    r#"{{"body":{body},"httpHeaders":{{}},"httpStatusCode":{status},"referenceId":"q{place}"}}"#
+                )
+            };
+            let page = r#"{"totalSize":1,"done":true,"records":[{"Id":"a"}]}"#;
+            let parts = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => [
+                    part(0, 400, r#"[{"errorCode":"INVALID_TYPE","message":"no such object"}]"#),
+                    part(1, 503, r#"[{"errorCode":"SERVER_UNAVAILABLE","message":"busy"}]"#),
+                ]
+                .join(","),
+                _ => part(1, 200, page),
+            };
+            json(200, &format!(r#"{{"compositeResponse":[{parts}]}}"#))
+        });
+        let query = RowQuery {
+            surface: Surface::Data,
+            soql: Select::new([FieldPath::literal("Id")], Source::literal("Lead")).build().unwrap(),
+            columns: Columns::new(vec![Column::new("Id", ColumnKind::Text)]).unwrap(),
+        };
+        let pages = bench.client.query_many(&[query.clone(), query], &mut |_, _| Ok(())).await;
+        assert!(pages[0].is_err());
+        assert_eq!(pages[1].as_ref().unwrap().page.rows, 1);
+        assert_eq!(bench.count("/composite"), 2);
     }
 }

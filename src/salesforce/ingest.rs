@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::bulk::{BulkError, Job, JobState, PageReader, ReadError};
+use super::bulk::{BulkError, Job, JobState, PageReader, ReadError, handed_on_too_many};
 use super::client::{Call, OrgClient};
 use super::error::OrgError;
 use super::gate::Api;
@@ -396,6 +396,8 @@ impl OrgClient {
         reader: &mut dyn PageReader,
     ) -> Result<u64, ReadError> {
         let mut answer = self.open_once(call).await?;
+        let announced = answer.headers.iter().find(|(name, _)| name == "sforce-numberofrecords");
+        let announced: Option<u64> = announced.and_then(|(_, rows)| rows.trim().parse().ok());
         reader.begin(known)?;
         while let Some(piece) = answer.next().await? {
             reader.feed(&piece)?;
@@ -403,6 +405,12 @@ impl OrgClient {
         }
         let rows = reader.end()?;
         reader.pass_on().await?;
+        handed_on_too_many(&call.what, reader, rows)?;
+        if let Some(announced) = announced.filter(|announced| *announced != rows) {
+            // A cut between two rows is seen by the count alone.
+            let reason = format!("{announced} rows were announced, {rows} came");
+            return Err(OrgError::Unreadable { what: call.what.clone(), reason, cut_off: true }.into());
+        }
         Ok(rows)
     }
 

@@ -292,11 +292,14 @@ impl RowPages {
         let (mut attempt, mut known) = (1, 0);
         loop {
             let error = match self.client.call_once(&call).await {
-                Ok(response) => match self.take_page(&response.body, &mut known, taker) {
-                    Ok(page) => return Ok(Some(page)),
-                    Err(QueryError::Org(error)) => error,
-                    Err(error) => return Err(error),
-                },
+                Ok(response) => {
+                    let whole = self.check_whole(&response.body);
+                    match whole.and_then(|()| self.take_page(&response.body, &mut known, taker)) {
+                        Ok(page) => return Ok(Some(page)),
+                        Err(QueryError::Org(error)) => error,
+                        Err(error) => return Err(error),
+                    }
+                }
                 Err(error) => error,
             };
             if let OrgError::Rejected { code, .. } = &error
@@ -309,6 +312,21 @@ impl RowPages {
                 return Err(error.into());
             }
             attempt += 1;
+        }
+    }
+
+    /// A cursor gives the same rows whenever it is asked; a statement need not. So no row of a first page is
+    /// handed over before the page is known to be whole: asked for again, it may hold other rows.
+    fn check_whole(&self, body: &[u8]) -> Result<(), QueryError> {
+        let is_first = self.checkpoint.total_size.is_none();
+        if !is_first || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+            return Ok(());
+        }
+        // The reader of rows says better what is wrong.
+        let mut reader = RestRows::new(self.columns.clone(), self.checkpoint.rows_done);
+        match reader.read_page(body, &mut |_| std::ops::ControlFlow::Continue(())) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unreadable_rows(&self.what, &error).into()),
         }
     }
 
@@ -329,6 +347,11 @@ impl RowPages {
         }
         let RestPage { rows, total_size, done, next_records_url } =
             page.map_err(|error| unreadable_rows(&self.what, &error))?;
+        if *known > rows {
+            let reason = format!("a page has {rows} rows now, {known} came before");
+            let what = self.what.clone();
+            return Err(OrgError::Unreadable { what, reason, cut_off: false }.into());
+        }
         let current = self.checkpoint.next.clone().unwrap_or_default();
         let next = match next_records_url {
             Some(next) if !done => Some(checked_cursor(&self.what, &current, &self.cursors_seen, next)?),
@@ -355,4 +378,42 @@ struct PageOnTheWire<'a> {
     next_records_url: Option<String>,
     #[serde(borrow)]
     records: Vec<&'a RawValue>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::salesforce::rows::{Column, ColumnKind, Row};
+    use crate::salesforce::test_support::*;
+    use crate::salesforce::{FieldPath, Select, Source};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn records(ids: &[&str]) -> String {
+        let records = ids.iter().map(|id| format!(r#"{{"attributes":{{"type":"Lead"}},"Id":"{id}"}}"#));
+        records.collect::<Vec<_>>().join(",")
+    }
+
+    #[tokio::test]
+    async fn a_first_page_that_comes_again_in_another_order_gives_each_row_once() {
+        let asked = AtomicUsize::new(0);
+        let bench = Bench::new(move |_| {
+            let head = r#"{"totalSize":3,"done":true,"records":["#;
+            match asked.fetch_add(1, Ordering::SeqCst) {
+                // Cut off behind its second row.
+                0 => json(200, &format!("{head}{}", records(&["a", "b"]))),
+                _ => json(200, &format!("{head}{}]}}", records(&["c", "b", "a"]))),
+            }
+        });
+        let soql = Select::new([FieldPath::literal("Id")], Source::literal("Lead")).build().unwrap();
+        let columns = Columns::new(vec![Column::new("Id", ColumnKind::Text)]).unwrap();
+        let mut pages = bench.client.query_rows(Surface::Data, &soql, columns);
+        let mut lines = Vec::new();
+        let mut taker = |row: &Row<'_>| {
+            row.write_json_line(&mut lines);
+            Ok(())
+        };
+        while pages.next(&mut taker).await.unwrap().is_some() {}
+        let ids = ["c", "b", "a"].map(|id| format!("{{\"Id\":\"{id}\"}}\n")).concat();
+        assert_eq!(String::from_utf8(lines).unwrap(), ids);
+    }
 }

@@ -36,9 +36,14 @@ pub(super) struct CountingGate {
     open: Arc<AtomicI64>,
     reports: Arc<Mutex<Vec<(Api, CallReport)>>>,
     pub(super) refusal: Mutex<Option<GateError>>,
+    /// Calls that may be under way at once, where that is bounded.
+    pub(super) places: Mutex<Option<Arc<tokio::sync::Semaphore>>>,
+    /// Turns of the scheduler that the next ask lets go by; each later one lets fewer go by.
+    pub(super) hesitation: AtomicU64,
 }
 
 struct CountingPermit {
+    _place: Option<tokio::sync::OwnedSemaphorePermit>,
     api: Api,
     open: Arc<AtomicI64>,
     reports: Arc<Mutex<Vec<(Api, CallReport)>>>,
@@ -66,9 +71,19 @@ impl Gate for CountingGate {
             if let Some(refusal) = self.refusal.lock().unwrap().clone() {
                 return Err(refusal);
             }
+            let turns = self.hesitation.load(Ordering::SeqCst);
+            self.hesitation.store(turns / 2, Ordering::SeqCst);
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            let places = self.places.lock().unwrap().clone();
+            let place = match places {
+                Some(places) => places.acquire_owned().await.ok(),
+                None => None,
+            };
             self.open.fetch_add(1, Ordering::SeqCst);
             let (open, reports) = (Arc::clone(&self.open), Arc::clone(&self.reports));
-            Ok(Box::new(CountingPermit { api: ask.api, open, reports }) as Box<dyn Permit>)
+            Ok(Box::new(CountingPermit { _place: place, api: ask.api, open, reports }) as Box<dyn Permit>)
         })
     }
 }
@@ -93,6 +108,8 @@ pub(super) struct ScriptedHttp {
     handler: Box<Handler>,
     log: Mutex<Vec<String>>,
     logins: AtomicU64,
+    /// Turns of the scheduler until the next answer arrives.
+    turns: AtomicU64,
 }
 
 impl Http for ScriptedHttp {
@@ -106,7 +123,13 @@ impl Http for ScriptedHttp {
         } else {
             (self.handler)(&request)
         };
-        Box::pin(std::future::ready(answer))
+        let turns = self.turns.swap(0, Ordering::SeqCst);
+        Box::pin(async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            answer
+        })
     }
 }
 
@@ -151,6 +174,7 @@ impl Bench {
             handler: Box::new(handler),
             log: Mutex::default(),
             logins: AtomicU64::new(logins),
+            turns: AtomicU64::new(0),
         });
         let settings = settings(LOGIN_URL, credentials);
         let jitter = Arc::new(SeededJitter::new(1));
@@ -163,6 +187,11 @@ impl Bench {
         )
         .unwrap();
         Self { client, gate, clock, http }
+    }
+
+    /// The next answer takes so many turns of the scheduler to arrive.
+    pub(super) fn delay_next_answer(&self, turns: u64) {
+        self.http.turns.store(turns, Ordering::SeqCst);
     }
 
     /// Paths asked for so far.

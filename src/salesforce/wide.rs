@@ -10,7 +10,7 @@
 //! reference stay in one part, for they come in one object.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
@@ -111,6 +111,8 @@ pub struct WidePage {
 struct Part {
     fields: Vec<String>,
     next: Option<String>,
+    /// Pages that were read; one that leads back to them would never end.
+    seen: HashSet<String>,
     /// Rows that the leading part has not come to.
     held: HashMap<String, (u64, Piece)>,
 }
@@ -155,7 +157,7 @@ impl OrgClient {
         }
         let mut parts = parts.into_iter().map(|fields| {
             let next = Some(self.part_path(object, &fields, condition.as_ref(), &options));
-            Part { fields, next, held: HashMap::new() }
+            Part { fields, next, seen: HashSet::new(), held: HashMap::new() }
         });
         let Some(lead) = parts.next() else {
             return Err(OrgError::Settings("a query without columns".to_owned()));
@@ -245,8 +247,10 @@ impl WideRows {
     /// See [`QueryError`].
     pub async fn next(&mut self, taker: &mut RowTaker<'_>) -> Result<Option<WidePage>, QueryError> {
         let Some(path) = self.lead.next.clone() else { return Ok(None) };
-        let (lead, total_size, next) = self.pull(&path).await?;
-        self.lead.next = next;
+        let mut seen = std::mem::take(&mut self.lead.seen);
+        let pulled = self.pull(&path, &mut seen).await;
+        self.lead.seen = seen;
+        let (lead, total_size, next) = pulled?;
         for index in 0..self.others.len() {
             self.read_along(index, &lead).await?;
         }
@@ -277,6 +281,8 @@ impl WideRows {
         }
         let vanished = rows.iter().filter(|row| row.is_none()).count() as u64;
         let joined: Vec<String> = rows.into_iter().flatten().collect();
+        // Only now: a part that could not be read must not cost the rows of this page.
+        self.lead.next = next;
         self.hand_over(&joined, taker)?;
         let rows = joined.len() as u64;
         self.rows_done += rows;
@@ -313,8 +319,11 @@ impl WideRows {
             let Some(path) = part.next.clone().filter(|_| missing > 0 && part.held.len() < WINDOW) else {
                 return Ok(());
             };
-            let (pieces, _, next) = self.pull(&path).await?;
+            let mut seen = std::mem::take(&mut self.others[index].seen);
+            let pulled = self.pull(&path, &mut seen).await;
             let part = &mut self.others[index];
+            part.seen = seen;
+            let (pieces, _, next) = pulled?;
             part.next = next;
             for piece in pieces {
                 self.pulled += 1;
@@ -335,11 +344,11 @@ impl WideRows {
             let condition = Condition::In(FieldPath::literal("Id"), ids);
             let mut parts: Vec<HashMap<String, Piece>> = Vec::new();
             for part in std::iter::once(&self.lead).chain(&self.others) {
-                let mut found = HashMap::new();
+                let (mut found, mut seen) = (HashMap::new(), HashSet::new());
                 let mut next =
                     Some(self.client.part_path(&self.object, &part.fields, Some(&condition), &self.options));
                 while let Some(path) = next {
-                    let (pieces, _, more) = self.pull(&path).await?;
+                    let (pieces, _, more) = self.pull(&path, &mut seen).await?;
                     found.extend(pieces.into_iter().map(|piece| (piece.id.clone(), piece)));
                     next = more;
                 }
@@ -363,10 +372,17 @@ impl WideRows {
         Err(OrgError::Unreadable { what: self.what.clone(), reason, cut_off: false })
     }
 
-    async fn pull(&self, path: &str) -> Result<(Vec<Piece>, u64, Option<String>), OrgError> {
+    /// Reads one page of a part whose pages before it are `seen`.
+    async fn pull(
+        &self,
+        path: &str,
+        seen: &mut HashSet<String>,
+    ) -> Result<(Vec<Piece>, u64, Option<String>), OrgError> {
         let call = Call::get(Api::Rest, path.to_owned(), self.what.as_str());
         let has_stamp = self.options.has_stamp;
-        self.client
+        let known: &HashSet<String> = seen;
+        let pulled = self
+            .client
             .read_by(&call, |body| {
                 let page: PageOnTheWire<'_> = serde_json::from_slice(body)
                     .map_err(|error| OrgError::unreadable(self.what.as_str(), &error))?;
@@ -376,7 +392,7 @@ impl WideRows {
                 }
                 let next = match page.next_records_url {
                     Some(next) if !page.done => {
-                        if !next.starts_with("/services/data/") || next == path {
+                        if !next.starts_with("/services/data/") || next == path || known.contains(&next) {
                             return Err(self.bad("the cursor leads back, or away from the org's API"));
                         }
                         Some(next)
@@ -388,7 +404,9 @@ impl WideRows {
                 };
                 Ok((pieces, page.total_size, next))
             })
-            .await
+            .await?;
+        seen.insert(path.to_owned());
+        Ok(pulled)
     }
 
     fn bad(&self, reason: &str) -> OrgError {
@@ -512,6 +530,37 @@ mod tests {
 
     const LONG_ONE: &str = "First_Field_With_A_Long_Name_That_Fills_A_Part__c";
     const LONG_TWO: &str = "Second_Field_With_A_Long_Name_That_Fills_A_Part__c";
+
+    #[tokio::test]
+    async fn a_part_that_leads_in_a_circle_is_told() {
+        let bench = Bench::new(|request| {
+            let turn = |id: &str, next: &str| {
+                let row = row(id, "1", LONG_ONE, "x");
+                json(
+                    200,
+                    &format!(
+                        r#"{{"totalSize":3,"done":false,"nextRecordsUrl":"/services/data/v62.0/query/{next}","records":[{row}]}}"#
+                    ),
+                )
+            };
+            match request.url.rsplit('/').next().unwrap() {
+                "01g-A" => turn("b", "01g-B"),
+                "01g-B" => turn("c", "01g-A"),
+                first if first.contains(LONG_ONE) => turn("a", "01g-A"),
+                _ => page(&["a", "b", "c"].map(|id| row(id, "1", LONG_TWO, "y")).join(",")),
+            }
+        });
+        let mut rows = narrow(&bench, &columns(&["Id", LONG_ONE, LONG_TWO]));
+        let mut pages = 0;
+        let error = loop {
+            match rows.next(&mut |_| Ok(())).await {
+                Ok(_) => pages += 1,
+                Err(error) => break error,
+            }
+            assert!(pages < 10, "it goes round and round");
+        };
+        assert!(error.to_string().contains("leads back"), "{error}");
+    }
 
     #[tokio::test]
     async fn parts_are_joined_by_id_whatever_their_order() {

@@ -2,7 +2,7 @@
 //!
 //! Promises: one login at a time an org, however many calls need it; a login that the org refused for
 //! good is never tried again by itself; a refresh token that the org replaces is on disk before the session
-//! that came with it is used; secrets stand in request bodies only, never in an address, an error or a debug
+//! that came with it is used, and also when whoever asked for the session has gone away meanwhile; secrets stand in request bodies only, never in an address, an error or a debug
 //! print.
 
 pub mod kept_token;
@@ -20,11 +20,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::call::Caller;
+use super::call::{Caller, exchange};
 use super::error::{FIXED_TOKEN_ENDED, OrgError};
 use super::gate::Api;
 use super::soql::percent_encode;
 use super::transport::{Body, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Method};
+use crate::clock::SharedClock;
 use crate::limiter::Priority;
 use kept_token::TokenKeeper;
 use sf_cli::{CliAnswer, CliRefusal, SfCli};
@@ -94,7 +95,7 @@ pub(super) struct Session {
 enum Grant {
     ClientCredentials { client_id: String, client_secret: SecretString },
     JwtBearer { client_id: String, username: String, audience: String, key: jsonwebtoken::EncodingKey },
-    Refresh { client_id: String, client_secret: Option<SecretString>, tokens: Mutex<RefreshTokens> },
+    Refresh { client_id: String, client_secret: Option<SecretString>, tokens: Arc<Mutex<RefreshTokens>> },
     SfCli { alias: String, cli: Arc<dyn SfCli> },
     Fixed(Arc<Session>),
 }
@@ -144,7 +145,7 @@ impl Authenticator {
             }
             Credentials::RefreshToken { client_id, client_secret, refresh_token, keeper } => {
                 let tokens = RefreshTokens { configured: refresh_token, keeper, newest: None, unkept: None };
-                Grant::Refresh { client_id, client_secret, tokens: Mutex::new(tokens) }
+                Grant::Refresh { client_id, client_secret, tokens: Arc::new(Mutex::new(tokens)) }
             }
             Credentials::SfCli { alias, cli } => Grant::SfCli { alias, cli },
             Credentials::FixedToken { token, instance_url } => {
@@ -196,9 +197,9 @@ impl Authenticator {
                 session_of_cli(alias, &**cli, refused, generation).await
             }
             Grant::Refresh { tokens, .. } => {
-                self.log_in_by_refresh(caller, priority, generation, &mut *tokens.lock().await).await
+                self.log_in_by_refresh(caller, priority, generation, tokens).await
             }
-            _ => self.log_in(caller, priority, generation, None).await.map(|login| login.session),
+            _ => self.log_in(caller, priority, generation).await,
         };
         self.rounds.fetch_add(1, Ordering::AcqRel);
         match result {
@@ -224,25 +225,56 @@ impl Authenticator {
         self.state.lock().await.refused = None;
     }
 
+    /// The org forgets the old token when it answers with a new one: from the request to the disk the round
+    /// runs by itself, so that a caller who goes away meanwhile does not take the new token along.
     async fn log_in_by_refresh(
         &self,
         caller: &Caller,
         priority: Priority,
         generation: u64,
-        tokens: &mut RefreshTokens,
+        tokens: &Arc<Mutex<RefreshTokens>>,
     ) -> Result<Session, OrgError> {
-        // The org has forgotten the old token: asking again with it would revoke the chain.
-        if let Some(session) = tokens.unkept.take() {
-            return tokens.keep_for(session).await;
-        }
-        let token = tokens.newest().await?;
-        let login = self.log_in(caller, priority, generation, Some(&token)).await?;
-        match login.refresh_token {
-            Some(replaced) if replaced.expose_secret() != token.expose_secret() => {
-                tokens.newest = Some(replaced);
-                tokens.keep_for(login.session).await
+        let mut attempt = 1;
+        loop {
+            // Whoever comes after a caller who went away waits here for the round left behind.
+            let mut tokens = Arc::clone(tokens).lock_owned().await;
+            // The org has forgotten the old token: asking again with it would revoke the chain.
+            if let Some(session) = tokens.unkept.take() {
+                return tokens.keep_for(session).await;
             }
-            _ => Ok(login.session),
+            let token = tokens.newest().await?;
+            let request = self.token_request(caller, Some(&token))?;
+            let permit = caller.permit(Api::Auth, priority, false).await?;
+            let (http, clock) = (Arc::clone(&caller.http), SharedClock::clone(&caller.clock));
+            let login_url = self.login_url.clone();
+            let round = tokio::spawn(async move {
+                let response = exchange(&*http, &*clock, permit, Api::Auth, request).await?;
+                let login = read_token(&login_url, &response, generation)?;
+                match login.refresh_token {
+                    Some(replaced) if replaced.expose_secret() != token.expose_secret() => {
+                        tokens.newest = Some(replaced);
+                        tokens.keep_for(login.session).await
+                    }
+                    _ => Ok(login.session),
+                }
+            });
+            let error = match round.await {
+                Ok(Ok(session)) => {
+                    caller.budget().refill();
+                    return Ok(session);
+                }
+                Ok(Err(error @ OrgError::KeptToken { .. })) => return Err(error),
+                Ok(Err(error)) => error,
+                Err(ended) => {
+                    let source: Arc<dyn std::error::Error + Send + Sync> = Arc::new(ended);
+                    let (kind, host) = (HttpErrorKind::Other, self.login_url.clone());
+                    OrgError::Network(HttpError { kind, host, source: Some(source) })
+                }
+            };
+            if !caller.may_retry(&error, attempt, caller.retry.attempts_max).await {
+                return Err(error);
+            }
+            attempt += 1;
         }
     }
 
@@ -251,23 +283,14 @@ impl Authenticator {
         caller: &Caller,
         priority: Priority,
         generation: u64,
-        refresh_token: Option<&SecretString>,
-    ) -> Result<Login, OrgError> {
+    ) -> Result<Session, OrgError> {
         let mut attempt = 1;
         loop {
-            let request = HttpRequest {
-                method: Method::Post,
-                url: format!("{}/services/oauth2/token", self.login_url),
-                bearer: None,
-                body: Some(Body {
-                    content_type: "application/x-www-form-urlencoded",
-                    bytes: self.form(caller, refresh_token)?.into_bytes(),
-                }),
-                headers: Vec::new(),
-                timeout: LOGIN_TIMEOUT,
-            };
+            let request = self.token_request(caller, None)?;
             let error = match caller.once(Api::Auth, priority, false, request).await {
-                Ok(response) => return self.read_token(&response, generation),
+                Ok(response) => {
+                    return read_token(&self.login_url, &response, generation).map(|login| login.session);
+                }
                 Err(error) => error,
             };
             if !caller.may_retry(&error, attempt, caller.retry.attempts_max).await {
@@ -275,6 +298,24 @@ impl Authenticator {
             }
             attempt += 1;
         }
+    }
+
+    fn token_request(
+        &self,
+        caller: &Caller,
+        refresh_token: Option<&SecretString>,
+    ) -> Result<HttpRequest, OrgError> {
+        Ok(HttpRequest {
+            method: Method::Post,
+            url: format!("{}/services/oauth2/token", self.login_url),
+            bearer: None,
+            body: Some(Body {
+                content_type: "application/x-www-form-urlencoded",
+                bytes: self.form(caller, refresh_token)?.into_bytes(),
+            }),
+            headers: Vec::new(),
+            timeout: LOGIN_TIMEOUT,
+        })
     }
 
     fn form(&self, caller: &Caller, refresh_token: Option<&SecretString>) -> Result<String, OrgError> {
@@ -312,24 +353,24 @@ impl Authenticator {
             Grant::SfCli { .. } => Err(OrgError::Settings("the sf CLI logs in by itself".to_owned())),
         }
     }
+}
 
-    fn read_token(&self, response: &HttpResponse, generation: u64) -> Result<Login, OrgError> {
-        let unreadable = |reason: &str, cut_off| OrgError::Unreadable {
-            what: "login".to_owned(),
-            reason: reason.to_owned(),
-            cut_off,
-        };
-        // The reader's complaint may quote the token: only its kind is passed on.
-        let answer: TokenAnswer = serde_json::from_slice(&response.body)
-            .map_err(|error| unreadable("not a token answer", error.is_eof()))?;
-        let instance_url = checked_base_url("instance_url", &answer.instance_url)
-            .map_err(|_| unreadable("its `instance_url` is no address", false))?;
-        if self.login_url.starts_with("https://") && !instance_url.starts_with("https://") {
-            return Err(unreadable("its `instance_url` would send the token unencrypted", false));
-        }
-        let session = Session { token: answer.access_token, instance_url, generation };
-        Ok(Login { session, refresh_token: answer.refresh_token })
+fn read_token(login_url: &str, response: &HttpResponse, generation: u64) -> Result<Login, OrgError> {
+    let unreadable = |reason: &str, cut_off| OrgError::Unreadable {
+        what: "login".to_owned(),
+        reason: reason.to_owned(),
+        cut_off,
+    };
+    // The reader's complaint may quote the token: only its kind is passed on.
+    let answer: TokenAnswer = serde_json::from_slice(&response.body)
+        .map_err(|error| unreadable("not a token answer", error.is_eof()))?;
+    let instance_url = checked_base_url("instance_url", &answer.instance_url)
+        .map_err(|_| unreadable("its `instance_url` is no address", false))?;
+    if login_url.starts_with("https://") && !instance_url.starts_with("https://") {
+        return Err(unreadable("its `instance_url` would send the token unencrypted", false));
     }
+    let session = Session { token: answer.access_token, instance_url, generation };
+    Ok(Login { session, refresh_token: answer.refresh_token })
 }
 
 impl RefreshTokens {

@@ -109,6 +109,23 @@ async fn a_session_is_not_used_before_the_token_that_came_with_it_is_kept() {
 }
 
 #[tokio::test]
+async fn a_replaced_token_is_kept_also_when_nobody_waits_for_the_session_any_more() {
+    let org = Arc::new(RotatingOrg::default());
+    let disk = Arc::new(FullDisk::default());
+    let bench = bench(&org, Arc::<FullDisk>::clone(&disk));
+    bench.delay_next_answer(50);
+    let client = bench.client.clone();
+    let asked = tokio::spawn(async move { client.limits().await });
+    while org.uses.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    asked.abort();
+    assert!(asked.await.is_err_and(|ended| ended.is_cancelled()));
+    bench.client.limits().await.unwrap();
+    assert_eq!(*disk.kept.lock().unwrap(), ["token-1", "token-2"]);
+}
+
+#[tokio::test]
 async fn many_calls_with_an_ended_session_refresh_once() {
     let org = Arc::new(RotatingOrg::default());
     let bench = bench(&org, Arc::new(FullDisk::default()));

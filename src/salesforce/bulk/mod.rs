@@ -26,6 +26,7 @@ use super::soql::Soql;
 use super::transport::Method;
 use crate::clock::SharedClock;
 use crate::model::ApiVersion;
+pub(super) use results::handed_on_too_many;
 pub use results::{PageDone, PageReader, ReadError};
 
 /// First pause between two looks at a job; doubles up to [`POLL_MAX`].

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{BulkError, BulkQuery, RESULT_PAGES_SINCE};
 use crate::clock::BoxFuture;
@@ -76,6 +76,8 @@ pub(super) struct Plan {
     urls: VecDeque<String>,
     /// The next part of the list.
     more: Option<String>,
+    /// Ends when the page asked for ahead last has its answer, or has been given up.
+    asked_last: Option<oneshot::Receiver<()>>,
 }
 
 /// Names in lower case, and values.
@@ -84,7 +86,7 @@ type Headers = Vec<(String, String)>;
 /// A page that was asked for before its turn.
 pub(super) struct Ahead {
     url: String,
-    opened: Option<tokio::sync::oneshot::Receiver<Result<Headers, OrgError>>>,
+    opened: Option<oneshot::Receiver<Result<Headers, OrgError>>>,
     /// `None` is the end, which a channel that closes without a word is not.
     pieces: mpsc::Receiver<Result<Option<Bytes>, OrgError>>,
     task: tokio::task::JoinHandle<()>,
@@ -234,6 +236,7 @@ impl BulkQuery {
         }
         let rows = reader.end()?;
         reader.pass_on().await?;
+        handed_on_too_many(&self.what(), reader, rows)?;
         if let Some(announced) = head.rows.filter(|announced| *announced != rows) {
             let reason = format!("{announced} rows were announced, {rows} came");
             // Most likely the rest got lost on the way, between two rows.
@@ -320,7 +323,9 @@ impl BulkQuery {
             return;
         }
         if std::mem::replace(&mut self.plan.is_asked_for, true) {
-            if self.plan.urls.len() < self.options.pages_at_once {
+            // Not while pages read ahead may hold the last places for calls: they wait to be read before they
+            // give them back, and the list would wait for them.
+            if self.ahead.is_empty() && self.plan.urls.len() < self.options.pages_at_once {
                 self.list_more().await;
             }
             return;
@@ -379,17 +384,34 @@ impl BulkQuery {
         while self.ahead.len() + 1 < self.options.pages_at_once {
             let Some(url) = self.plan.urls.pop_front() else { return };
             let call = self.page_call(url.clone());
-            self.ahead.push_back(Ahead::ask(self.client.clone(), call, url));
+            // One after the other: a page must not take the last place for a call from the page before it,
+            // which is read first, for it gives the place back only once it is read itself.
+            let (asked, asked_last) = oneshot::channel();
+            let turn = self.plan.asked_last.replace(asked_last);
+            self.ahead.push_back(Ahead::ask(self.client.clone(), call, url, turn, asked));
         }
     }
 }
 
 impl Ahead {
-    fn ask(client: OrgClient, call: Call, url: String) -> Self {
-        let (tell, opened) = tokio::sync::oneshot::channel();
+    /// Asks once `turn` has ended; `asked` ends with the answer's headers.
+    fn ask(
+        client: OrgClient,
+        call: Call,
+        url: String,
+        turn: Option<oneshot::Receiver<()>>,
+        asked: oneshot::Sender<()>,
+    ) -> Self {
+        let (tell, opened) = oneshot::channel();
         let (send, pieces) = mpsc::channel(PIECES_AHEAD);
         let task = tokio::spawn(async move {
-            let mut answer = match client.open_once(&call).await {
+            if let Some(turn) = turn {
+                // A sender that is gone has given up: that, too, is our turn.
+                drop(turn.await);
+            }
+            let answer = client.open_once(&call).await;
+            drop(asked);
+            let mut answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
                     drop(tell.send(Err(error)));
@@ -409,6 +431,21 @@ impl Ahead {
         });
         Self { url, opened: Some(opened), pieces, task }
     }
+}
+
+/// An earlier reading that broke off may have handed on more rows than the whole page has: they cannot be taken
+/// back, so the page must not pass for whole.
+pub(in crate::salesforce) fn handed_on_too_many(
+    what: &str,
+    reader: &dyn PageReader,
+    rows: u64,
+) -> Result<(), OrgError> {
+    let known = reader.rows_known();
+    if known <= rows {
+        return Ok(());
+    }
+    let reason = format!("it has {rows} rows now, {known} came before");
+    Err(OrgError::Unreadable { what: what.to_owned(), reason, cut_off: false })
 }
 
 /// A page that was asked for ahead and whose task ended without a word: it is asked for again.

@@ -41,6 +41,14 @@ impl PageReader for Lines {
         Ok(())
     }
 
+    /// Lets the pages asked for ahead run.
+    fn pass_on(&mut self) -> crate::clock::BoxFuture<'_, Result<(), ReadError>> {
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(())
+        })
+    }
+
     fn end(&mut self) -> Result<u64, ReadError> {
         assert_eq!(self.text, "", "pages end with a line");
         Ok(self.seen)
@@ -330,4 +338,89 @@ async fn a_look_that_fails_for_a_passing_reason_is_made_again() {
     });
     let mut query = bench.client.bulk_query(&soql(), false, options(1)).await.unwrap();
     assert_eq!(query.wait().await.unwrap(), 30);
+}
+
+/// Three pages, each larger than what waits unread of a page that was asked for ahead.
+fn large_page(path: &str) -> Option<Result<HttpResponse, HttpError>> {
+    let (from, next) = match path.split_once("/results?")?.1.rsplit_once("locator=").map(|(_, at)| at) {
+        None | Some("AA") => (0, "BB"),
+        Some("BB") => (10, "CC"),
+        Some(_) => (20, "null"),
+    };
+    let mut answer = page(from, from + 10, next);
+    if let Ok(page) = &mut answer {
+        let padded = rows(from..from + 10).into_iter().map(|row| format!("{row}{}\n", "x".repeat(500_000)));
+        page.body = format!("\"Id\"\n{}", padded.collect::<String>()).into_bytes();
+    }
+    Some(answer)
+}
+
+async fn read_within_seconds(bench: &Bench, pages_at_once: usize) -> usize {
+    let mut query = bench.client.bulk_query(&soql(), false, options(pages_at_once)).await.unwrap();
+    let mut lines = Lines::default();
+    let read = tokio::time::timeout(Duration::from_secs(20), read_all(&mut query, &mut lines));
+    read.await.expect("the calls wait for each other").unwrap();
+    lines.handed_on.len()
+}
+
+#[rstest::rstest]
+#[case::one_place(1)]
+#[case::two_places(2)]
+#[tokio::test]
+async fn the_list_of_pages_goes_on_when_pages_read_ahead_hold_every_place(#[case] places: usize) {
+    let bench = org(|request, path, _| {
+        let base = format!("/services/data/v62.0/jobs/query/{JOB}");
+        let list = |locators: &[&str], more: &str| {
+            let urls = locators.iter().map(|at| format!(r#"{{"resultUrl":"{base}/results?locator={at}"}}"#));
+            json(200, &format!(r#"{{"resultPages":[{}]{more}}}"#, urls.collect::<Vec<_>>().join(",")))
+        };
+        match (request.method, path.strip_prefix(base.as_str())?) {
+            (Method::Get, "/resultPages?maxRecords=10") => {
+                let more =
+                    format!(r#","nextRecordsUrl":"{base}/resultPages?maxRecords=10&more=1","done":false"#);
+                Some(list(&["AA", "BB"], &more))
+            }
+            (Method::Get, rest) if rest.contains("more=1") => Some(list(&["CC"], r#","done":true"#)),
+            _ => large_page(path),
+        }
+    });
+    *bench.gate.places.lock().unwrap() = Some(std::sync::Arc::new(tokio::sync::Semaphore::new(places)));
+    assert_eq!(read_within_seconds(&bench, 3).await, 30);
+}
+
+#[tokio::test]
+async fn a_page_read_ahead_never_takes_the_place_of_the_one_before_it() {
+    let bench = org(|_, path, _| large_page(path));
+    bench.client.log_in().await.unwrap();
+    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    *bench.gate.places.lock().unwrap() = Some(places);
+    let mut query = bench.client.bulk_query(&soql(), false, options(3)).await.unwrap();
+    query.wait().await.unwrap();
+    let mut lines = Lines::default();
+    // The list, the first page, and then the two that are asked for ahead: the second of them is the quicker one.
+    bench.gate.hesitation.store(64, std::sync::atomic::Ordering::SeqCst);
+    let read = tokio::time::timeout(Duration::from_secs(20), async {
+        while query.next_page(&mut lines).await.unwrap().is_some() {}
+    });
+    read.await.expect("the pages wait for each other");
+    assert_eq!(lines.handed_on.len(), 30);
+}
+
+#[tokio::test]
+async fn a_page_that_gave_more_rows_than_it_has_is_told_and_not_taken() {
+    let bench = org(|_, path, times| {
+        let first = path.contains("/results?") && !path.contains("locator=");
+        // Two rows more than announced, and then no longer.
+        (first && times == 1).then(|| {
+            let mut answer = page(0, 12, "BB");
+            if let Ok(page) = &mut answer {
+                page.headers[1].1 = "10".to_owned();
+            }
+            answer
+        })
+    });
+    let mut query = bench.client.bulk_query(&soql(), false, options(1)).await.unwrap();
+    let error = read_all(&mut query, &mut Lines::default()).await.unwrap_err();
+    assert!(matches!(error, BulkError::Page { page: 1, .. }), "{error:?}");
+    assert_eq!(query.checkpoint().rows_done, 0);
 }
