@@ -320,8 +320,12 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     let mut suffered = Suffered { delay: site.options.latency, ..Suffered::default() };
     for fault in early.with_late(site, &head.method, path, &answer) {
         match &fault {
-            Fault::Latency { ms } => suffered.delay += Duration::from_millis(*ms),
-            Fault::ClockSkew { seconds } => suffered.skew_ms += seconds.saturating_mul(1000),
+            Fault::Latency { ms } => {
+                suffered.delay = suffered.delay.saturating_add(Duration::from_millis(*ms));
+            }
+            Fault::ClockSkew { seconds } => {
+                suffered.skew_ms = suffered.skew_ms.saturating_add(seconds.saturating_mul(1000));
+            }
             Fault::LocatorRepeated => answer = afflict::with_locator_repeated(answer, &head.target),
             Fault::SessionExpired => {
                 token.inspect(|token| site.tokens.revoke(token));
@@ -336,7 +340,7 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     if suffered.skew_ms != 0 && answer.note.kind == "token" {
         answer = afflict::with_issue_time_off(answer, suffered.skew_ms);
     }
-    suffered.delay += Duration::from_millis(answer.note.delay_ms);
+    suffered.delay = suffered.delay.saturating_add(Duration::from_millis(answer.note.delay_ms));
 
     // What was turned away at the door is no API call; a call that failed inside is one.
     let turned_away = matches!(answer.status, 401 | 403 | 414 | 429 | 431);
@@ -469,7 +473,7 @@ fn ready(site: &Site, head: &Head, answer: Answer, suffered: Suffered, in_flight
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     // By the org's clock: a moved one shows.
-    let date = ("Date", http_date(site.clock.epoch_ms() + suffered.skew_ms));
+    let date = ("Date", http_date(site.clock.epoch_ms().saturating_add(suffered.skew_ms)));
     for (name, value) in answer.headers.into_iter().chain([date]) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
