@@ -420,9 +420,12 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
             _ => Answer::session_expired("other"),
         };
     }
+    let is_read = matches!(head.method.as_str(), "GET" | "HEAD" | "POST");
     match parts.as_slice() {
-        ["services", "oauth2", "userinfo"] => return oauth::userinfo(site, caller),
-        ["id", org, user] => return oauth::identity(site, caller, org, user),
+        ["services", "oauth2", "userinfo"] if is_read => return oauth::userinfo(site, caller),
+        ["services", "oauth2", "userinfo"] => return Answer::method_not_allowed("userinfo"),
+        ["id", org, user] if is_read => return oauth::identity(site, caller, org, user),
+        ["id", _, _] => return Answer::method_not_allowed("identity"),
         _ => {}
     }
     if !open && site.allowance_is_spent() {

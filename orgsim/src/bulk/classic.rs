@@ -106,7 +106,7 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     let ["services", "async", version, "job", rest @ ..] = path.as_slice() else {
         return refuse(404, "InvalidUrl", "Destination URL not found");
     };
-    let version = version.strip_suffix(".0").and_then(|text| text.parse::<u32>().ok());
+    let version = crate::rest::version_number(version);
     let versions = crate::rest::VERSIONS.0..=crate::rest::VERSIONS.1;
     let Some(version) = version.filter(|version| versions.contains(version)) else {
         return refuse(400, "InvalidVersion", "The API version is not supported");
