@@ -429,7 +429,10 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
         _ => {}
     }
     if !open && site.allowance_is_spent() {
-        return afflicted(Answer::not_found("other"), &Fault::DailyLimit);
+        return match parts.as_slice() {
+            ["services", "async", ..] => classic::quota_exceeded(head.header("content-type")),
+            _ => afflicted(Answer::not_found("other"), &Fault::DailyLimit),
+        };
     }
     let Some(body) = unzipped(head, body) else {
         return Answer::error("other", 400, "INVALID_CONTENT", "The request body is not valid gzip");

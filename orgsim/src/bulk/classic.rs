@@ -93,6 +93,12 @@ pub fn session_invalid(content_type: Option<&str>) -> Answer {
     error("classic", Format::of_request(content_type), 401, "InvalidSessionId", "Invalid session id")
 }
 
+/// 403 at the daily ceiling, in the words of this API: an object, not REST's array.
+pub fn quota_exceeded(content_type: Option<&str>) -> Answer {
+    let format = Format::of_request(content_type);
+    error("classic", format, 403, "ExceededQuota", "TotalRequests Limit exceeded.")
+}
+
 /// Answers a request whose path starts with `/services/async`.
 pub fn answer(site: &Site, request: &Request) -> Answer {
     const KIND: &str = "classic";
