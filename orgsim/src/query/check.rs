@@ -13,6 +13,8 @@ const MOST_ROWS_WITH_FIELDS: u64 = 200;
 const HIGHEST_OFFSET: u64 = 2_000;
 /// Most tests of one row; 50,000 rows against more would be answered long after every client has given up.
 const MOST_TESTS: usize = 1_000;
+/// Most entries of a SELECT list; no object has as many fields, and a page of 33,000 columns would be 2 GB.
+const MOST_COLUMNS: usize = 2_000;
 /// What a subquery counts as: it reads a table of its own.
 const TESTS_OF_A_SUBQUERY: usize = 50;
 
@@ -33,7 +35,7 @@ pub fn statement(query: &Query) -> Result<(), SoqlError> {
         let message = "Maximum SOQL offset allowed is 2000";
         return Err(SoqlError::new("NUMBER_OUTSIDE_VALID_RANGE", message));
     }
-    if tests(query) > MOST_TESTS {
+    if tests(query) > MOST_TESTS || query.select.len() > MOST_COLUMNS {
         let message =
             "Query is either selecting too many fields or the filter conditions are too complicated.";
         return Err(SoqlError::new("QUERY_TOO_COMPLICATED", message));
@@ -171,6 +173,13 @@ mod tests {
     fn the_documented_restrictions_hold(#[case] text: &str, #[case] says: &str) {
         let message = refusal(text).unwrap();
         assert!(message.contains(says), "{message}");
+    }
+
+    #[test]
+    fn a_list_of_more_columns_than_any_object_has_is_too_complicated() {
+        let refused = |columns| refusal(&format!("SELECT {} FROM Profile", vec!["Id"; columns].join(",")));
+        assert_eq!(refused(2_000), None);
+        assert!(refused(2_001).is_some_and(|message| message.contains("too many fields")));
     }
 
     #[rstest]
