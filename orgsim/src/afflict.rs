@@ -146,7 +146,7 @@ pub fn with_issue_time_off(answer: Answer, skew_ms: i64) -> Answer {
     with_json(answer, |token| {
         let issued = token["issued_at"].as_str().and_then(|text| text.parse::<i64>().ok());
         if let Some(issued) = issued {
-            token["issued_at"] = Value::from((issued + skew_ms).to_string());
+            token["issued_at"] = Value::from(issued.saturating_add(skew_ms).to_string());
         }
     })
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A clock that can be moved forward.
+/// 9999-01-01, in milliseconds since 1970: calendars end a year later, and stamps are made of later moments.
+const LATEST_MS: i64 = 253_370_764_800_000;
+
+/// A clock that can be moved between 1970 and the year 9999.
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
@@ -31,13 +34,20 @@ impl Clock {
 
     /// Milliseconds since 1970 UTC, what a test added included.
     pub fn epoch_ms(&self) -> i64 {
-        let elapsed = i64::try_from(self.elapsed_ms()).unwrap_or(i64::MAX);
-        self.epoch_ms_at_start + elapsed + self.added_ms.load(Ordering::Relaxed)
+        self.untouched_ms().saturating_add(self.added_ms.load(Ordering::Relaxed))
     }
 
-    /// Moves the org's time, forward or, with a negative number, back.
+    /// What it would show, had nobody moved it.
+    fn untouched_ms(&self) -> i64 {
+        let elapsed = i64::try_from(self.elapsed_ms()).unwrap_or(i64::MAX);
+        self.epoch_ms_at_start.saturating_add(elapsed)
+    }
+
+    /// Moves the org's time, forward or, with a negative number, back; not beyond its ends.
     pub fn advance_ms(&self, millis: i64) {
-        self.added_ms.fetch_add(millis, Ordering::Relaxed);
+        let untouched = self.untouched_ms();
+        let moved = |added: i64| untouched.saturating_add(added).saturating_add(millis).clamp(0, LATEST_MS);
+        self.added_ms.update(Ordering::Relaxed, Ordering::Relaxed, |added| moved(added) - untouched);
     }
 }
 
@@ -45,4 +55,25 @@ impl Clock {
 pub fn http_date(epoch_ms: i64) -> String {
     let moment = jiff::Timestamp::from_millisecond(epoch_ms).unwrap_or_default();
     moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_moved_too_far_stops_at_its_ends_and_comes_back() {
+        let clock = Clock::start();
+        for _ in 0..2 {
+            clock.advance_ms(i64::MAX);
+            assert!((LATEST_MS..LATEST_MS + 60_000).contains(&clock.epoch_ms()));
+        }
+        assert!(http_date(clock.epoch_ms()).contains("01 Jan 9999"));
+        clock.advance_ms(-86_400_000);
+        assert!(http_date(clock.epoch_ms()).contains("31 Dec 9998"));
+        for _ in 0..2 {
+            clock.advance_ms(i64::MIN);
+            assert!((0..60_000).contains(&clock.epoch_ms()));
+        }
+    }
 }

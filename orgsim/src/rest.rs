@@ -67,9 +67,7 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     let path: Vec<&str> = request.path().split('/').filter(|part| !part.is_empty()).collect();
     let ["services", "data", rest @ ..] = path.as_slice() else { return Answer::not_found("other") };
     let Some((version, rest)) = rest.split_first() else { return versions(request) };
-    let Some(version) =
-        version.strip_prefix('v').and_then(|text| text.strip_suffix(".0")).and_then(|text| text.parse().ok())
-    else {
+    let Some(version) = version.strip_prefix('v').and_then(version_number) else {
         return Answer::not_found("other");
     };
     if version < VERSIONS.0 {
@@ -96,6 +94,9 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     let _entered = (!request.gated).then(|| site.data.enter());
     match rest {
         ["sobjects", name] if request.method == "POST" => resources::create(site, request, base, name),
+        ["sobjects", _, "describe" | "updated" | "deleted"] if !request.is_get() => {
+            Answer::method_not_allowed("other")
+        }
         ["sobjects", name, id] if matches!(request.method.as_str(), "PATCH" | "DELETE") => {
             resources::change(site, request, name, id)
         }
@@ -128,6 +129,12 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     }
 }
 
+/// 62 of `62.0`, which is the only way to write it.
+pub fn version_number(text: &str) -> Option<u32> {
+    let number = text.strip_suffix(".0")?;
+    number.parse().ok().filter(|parsed: &u32| parsed.to_string() == number)
+}
+
 fn versions(request: &Request) -> Answer {
     if !request.is_get() {
         return Answer::method_not_allowed("versions");
@@ -145,7 +152,7 @@ fn versions(request: &Request) -> Answer {
 
 fn resources(version: u32) -> Answer {
     let base = format!("/services/data/v{version}.0");
-    let names = ["sobjects", "query", "queryAll", "tooling", "composite", "limits"];
+    let names = ["sobjects", "query", "queryAll", "tooling", "composite", "limits", "jobs"];
     let map: serde_json::Map<String, Value> =
         names.iter().map(|name| ((*name).to_owned(), Value::from(format!("{base}/{name}")))).collect();
     Answer::json("resources", &Value::from(map))

@@ -320,8 +320,12 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     let mut suffered = Suffered { delay: site.options.latency, ..Suffered::default() };
     for fault in early.with_late(site, &head.method, path, &answer) {
         match &fault {
-            Fault::Latency { ms } => suffered.delay += Duration::from_millis(*ms),
-            Fault::ClockSkew { seconds } => suffered.skew_ms += seconds.saturating_mul(1000),
+            Fault::Latency { ms } => {
+                suffered.delay = suffered.delay.saturating_add(Duration::from_millis(*ms));
+            }
+            Fault::ClockSkew { seconds } => {
+                suffered.skew_ms = suffered.skew_ms.saturating_add(seconds.saturating_mul(1000));
+            }
             Fault::LocatorRepeated => answer = afflict::with_locator_repeated(answer, &head.target),
             Fault::SessionExpired => {
                 token.inspect(|token| site.tokens.revoke(token));
@@ -336,7 +340,7 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     if suffered.skew_ms != 0 && answer.note.kind == "token" {
         answer = afflict::with_issue_time_off(answer, suffered.skew_ms);
     }
-    suffered.delay += Duration::from_millis(answer.note.delay_ms);
+    suffered.delay = suffered.delay.saturating_add(Duration::from_millis(answer.note.delay_ms));
 
     // What was turned away at the door is no API call; a call that failed inside is one.
     let turned_away = matches!(answer.status, 401 | 403 | 414 | 429 | 431);
@@ -416,13 +420,19 @@ fn dispatch(site: &Site, head: &Head, token: Option<&str>, body: Bytes) -> Answe
             _ => Answer::session_expired("other"),
         };
     }
+    let is_read = matches!(head.method.as_str(), "GET" | "HEAD" | "POST");
     match parts.as_slice() {
-        ["services", "oauth2", "userinfo"] => return oauth::userinfo(site, caller),
-        ["id", org, user] => return oauth::identity(site, caller, org, user),
+        ["services", "oauth2", "userinfo"] if is_read => return oauth::userinfo(site, caller),
+        ["services", "oauth2", "userinfo"] => return Answer::method_not_allowed("userinfo"),
+        ["id", org, user] if is_read => return oauth::identity(site, caller, org, user),
+        ["id", _, _] => return Answer::method_not_allowed("identity"),
         _ => {}
     }
     if !open && site.allowance_is_spent() {
-        return afflicted(Answer::not_found("other"), &Fault::DailyLimit);
+        return match parts.as_slice() {
+            ["services", "async", ..] => classic::quota_exceeded(head.header("content-type")),
+            _ => afflicted(Answer::not_found("other"), &Fault::DailyLimit),
+        };
     }
     let Some(body) = unzipped(head, body) else {
         return Answer::error("other", 400, "INVALID_CONTENT", "The request body is not valid gzip");
@@ -469,7 +479,7 @@ fn ready(site: &Site, head: &Head, answer: Answer, suffered: Suffered, in_flight
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     }
     // By the org's clock: a moved one shows.
-    let date = ("Date", http_date(site.clock.epoch_ms() + suffered.skew_ms));
+    let date = ("Date", http_date(site.clock.epoch_ms().saturating_add(suffered.skew_ms)));
     for (name, value) in answer.headers.into_iter().chain([date]) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);

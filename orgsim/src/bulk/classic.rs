@@ -93,6 +93,12 @@ pub fn session_invalid(content_type: Option<&str>) -> Answer {
     error("classic", Format::of_request(content_type), 401, "InvalidSessionId", "Invalid session id")
 }
 
+/// 403 at the daily ceiling, in the words of this API: an object, not REST's array.
+pub fn quota_exceeded(content_type: Option<&str>) -> Answer {
+    let format = Format::of_request(content_type);
+    error("classic", format, 403, "ExceededQuota", "TotalRequests Limit exceeded.")
+}
+
 /// Answers a request whose path starts with `/services/async`.
 pub fn answer(site: &Site, request: &Request) -> Answer {
     const KIND: &str = "classic";
@@ -106,7 +112,7 @@ pub fn answer(site: &Site, request: &Request) -> Answer {
     let ["services", "async", version, "job", rest @ ..] = path.as_slice() else {
         return refuse(404, "InvalidUrl", "Destination URL not found");
     };
-    let version = version.strip_suffix(".0").and_then(|text| text.parse::<u32>().ok());
+    let version = crate::rest::version_number(version);
     let versions = crate::rest::VERSIONS.0..=crate::rest::VERSIONS.1;
     let Some(version) = version.filter(|version| versions.contains(version)) else {
         return refuse(400, "InvalidVersion", "The API version is not supported");

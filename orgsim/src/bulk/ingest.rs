@@ -111,6 +111,7 @@ pub fn answer(site: &Site, request: &Request, version: u32, rest: &[&str]) -> An
         ("DELETE", []) => "ingest_delete",
         ("PUT", ["batches"]) => "ingest_upload",
         ("GET" | "HEAD", [name]) if results(name).is_some() => "ingest_results",
+        (_, [name]) if results(name).is_some() => return Answer::method_not_allowed("ingest_results"),
         (_, [] | ["batches"]) => return Answer::method_not_allowed("ingest_info"),
         _ => return Answer::not_found("other"),
     };

@@ -75,6 +75,9 @@ pub fn answer(site: &Site, request: &Request, version: u32, rest: &[&str]) -> An
                 ("GET" | "HEAD", ["resultPages"]) if version >= FIRST_WITH_RESULT_PAGES => {
                     "bulk_result_pages"
                 }
+                (method, ["resultPages"]) if !matches!(method, "GET" | "HEAD") => {
+                    return Answer::method_not_allowed("bulk_result_pages");
+                }
                 (_, [] | ["results"]) => return Answer::method_not_allowed("bulk_info"),
                 _ => return Answer::not_found("other"),
             };

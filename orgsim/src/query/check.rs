@@ -11,6 +11,12 @@ use crate::{
 /// Most rows `FIELDS(ALL)` and `FIELDS(CUSTOM)` may return.
 const MOST_ROWS_WITH_FIELDS: u64 = 200;
 const HIGHEST_OFFSET: u64 = 2_000;
+/// Most tests of one row; 50,000 rows against more would be answered long after every client has given up.
+const MOST_TESTS: usize = 1_000;
+/// Most entries of a SELECT list; no object has as many fields, and a page of 33,000 columns would be 2 GB.
+const MOST_COLUMNS: usize = 2_000;
+/// What a subquery counts as: it reads a table of its own.
+const TESTS_OF_A_SUBQUERY: usize = 50;
 
 /// Rules that hold for every table.
 ///
@@ -29,11 +35,34 @@ pub fn statement(query: &Query) -> Result<(), SoqlError> {
         let message = "Maximum SOQL offset allowed is 2000";
         return Err(SoqlError::new("NUMBER_OUTSIDE_VALID_RANGE", message));
     }
+    if tests(query) > MOST_TESTS || query.select.len() > MOST_COLUMNS {
+        let message =
+            "Query is either selecting too many fields or the filter conditions are too complicated.";
+        return Err(SoqlError::new("QUERY_TOO_COMPLICATED", message));
+    }
     let counts_rows = query.select.contains(&SelectItem::CountRows);
     if counts_rows && (query.select.len() > 1 || !query.group_by.is_empty()) {
         return Err(SoqlError::new("MALFORMED_QUERY", "COUNT() must be the only element in the SELECT list"));
     }
     Ok(())
+}
+
+/// How many tests a row has to pass, those of subqueries included. A list is one, however long.
+fn tests(query: &Query) -> usize {
+    let nested = |item: &SelectItem| match item {
+        SelectItem::SubQuery(query) => TESTS_OF_A_SUBQUERY + tests(query),
+        _ => 0,
+    };
+    query.filter.iter().chain(&query.having).map(tests_in).chain(query.select.iter().map(nested)).sum()
+}
+
+fn tests_in(condition: &Condition) -> usize {
+    match condition {
+        Condition::And(parts) | Condition::Or(parts) => parts.iter().map(tests_in).sum(),
+        Condition::Not(inner) => tests_in(inner),
+        Condition::SemiJoin { query, .. } => TESTS_OF_A_SUBQUERY + tests(query),
+        Condition::Compare { .. } | Condition::In { .. } | Condition::Includes { .. } => 1,
+    }
 }
 
 /// Rules of EntityDefinition and FieldDefinition, which are computed and not stored by the real org.
@@ -144,6 +173,25 @@ mod tests {
     fn the_documented_restrictions_hold(#[case] text: &str, #[case] says: &str) {
         let message = refusal(text).unwrap();
         assert!(message.contains(says), "{message}");
+    }
+
+    #[test]
+    fn a_list_of_more_columns_than_any_object_has_is_too_complicated() {
+        let refused = |columns| refusal(&format!("SELECT {} FROM Profile", vec!["Id"; columns].join(",")));
+        assert_eq!(refused(2_000), None);
+        assert!(refused(2_001).is_some_and(|message| message.contains("too many fields")));
+    }
+
+    #[rstest]
+    #[case(&["Name = 'a'"; 1_000].join(" OR "), false)]
+    #[case(&["Name = 'a'"; 1_001].join(" OR "), true)]
+    #[case(&format!("NOT ({})", ["Name LIKE '%a%'"; 1_001].join(" AND ")), true)]
+    #[case(&["Id IN (SELECT ProfileId FROM User)"; 20].join(" AND "), false)]
+    #[case(&["Id IN (SELECT ProfileId FROM User)"; 21].join(" AND "), true)]
+    #[case(&format!("Name IN ({})", ["'a'"; 5_000].join(",")), false)]
+    fn a_filter_that_would_take_minutes_is_too_complicated(#[case] filter: &str, #[case] refused: bool) {
+        let refusal = refusal(&format!("SELECT Id FROM Profile WHERE {filter}"));
+        assert_eq!(refusal.is_some_and(|message| message.contains("too complicated")), refused);
     }
 
     #[rstest]

@@ -32,10 +32,15 @@ pub fn day_of(millis: i64) -> Date {
     Timestamp::from_millisecond(millis).unwrap_or_default().to_zoned(TimeZone::UTC).date()
 }
 
-/// First moment of a UTC day, in epoch milliseconds.
+/// First moment of a UTC day, in epoch milliseconds. The first and the last days of the calendar have no moment
+/// of their own and stand before and after all others.
 pub fn start_of(day: Date) -> i64 {
-    day.to_zoned(TimeZone::UTC).map_or(0, |zoned| zoned.timestamp().as_millisecond())
+    let beyond = if day.year() < 0 { i64::MIN } else { i64::MAX };
+    day.to_zoned(TimeZone::UTC).map_or(beyond, |zoned| zoned.timestamp().as_millisecond())
 }
+
+/// A span of more years cannot be made; the years run from -9999 to 9999.
+const YEARS_IN_THE_CALENDAR: i64 = 19_998;
 
 #[derive(Clone, Copy)]
 enum Unit {
@@ -59,7 +64,17 @@ impl Unit {
         })
     }
 
+    /// So many units; more than the calendar holds are as many as it holds.
     fn span(self, count: i64) -> Span {
+        let units_in_the_calendar = YEARS_IN_THE_CALENDAR
+            * match self {
+                Self::Day => 365,
+                Self::Week => 52,
+                Self::Month => 12,
+                Self::Quarter => 4,
+                Self::Year => 1,
+            };
+        let count = count.clamp(-units_in_the_calendar, units_in_the_calendar);
         match self {
             Self::Day => count.days(),
             Self::Week => count.weeks(),
@@ -151,6 +166,26 @@ mod tests {
         let today = parse_date("2026-11-22").unwrap();
         let (first, end) = range(name, n, today).unwrap();
         assert_eq!((first.to_string(), end.to_string()), (from.to_owned(), to.to_owned()));
+    }
+
+    #[rstest]
+    fn a_count_beyond_the_calendar_reaches_to_its_ends(
+        #[values("DAYS", "WEEKS", "MONTHS", "QUARTERS", "YEARS", "FISCAL_QUARTERS", "FISCAL_YEARS")]
+        unit: &str,
+        #[values(99_999_999, u32::MAX)] n: u32,
+    ) {
+        let today = parse_date("2026-11-22").unwrap();
+        let now = start_of(today);
+        let moments = |name: String| {
+            let (first, end) = range(&name, Some(n), today).unwrap();
+            (start_of(first), start_of(end))
+        };
+        let (first, end) = moments(format!("LAST_N_{unit}"));
+        assert!(first < -200_000_000_000_000 && end <= now + 86_400_000, "{first} {end}");
+        let (first, end) = moments(format!("NEXT_N_{unit}"));
+        assert!(first > now && end > 200_000_000_000_000, "{first} {end}");
+        let (first, end) = moments(format!("N_{unit}_AGO"));
+        assert!(first <= end && end < -200_000_000_000_000, "{first} {end}");
     }
 
     #[test]

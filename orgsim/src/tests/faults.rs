@@ -111,3 +111,15 @@ async fn a_stopped_server_refuses_connections() {
     sim.server.stop().await;
     assert!(tokio::net::TcpStream::connect(url).await.is_err());
 }
+
+#[tokio::test]
+async fn a_clock_off_by_more_than_time_itself_is_still_answered() {
+    let sim = Sim::start().await;
+    let fault = || Fault::ClockSkew { seconds: i64::MAX };
+    sim.server.faults().set(vec![FaultRule::always(fault()), FaultRule::always(fault()).of_kind("token")]);
+    assert_eq!(sim.get("/services/data/v62.0/limits").await.status, 200);
+    let form = "grant_type=client_credentials&client_id=orgsim-client&client_secret=orgsim-secret";
+    let headers = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let token = sim.raw("POST", "/services/oauth2/token", headers, form.as_bytes()).await.unwrap();
+    assert_eq!(token.json()["issued_at"], i64::MAX.to_string());
+}

@@ -40,6 +40,28 @@ async fn a_path_works_with_and_without_its_last_slash(#[case] path: &str) {
     }
 }
 
+#[rstest]
+#[case("PUT", "/services/oauth2/userinfo")]
+#[case("DELETE", "/id/00D5g0000001234EAA/0055g00000AbCdEAAV")]
+#[case("POST", "/services/data")]
+#[case("DELETE", "/services/data/v62.0/sobjects/Lead/describe")]
+#[case("PATCH", "/services/data/v62.0/sobjects/Lead/updated/")]
+#[case("DELETE", "/services/data/v62.0/query?q=SELECT+Id+FROM+Lead")]
+#[case("GET", "/services/data/v62.0/composite")]
+#[case("PUT", "/services/data/v62.0/jobs/query")]
+#[case("POST", "/services/data/v62.0/jobs/query/7505g0000000001AAA/resultPages")]
+#[case("DELETE", "/services/data/v62.0/jobs/query/7505g0000000001AAA/results")]
+#[case("PUT", "/services/data/v62.0/jobs/ingest/7505g0000000001AAA/failedResults/")]
+#[case("POST", "/services/data/v62.0/jobs/ingest/7505g0000000001AAA/unprocessedRecords")]
+#[case("GET", "/services/data/v62.0/jobs/ingest/7505g0000000001AAA/batches")]
+#[tokio::test]
+async fn a_method_a_resource_does_not_know_is_a_405(#[case] method: &str, #[case] path: &str) {
+    let sim = Sim::start().await;
+    let headers = format!("Authorization: Bearer {}\r\n", sim.token);
+    let reply = sim.raw(method, path, &headers, b"").await.unwrap();
+    assert_eq!((reply.status, reply.error_code()), (405, "METHOD_NOT_ALLOWED".to_owned()));
+}
+
 #[tokio::test]
 async fn versions_are_listed_retired_or_unknown() {
     let sim = Sim::start().await;
@@ -47,7 +69,11 @@ async fn versions_are_listed_retired_or_unknown() {
     let last = versions.as_array().unwrap().last().unwrap().clone();
     assert_eq!(last, json!({ "label": "Winter '27", "url": "/services/data/v68.0", "version": "68.0" }));
     assert_eq!(sim.get("/services/data/v30.0/sobjects").await.status, 410);
-    assert_eq!(sim.get("/services/data/v99.0/sobjects").await.status, 404);
+    let resources = sim.get("/services/data/v62.0").await.json();
+    assert_eq!(resources["jobs"], "/services/data/v62.0/jobs");
+    for unknown in ["v99.0", "v62", "v62.5", "v062.0", "v+62.0", "62.0"] {
+        assert_eq!(sim.get(&format!("/services/data/{unknown}/sobjects")).await.status, 404, "{unknown}");
+    }
     assert_eq!(sim.get("/services/data/v62.0/sobjects/Nope/describe").await.error_code(), "NOT_FOUND");
 }
 

@@ -221,3 +221,19 @@ async fn classic_jobs_are_listed_beside_the_new_ones_and_each_request_is_a_call(
         );
     }
 }
+
+#[rstest]
+#[case(JSON, "{\"exceptionCode\":\"ExceededQuota\"")]
+#[case(XML, "<exceptionCode>ExceededQuota</exceptionCode>")]
+#[tokio::test]
+async fn at_the_daily_ceiling_the_refusal_is_in_this_apis_own_words(
+    #[case] content_type: &str,
+    #[case] says: &str,
+) {
+    let sim = Sim::start().await;
+    sim.server.set_used(15_000);
+    let reply = ask(&sim, "POST", "", content_type, "").await;
+    let text = std::str::from_utf8(&reply.body).unwrap();
+    assert_eq!(reply.status, 403);
+    assert!(text.contains(says) && text.contains("TotalRequests Limit exceeded."), "{text}");
+}
