@@ -204,8 +204,17 @@ mod tests {
 
     use super::*;
 
+    /// sled lets go of its lock a moment after the last handle is gone.
     fn open(folder: &Path) -> Trees {
-        Trees::open(sled::Config::new().path(folder).cache_capacity(4 << 20).open().unwrap()).unwrap()
+        for _ in 0..500 {
+            match sled::Config::new().path(folder).cache_capacity(4 << 20).open() {
+                Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                    std::thread::park_timeout(std::time::Duration::from_millis(10));
+                }
+                opened => return Trees::open(opened.unwrap()).unwrap(),
+            }
+        }
+        panic!("the lock of `{}` is still held", folder.display());
     }
 
     fn entry(stored: i64, bytes: usize) -> Vec<u8> {
