@@ -39,7 +39,7 @@ CLIENTS = {
     "Airbyte": ("airbyte", PYTHON, ["airbyte-source-salesforce==2.10.3"], "drive_airbyte.py"),
     "sf CLI": ("sf", NODE, ["node@22", "@salesforce/cli@2.146.3"], "drive_sf.py"),
     # Its warehouse drivers are large and not needed: only what its HTTP layer imports.
-    "lht": ("lht", PYTHON, ["lht==3.0.0", "requests", "pandas", "cryptography", "pyyaml"], "drive_lht.py"),
+    "lht": ("lht", PYTHON, ["lht==3.0.0", "requests", "pandas", "cryptography", "pyyaml", "tabulate"], "drive_lht.py"),
 }
 # What a client cannot do by its nature.
 NOT_OFFERED = {
