@@ -3,10 +3,12 @@
 
 pub mod actors;
 pub mod ai;
+pub mod batch;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod database;
 pub mod desk;
 pub mod http;
 pub mod library;

@@ -1,0 +1,214 @@
+//! Databases that batches run on: connections, flights, introspection.
+//!
+//! A batch is a state machine ([`crate::batch::run`]) that knows nothing of sockets: it puts out a flight of commands and is
+//! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
+//! place, on the thread that owns the file.
+
+use std::time::Duration;
+
+use crate::batch::operation::BoundOperation;
+use crate::batch::value::Value;
+
+/// How strictly transactions are kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// `read_committed`.
+    ReadCommitted,
+    /// `repeatable_read`.
+    RepeatableRead,
+    /// `serializable`.
+    Serializable,
+}
+
+/// Of a transaction that begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransactionSettings {
+    /// `None`: the database's default.
+    pub isolation: Option<Isolation>,
+    /// Nothing is written.
+    pub read_only: bool,
+    /// One statement may take so long.
+    pub statement_timeout: Duration,
+    /// Waiting for one lock may take so long.
+    pub lock_timeout: Duration,
+    /// The database drops a transaction in which nothing happens for so long.
+    pub idle_timeout: Duration,
+    /// PostgreSQL in `database` mode: the role to take and the claims as JSON text.
+    pub identity: Option<Identity>,
+}
+
+/// Whom PostgreSQL's policies judge.
+#[derive(Clone, PartialEq)]
+pub struct Identity {
+    /// Set as `role`.
+    pub role: String,
+    /// Set as `request.jwt.claims`: JSON text.
+    pub claims: String,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// The answer of an earlier run of the same idempotency key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// SHA-256 of the body that was sent then.
+    pub fingerprint: [u8; 32],
+    /// Status of the answer; `None` while a non-atomic batch is in the middle.
+    pub status: Option<u16>,
+    /// The answer's body; in the middle of a non-atomic batch, what [`crate::batch::run`] needs to go on.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for StoredAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredAnswer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// One command of a flight.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Opens the transaction.
+    Begin(TransactionSettings),
+    /// Takes the idempotency key inside the transaction: a row in `penstock_batch_key` under this key (hex SHA-256 of
+    /// issuer, subject and key). Replies [`Reply::Done`] when it is ours, [`Reply::Key`] when it was there,
+    /// or fails with [`DbErrorCode::KeyInFlight`] when another transaction holds it.
+    TakeKey {
+        /// Key of the row.
+        scope: String,
+        /// SHA-256 of the body.
+        fingerprint: [u8; 32],
+    },
+    /// Stores an answer under a key that was taken.
+    KeepAnswer {
+        /// Key of the row.
+        scope: String,
+        /// What to store.
+        answer: StoredAnswer,
+    },
+    /// Removes the key's row.
+    DropKey {
+        /// Key of the row.
+        scope: String,
+    },
+    /// An operation. The database may merge neighbouring creates, as long as replies and tables are those of running
+    /// them one at a time.
+    Run(BoundOperation),
+    /// Marks a place to go back to. There is one at a time.
+    Savepoint,
+    /// Goes back to it, and keeps it.
+    RollbackToSavepoint,
+    /// Forgets it, keeping what was done.
+    ReleaseSavepoint,
+    /// Judges deferred constraints now (dry run).
+    CheckConstraints,
+    /// Commits.
+    Commit,
+    /// Rolls back.
+    Rollback,
+}
+
+/// Rows of one operation, cells row after row.
+#[derive(Clone, PartialEq, Default)]
+pub struct Rows {
+    /// Cells of a row: as many as the operation's `returning` has columns.
+    pub width: usize,
+    /// How many rows; also counts rows of no columns.
+    pub count: usize,
+    /// `count * width` cells.
+    pub cells: Vec<Value>,
+    /// How many rows of other operations shared the statement: 0 when it was not merged.
+    pub merged: usize,
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").field("count", &self.count).field("width", &self.width).finish_non_exhaustive()
+    }
+}
+
+impl Rows {
+    /// The cells of one row.
+    pub fn row(&self, index: usize) -> &[Value] {
+        &self.cells[index * self.width..(index + 1) * self.width]
+    }
+}
+
+/// What became of one command.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Done, nothing to tell.
+    Done,
+    /// Rows of an operation.
+    Rows(Rows),
+    /// The key was there.
+    Key(StoredAnswer),
+    /// It failed.
+    Failed(DbError),
+    /// Not tried, because an earlier command of the flight failed.
+    NotRun,
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{code:?}")]
+pub struct DbError {
+    /// Which kind.
+    pub code: DbErrorCode,
+    /// Column, if the database names it.
+    pub column: Option<String>,
+    /// Constraint, if the database names it.
+    pub constraint: Option<String>,
+    /// The database's own words, for the log only: may hold values of rows, so it is logged at debug level with care and
+    /// never answered.
+    pub native_code: String,
+}
+
+/// Kinds of failure, the same for every database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DbErrorCode {
+    /// Unique or primary key.
+    UniqueViolation,
+    /// Foreign key.
+    ForeignKeyViolation,
+    /// Not null.
+    NotNullViolation,
+    /// Check.
+    CheckViolation,
+    /// Exclusion.
+    ExclusionViolation,
+    /// A new row does not meet the row filter, or the database's own policy refused it.
+    RowForbidden,
+    /// The database's own rights refused the action.
+    ActionForbidden,
+    /// More rows than an operation may touch.
+    TooManyRows,
+    /// A value does not fit.
+    TypeMismatch,
+    /// Try again: serialisation.
+    SerializationFailure,
+    /// Try again: deadlock.
+    Deadlock,
+    /// Try again: busy (SQLite).
+    Busy,
+    /// A lock was not had in time.
+    LockTimeout,
+    /// A statement took too long.
+    StatementTimeout,
+    /// Another transaction holds the idempotency key.
+    KeyInFlight,
+    /// The answer has more bytes than a batch may have.
+    ResultTooLarge,
+    /// No room on the disk.
+    DiskFull,
+    /// The statement would write, where only reading is allowed.
+    ReadOnly,
+    /// The connection is gone. After a COMMIT was sent, nobody knows whether it holds.
+    ConnectionLost,
+    /// Anything else.
+    Other,
+}
