@@ -142,9 +142,15 @@ pub fn check_all(
     operations: &[OperationRequest],
     cx: &CheckContext<'_>,
 ) -> Vec<Result<CheckedOperation, OperationError>> {
-    let desk = Desk::new(*cx);
+    check_all_at(operations, &Desk::new(*cx))
+}
+
+fn check_all_at(
+    operations: &[OperationRequest],
+    desk: &Desk<'_>,
+) -> Vec<Result<CheckedOperation, OperationError>> {
     let mut checked: Vec<Result<CheckedOperation, OperationError>> =
-        operations.iter().map(|operation| check_alone(operation, &desk)).collect();
+        operations.iter().map(|operation| check_alone(operation, desk)).collect();
     references::check(operations, &mut checked);
     checked
 }
@@ -158,10 +164,13 @@ pub fn check(
     check_all(all, cx).swap_remove(operation.index)
 }
 
+/// An entity, a right, and what the caller may do by it.
+type Asked = (*const Entity, Right, Option<Rc<Grant>>);
+
 /// What one check of a batch shares: who asks, and what that caller may do with each entity, asked once.
 pub(in crate::batch) struct Desk<'a> {
     cx: CheckContext<'a>,
-    grants: RefCell<Vec<(*const Entity, Right, Option<Rc<Grant>>)>>,
+    grants: RefCell<Vec<Asked>>,
 }
 
 impl<'a> Desk<'a> {
@@ -183,6 +192,12 @@ impl<'a> Desk<'a> {
             self.grants.borrow_mut().push((key, right, grant.clone()));
             grant
         })
+    }
+
+    /// What the caller may do, without asking the entity's rules.
+    #[cfg(test)]
+    fn preset(&self, entity: &Arc<Entity>, right: Right, grant: Option<Grant>) {
+        self.grants.borrow_mut().push((Arc::as_ptr(entity), right, grant.map(Rc::new)));
     }
 
     fn kind(&self) -> DatabaseKind {
@@ -304,5 +319,7 @@ fn add_column(columns: &mut Vec<ColumnId>, column: ColumnId) {
     }
 }
 
+#[cfg(test)]
+pub(in crate::batch) mod fixture;
 #[cfg(test)]
 mod tests;
