@@ -108,7 +108,15 @@ impl Fixture {
     pub fn new(kind: DatabaseKind) -> Self {
         let mut depot = entity(
             "depot",
-            &["depot_id int auto", "name text", "city text", "opened date", "doc json", "tags texts", "live bool"],
+            &[
+                "depot_id int auto",
+                "name text",
+                "city text",
+                "opened date",
+                "doc json",
+                "tags texts",
+                "live bool",
+            ],
         );
         depot.relations = vec![relation("crates", RelationKind::Array, "crate", &[(0, 1)])];
         let mut crates = entity(
@@ -136,7 +144,8 @@ impl Fixture {
         clockwork.version = Some(Version { column: 2, kind: VersionKind::Timestamp });
         let mut stamp = entity("stamp", &["id int sequence", "body text", "rev uuid"]);
         stamp.version = Some(Version { column: 2, kind: VersionKind::Uuid });
-        let mut sheet = entity("sheet", &["sheet_id int auto", "title text", "removed_at timestamp", "removed_by text"]);
+        let mut sheet =
+            entity("sheet", &["sheet_id int auto", "title text", "removed_at timestamp", "removed_by text"]);
         sheet.soft_delete = Some(SoftDelete::NullCheck { column: 2 });
         sheet.audit = vec![3];
         let mut lamp = entity("lamp", &["lamp_id int auto", "colour text", "live bool", "rev int"]);
@@ -144,10 +153,18 @@ impl Fixture {
         lamp.version = Some(Version { column: 3, kind: VersionKind::Integer });
         let mut ticket = entity("ticket", &["ticket_id int auto", "subject text", "state text"]);
         let values = vec!["void".to_owned(), "gone".to_owned()];
-        ticket.soft_delete = Some(SoftDelete::ExcludeValues { column: 2, values, delete_value: "void".into() });
+        ticket.soft_delete =
+            Some(SoftDelete::ExcludeValues { column: 2, values, delete_value: "void".into() });
         let trail = entity(
             "trail",
-            &["trail_id int auto", "body text", "made_by text sub+", "touched_by text sub~", "made_on date day+", "touched_at moment now~"],
+            &[
+                "trail_id int auto",
+                "body text",
+                "made_by text sub+",
+                "touched_by text sub~",
+                "made_on date day+",
+                "touched_at moment now~",
+            ],
         );
         let team = entity("team", &["id int auto", "team int team+"]);
         let pair = entity("pair", &["a int required", "b int optional", "note text"]);
@@ -155,7 +172,8 @@ impl Fixture {
         let mut report = entity("report", &["id int", "body text"]);
         report.view = true;
         let entities = [
-            depot, crates, badge, meter, clockwork, stamp, sheet, lamp, ticket, trail, team, pair, vault, report,
+            depot, crates, badge, meter, clockwork, stamp, sheet, lamp, ticket, trail, team, pair, vault,
+            report,
         ];
         let statement = NamedStatement {
             name: "busiest".into(),
@@ -171,7 +189,10 @@ impl Fixture {
             catalogue: Catalogue {
                 database: "main".into(),
                 kind,
-                entities: entities.into_iter().map(|entity| (Arc::clone(&entity.name), Arc::new(entity))).collect(),
+                entities: entities
+                    .into_iter()
+                    .map(|entity| (Arc::clone(&entity.name), Arc::new(entity)))
+                    .collect(),
                 statements: HashMap::from([("busiest".into(), Arc::new(statement))]),
                 enforced_by_database: false,
             },
@@ -305,7 +326,12 @@ pub fn result(names: &[&str], rows: Json) -> Option<OperationResult> {
     };
     Some(OperationResult {
         names: names.iter().map(|name| Arc::from(*name)).collect(),
-        rows: rows.as_array().unwrap().iter().map(|row| row.as_array().unwrap().iter().map(cell).collect()).collect(),
+        rows: rows
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row.as_array().unwrap().iter().map(cell).collect())
+            .collect(),
         count: None,
         associations: Vec::new(),
     })
@@ -326,8 +352,11 @@ pub fn show(bound: &BoundOperation) -> String {
                 .iter()
                 .map(|row| {
                     let cells = columns.iter().zip(row);
-                    let cells: Vec<String> =
-                        cells.map(|(column, value)| format!("{}={}", entity.columns[*column].name, value.to_json())).collect();
+                    let cells: Vec<String> = cells
+                        .map(|(column, value)| {
+                            format!("{}={}", entity.columns[*column].name, value.to_json())
+                        })
+                        .collect();
                     cells.join(" ")
                 })
                 .collect();
@@ -340,7 +369,9 @@ pub fn show(bound: &BoundOperation) -> String {
                     let direction = if key.descending { " desc" } else { "" };
                     match &key.through {
                         None => format!("{}{direction}", entity.columns[key.column].name),
-                        Some((other, _)) => format!("{}.{}{direction}", other.name, other.columns[key.column].name),
+                        Some((other, _)) => {
+                            format!("{}.{}{direction}", other.name, other.columns[key.column].name)
+                        }
                     }
                 })
                 .collect();
@@ -358,7 +389,12 @@ pub fn show(bound: &BoundOperation) -> String {
                     }
                 })
                 .collect();
-            format!("update {} | {} | {} | {rows_max}", set.join(" "), condition_text(condition), condition_text(must_hold))
+            format!(
+                "update {} | {} | {} | {rows_max}",
+                set.join(" "),
+                condition_text(condition),
+                condition_text(must_hold)
+            )
         }
         Work::Delete { condition, rows_max } => format!("delete {} | {rows_max}", condition_text(condition)),
         Work::Statement { statement, parameters, limit } => {

@@ -33,7 +33,7 @@ use super::access::rules::{Grant, Right};
 use super::bind::planned::PlannedWork;
 use super::catalogue::{Catalogue, Column, ColumnId, DatabaseKind, Entity, NamedStatement, RelationKind};
 use super::operation::{Action, Condition};
-use super::request::{Expect, Limits, OperationRequest, Options, Return, StoreParams};
+use super::request::{Expect, Limits, OperationRequest, Options, Return};
 
 /// What an operation is checked against.
 #[derive(Clone, Copy)]
@@ -231,7 +231,6 @@ fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOper
             .at(format!("/operations/{}/entity", operation.index))),
         };
     };
-    refuse_other_parameters(operation)?;
     if entity.view && operation.action != Action::Read {
         return Err(action_forbidden(operation.action, entity, "it is a view, which can only be read"));
     }
@@ -257,30 +256,6 @@ fn action_forbidden(action: Action, entity: &Entity, why: &str) -> OperationErro
         "action_forbidden",
         format!("you may not {} `{}`: {why}", action.as_str(), entity.name),
     )
-}
-
-/// Parameters that the action has no use for are refused: what is ignored was meant to do something.
-fn refuse_other_parameters(operation: &OperationRequest) -> Result<(), OperationError> {
-    let action = operation.action.as_str();
-    let stores = match &operation.store_params {
-        StoreParams::None => false,
-        StoreParams::One(fields) => !fields.is_empty(),
-        StoreParams::Many { .. } => true,
-    };
-    let part = match operation.action {
-        Action::Create if !operation.query_params.is_empty() => "query_params",
-        Action::Read | Action::Delete if stores => "store_params",
-        Action::Update if matches!(operation.store_params, StoreParams::Many { .. }) => {
-            return Err(OperationError::bad(
-                "invalid_request",
-                "an update stores one object, a list is for `create`",
-            )
-            .at(format!("/operations/{}/store_params", operation.index)));
-        }
-        _ => return Ok(()),
-    };
-    Err(OperationError::bad("invalid_request", format!("`{action}` takes no `{part}`"))
-        .at(format!("/operations/{}/{part}", operation.index)))
 }
 
 /// What an operation is, before its action fills in the rest.

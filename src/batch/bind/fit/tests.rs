@@ -84,7 +84,12 @@ fn decimals_keep_their_digits(#[case] json: &str, #[case] want: &str) {
 #[case(64, DatabaseKind::Sqlite, "\"-Infinity\"", "\"-Infinity\"")]
 #[case(64, DatabaseKind::Mysql, "\"Infinity\"", "no: text")]
 #[case(64, DatabaseKind::Postgres, "\"2.5\"", "no: text")]
-fn floats_are_finite_or_named(#[case] bits: u8, #[case] kind: DatabaseKind, #[case] json: &str, #[case] want: &str) {
+fn floats_are_finite_or_named(
+    #[case] bits: u8,
+    #[case] kind: DatabaseKind,
+    #[case] json: &str,
+    #[case] want: &str,
+) {
     assert_eq!(fitted(json, &ColumnType::Float { bits }, kind), want);
 }
 
@@ -108,7 +113,11 @@ fn booleans_are_numbers_on_sqlite_only(#[case] kind: DatabaseKind, #[case] json:
 #[case(ColumnType::Text, "{\"a\":1}", "no: document")]
 #[case(ColumnType::Text, "\"a\\u0000b\"", "no: text")]
 #[case(ColumnType::Uuid, "\"6F1C2A9E0B7D4C3A9A512D8E4F60B7C1\"", "\"6f1c2a9e-0b7d-4c3a-9a51-2d8e4f60b7c1\"")]
-#[case(ColumnType::Uuid, "\"6f1c2a9e-0b7d-4c3a-9a51-2d8e4f60b7c1\"", "\"6f1c2a9e-0b7d-4c3a-9a51-2d8e4f60b7c1\"")]
+#[case(
+    ColumnType::Uuid,
+    "\"6f1c2a9e-0b7d-4c3a-9a51-2d8e4f60b7c1\"",
+    "\"6f1c2a9e-0b7d-4c3a-9a51-2d8e4f60b7c1\""
+)]
 #[case(ColumnType::Uuid, "\"6f1c2a9e0-b7d-4c3a-9a51-2d8e4f60b7c1\"", "no: text")]
 #[case(ColumnType::Uuid, "\"6f1c\"", "no: text")]
 #[case(ColumnType::Uuid, "\"ééééééééééééééééé!\"", "no: text")]
@@ -130,7 +139,11 @@ fn booleans_are_numbers_on_sqlite_only(#[case] kind: DatabaseKind, #[case] json:
 #[case(ColumnType::Other, "[1]", "no: list")]
 #[case(ColumnType::Any, "1.5", "1.5")]
 #[case(ColumnType::Any, "[1]", "no: list")]
-fn each_type_takes_what_the_contract_says(#[case] column_type: ColumnType, #[case] json: &str, #[case] want: &str) {
+fn each_type_takes_what_the_contract_says(
+    #[case] column_type: ColumnType,
+    #[case] json: &str,
+    #[case] want: &str,
+) {
     assert_eq!(fitted(json, &column_type, DatabaseKind::Postgres), want);
 }
 
@@ -157,7 +170,11 @@ fn each_type_takes_what_the_contract_says(#[case] column_type: ColumnType, #[cas
 #[case(ColumnType::TimestampTz, "2026-01-02T03:04:05+99:00", "no")]
 #[case(ColumnType::TimestampTz, "now", "no")]
 #[case(ColumnType::TimestampTz, "", "no")]
-fn times_are_iso_8601_and_moments_are_utc(#[case] column_type: ColumnType, #[case] text: &str, #[case] want: &str) {
+fn times_are_iso_8601_and_moments_are_utc(
+    #[case] column_type: ColumnType,
+    #[case] text: &str,
+    #[case] want: &str,
+) {
     let fitted = match fit_type(Value::Text(text.into()), &column_type, DatabaseKind::Postgres) {
         Ok(Value::Text(text)) => text,
         Ok(other) => other.to_json(),
