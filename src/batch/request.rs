@@ -8,6 +8,7 @@
 
 mod faults;
 pub(in crate::batch) mod json;
+mod names;
 mod options;
 mod read;
 #[cfg(test)]

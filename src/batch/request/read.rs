@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use super::faults::{Faults, Place, Rank, quoted, refuse};
 use super::json::{self, Node, Unreadable};
+use super::names::RecentNames;
 use super::{
     BatchRequest, Expect, FaultKind, Limits, OperationClaims, OperationRequest, Refusal, StoreParams, options,
 };
 use crate::batch::operation::Action;
 use crate::batch::plan::{Plan, plan};
 use crate::batch::reference::Template;
-use crate::batch::reference::parse::{ID_MAX, TextFault, is_id_byte, parse_text};
+use crate::batch::reference::parse::{Batch, ID_MAX, TextFault, is_id_byte, parse_text};
 use crate::batch::value::Value;
 
 const OPERATION_KEYS: &str = "`id`, `entity`, `action`, `store_params`, `query_params`, `metadata_params`, \
@@ -66,6 +67,7 @@ pub(super) fn parse(
         operation_claims,
         faults,
         names,
+        recent: RecentNames::default(),
         references: 0,
         index: 0,
         id: Arc::from(""),
@@ -224,6 +226,7 @@ struct Reader<'l> {
     operation_claims: OperationClaims,
     faults: Faults,
     names: Names,
+    recent: RecentNames,
     /// References so far.
     references: usize,
     /// Of the operation that is read now: its place, its id, and what it waits for.
@@ -292,7 +295,7 @@ impl Reader<'_> {
                 });
                 None
             }
-            Some(Node::Text(name)) if !name.is_empty() => Some(Arc::from(&*name)),
+            Some(Node::Text(name)) if !name.is_empty() => Some(self.recent.keep(&name)),
             None | Some(Node::Null | Node::Text(_)) => {
                 self.fault(Rank::MissingField, FaultKind::MissingField, &here, || {
                     String::from("`entity` is missing: name the entity that the operation is about")
@@ -552,7 +555,7 @@ impl Reader<'_> {
     fn fields(&mut self, fields: Fields<'_>, here: &Place<'_>) -> Vec<(Arc<str>, Template)> {
         let read = fields.into_iter().map(|(key, value)| {
             let value = self.template(value, &here.key(&key));
-            (Arc::from(&*key), value)
+            (self.recent.keep(&key), value)
         });
         read.collect()
     }
@@ -562,16 +565,22 @@ impl Reader<'_> {
         match node {
             Node::Text(text) => self.text(text, here),
             Node::Array(items) => {
-                let items: Vec<Template> = items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(index, item)| self.template(item, &here.index(index)))
-                    .collect();
-                if items.iter().all(|item| item.constant().is_some()) {
-                    Template::Value(Value::Array(items.into_iter().filter_map(into_constant).collect()))
-                } else {
-                    Template::Array(items)
+                // Most lists are constant to their end, and values take less room than templates.
+                let mut values = Vec::with_capacity(items.len());
+                let mut items = items.into_iter().enumerate();
+                while let Some((index, item)) = items.next() {
+                    match self.template(item, &here.index(index)) {
+                        Template::Value(value) => values.push(value),
+                        other => {
+                            let mut mixed: Vec<Template> = values.into_iter().map(Template::Value).collect();
+                            mixed.push(other);
+                            let rest = items.map(|(index, item)| self.template(item, &here.index(index)));
+                            mixed.extend(rest);
+                            return Template::Array(mixed);
+                        }
+                    }
                 }
+                Template::Value(Value::Array(values))
             }
             Node::Object(fields) => {
                 let fields = self.fields(fields, here);
@@ -592,25 +601,16 @@ impl Reader<'_> {
             // Refused already: no need to look any further.
             return Template::Value(Value::Null);
         }
-        let (names, references, dependencies) = (&self.names, &mut self.references, &mut self.dependencies);
-        let mut unknown: Vec<Arc<str>> = Vec::new();
-        let parsed = parse_text(text, &mut |id| {
-            *references += 1;
-            if *references > most {
-                return None;
-            }
-            Some(match names.places.get(id) {
-                Some(&place) => {
-                    dependencies.push(place);
-                    (place, Arc::clone(&names.ids[place]))
-                }
-                None => {
-                    let id: Arc<str> = Arc::from(id);
-                    unknown.push(Arc::clone(&id));
-                    (usize::MAX, id)
-                }
-            })
-        });
+        let mut targets = Targets {
+            names: &self.names,
+            recent: &mut self.recent,
+            references: &mut self.references,
+            references_max: most,
+            dependencies: &mut self.dependencies,
+            unknown: Vec::new(),
+        };
+        let parsed = parse_text(text, &mut targets);
+        let unknown = targets.unknown;
         for id in unknown {
             self.fault(Rank::UnknownReference, FaultKind::UnknownReference, here, || {
                 format!("a reference names {}, which is not in the batch", quoted(&id))
@@ -644,6 +644,41 @@ impl Reader<'_> {
         let id = &self.id;
         self.faults
             .add(rank, || here.fault(kind, Some(id), format!("operation {}: {}", quoted(id), detail())));
+    }
+}
+
+/// The batch, as its references see it.
+struct Targets<'r> {
+    names: &'r Names,
+    recent: &'r mut RecentNames,
+    references: &'r mut usize,
+    references_max: usize,
+    dependencies: &'r mut Vec<usize>,
+    /// Ids that are not there.
+    unknown: Vec<Arc<str>>,
+}
+
+impl Batch for Targets<'_> {
+    fn target(&mut self, id: &str) -> Option<(usize, Arc<str>)> {
+        *self.references += 1;
+        if *self.references > self.references_max {
+            return None;
+        }
+        Some(match self.names.places.get(id) {
+            Some(&place) => {
+                self.dependencies.push(place);
+                (place, Arc::clone(&self.names.ids[place]))
+            }
+            None => {
+                let id: Arc<str> = Arc::from(id);
+                self.unknown.push(Arc::clone(&id));
+                (usize::MAX, id)
+            }
+        })
+    }
+
+    fn name(&mut self, name: &str) -> Arc<str> {
+        self.recent.keep(name)
     }
 }
 
