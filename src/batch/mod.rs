@@ -25,4 +25,5 @@
 pub mod access;
 pub mod catalogue;
 pub mod operation;
+pub mod run;
 pub mod value;
