@@ -24,7 +24,9 @@
 
 pub mod access;
 pub mod answer;
+pub mod bind;
 pub mod catalogue;
+pub mod check;
 pub mod operation;
 pub mod plan;
 pub mod problem;
