@@ -32,4 +32,5 @@ pub mod plan;
 pub mod problem;
 pub mod reference;
 pub mod request;
+pub mod run;
 pub mod value;
