@@ -33,4 +33,5 @@ pub mod problem;
 pub mod reference;
 pub mod request;
 pub mod run;
+pub mod sql;
 pub mod value;
