@@ -26,4 +26,5 @@ pub mod access;
 pub mod catalogue;
 pub mod operation;
 pub mod run;
+pub mod sql;
 pub mod value;
