@@ -10,6 +10,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value as Wire};
 
 use super::error::{Failure, failure, plain, undoes_transaction};
+use super::operation::alike_creates;
 use super::value::encode_parameter;
 use crate::batch::catalogue::ColumnType;
 use crate::batch::sql::Statement;
@@ -31,6 +32,7 @@ pub struct Server {
 pub struct Connection {
     pub(super) conn: Conn,
     pub(super) server: Server,
+    merge: bool,
     /// Time limits as they were last set, so that they are only set again when they change.
     limits: Option<(Duration, Duration, Duration)>,
     state: State,
@@ -55,11 +57,12 @@ enum State {
 pub(super) type Done<T> = Result<T, Failure>;
 
 impl Connection {
-    /// Takes a connection that the driver just opened, and makes it ours.
+    /// Takes a connection that the driver just opened, and makes it ours. `merge`: neighbouring creates may become one
+    /// statement.
     ///
     /// # Errors
     /// The driver's.
-    pub async fn prepare(mut conn: Conn) -> Result<Self, mysql_async::Error> {
+    pub async fn prepare(mut conn: Conn, merge: bool) -> Result<Self, mysql_async::Error> {
         // One statement that both servers know; the modes of the server stay, as triggers and named statements may
         // count on them.
         conn.query_drop(
@@ -71,7 +74,7 @@ impl Connection {
             conn.query_first("SELECT VERSION(), @@innodb_rollback_on_timeout").await?.unwrap_or_default();
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::Mysql };
         let server = Server { flavor, undoes_on_lock_timeout: undoes != 0 };
-        Ok(Self { conn, server, limits: None, state: State::Free, key_lock: None })
+        Ok(Self { conn, server, merge, limits: None, state: State::Free, key_lock: None })
     }
 
     /// Whether a batch may be given it: no transaction is open and no answer is awaited.
@@ -91,18 +94,41 @@ impl Connection {
     pub async fn flight(&mut self, commands: Vec<Command>) -> Result<Vec<Reply>, Lost> {
         let mut replies = Vec::with_capacity(commands.len());
         let mut failed = false;
-        for command in commands {
+        // Up to here creates are not merged: together they failed, and the one that is to blame is looked for.
+        let mut one_by_one = 0;
+        while let Some(command) = commands.get(replies.len()) {
             if failed {
                 replies.push(Reply::NotRun);
                 continue;
             }
+            let here = replies.len();
             let before = self.state;
+            if here >= one_by_one && before == State::InTransaction && self.merges() {
+                let alike = alike_creates(&commands[here..]);
+                if alike.len() > 1 {
+                    self.state = State::InFlight { commit_sent: false };
+                    let merged = self.create_together(&alike).await;
+                    match merged {
+                        Ok(parts) => {
+                            self.state = before;
+                            replies.extend(parts.into_iter().map(Reply::Rows));
+                            continue;
+                        }
+                        Err(Failure::Statement(error)) => {
+                            self.state = self.state_after_failure(command, before, error.code);
+                            one_by_one = here + alike.len();
+                            continue;
+                        }
+                        Err(Failure::Lost) => return Err(Lost { during_commit: false }),
+                    }
+                }
+            }
             let commit_sent = matches!(command, Command::Commit);
             self.state = State::InFlight { commit_sent };
-            let (reply, after) = match self.carry(&command, before).await {
-                Ok(reply) => (reply, state_after(&command, before)),
+            let (reply, after) = match self.carry(command, before).await {
+                Ok(reply) => (reply, state_after(command, before)),
                 Err(Failure::Statement(error)) => {
-                    let after = self.state_after_failure(&command, before, error.code);
+                    let after = self.state_after_failure(command, before, error.code);
                     (Reply::Failed(error), after)
                 }
                 // The state stays: the connection is not to be used again.
@@ -113,6 +139,11 @@ impl Connection {
             replies.push(reply);
         }
         Ok(replies)
+    }
+
+    /// Whether creates may become one statement: only where it answers their rows in their order.
+    fn merges(&self) -> bool {
+        self.merge && self.server.flavor == Flavor::MariaDb
     }
 
     async fn carry(&mut self, command: &Command, state: State) -> Done<Reply> {

@@ -25,9 +25,11 @@ pub fn failure(error: &mysql_async::Error) -> Failure {
             }
         }
         // Our own statements are the only ones sent: a wrong count of parameters is of a named statement.
-        mysql_async::Error::Driver(mysql_async::DriverError::StmtParamsMismatch { .. }) => {
-            Failure::Statement(plain(DbErrorCode::Other, "parameters"))
-        }
+        // Too many of them are never sent.
+        mysql_async::Error::Driver(
+            mysql_async::DriverError::StmtParamsMismatch { .. }
+            | mysql_async::DriverError::StmtParamsNumberExceedsLimit { .. },
+        ) => Failure::Statement(plain(DbErrorCode::Other, "parameters")),
         _ => Failure::Lost,
     }
 }
@@ -78,7 +80,7 @@ fn kind(code: u16, state: &str) -> DbErrorCode {
         1213 | 1614 | 3101 => DbErrorCode::Deadlock,
         1020 | 4098 => DbErrorCode::SerializationFailure,
         1205 | 3572 | 1689 => DbErrorCode::LockTimeout,
-        1969 | 3024 | 1028 => DbErrorCode::StatementTimeout,
+        1317 | 1969 | 3024 => DbErrorCode::StatementTimeout,
         1264 | 1265 | 1292 | 1366 | 1367 | 1406 | 1411 | 1426 | 1441 | 1690 | 3140 | 3141 | 3156 | 4078
         | 4079 => DbErrorCode::TypeMismatch,
         1044 | 1045 | 1142 | 1143 | 1227 | 1345 | 1370 => DbErrorCode::ActionForbidden,

@@ -21,8 +21,8 @@ const COLUMNS: &str = "SELECT table_name, column_name, column_type, is_nullable,
      generation_expression FROM information_schema.columns WHERE table_schema = DATABASE() \
      ORDER BY table_name, ordinal_position";
 
-/// Table, index, column.
-const UNIQUE: &str = "SELECT s.table_name, s.index_name, s.column_name, c.is_nullable \
+/// Table, index, column, nullable. An index over an expression has no column, and is no key.
+const UNIQUE: &str = "SELECT s.table_name, s.index_name, COALESCE(s.column_name, ''), COALESCE(c.is_nullable, 'YES') \
      FROM information_schema.statistics AS s LEFT JOIN information_schema.columns AS c \
      ON c.table_schema = s.table_schema AND c.table_name = s.table_name AND c.column_name = s.column_name \
      WHERE s.table_schema = DATABASE() AND s.non_unique = 0 ORDER BY s.table_name, s.index_name, s.seq_in_index";

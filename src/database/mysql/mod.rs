@@ -4,7 +4,8 @@
 //! bound; a session speaks utf8mb4, lives in UTC and is strict about values that do not fit.
 //!
 //! A flight is carried one statement after the other: the protocol has no way to send the next before the answer of the
-//! last. What saves round trips here is that consecutive creates become one statement (MariaDB), that time limits are only
+//! last. What saves round trips here is that neighbouring creates of the same columns become one statement (MariaDB, where no
+//! trigger and no row filter has a say in each; when it fails they are run one by one, for the blame), that time limits are only
 //! set when they change, and that prepared statements are kept, 256 for each connection.
 //!
 //! # What MariaDB and MySQL cannot do
@@ -81,7 +82,7 @@ impl MysqlDatabase {
     /// A setting that does not fit, or a server that is not to be had.
     pub async fn open(settings: DatabaseSettings, clock: SharedClock) -> Result<Self, DatabaseOpenError> {
         let opts = options(&settings)?;
-        let pool = Pool::new(opts, settings.connections, Arc::clone(&clock));
+        let pool = Pool::new(opts, settings.connections, settings.merge, Arc::clone(&clock));
         let mut connection = pool.connection().await.map_err(|why| away(&settings, why))?;
         // A login without the right to create finds the table there, or has no idempotency keys: told, not fatal.
         if connection.conn.query_drop(key::CREATE_TABLE).await.is_err() {
@@ -90,6 +91,7 @@ impl MysqlDatabase {
         // Keys of a day ago are of no more use to anybody.
         let _ = connection.conn.query_drop(key::FORGET_OLD).await;
         let catalogue = catalogue_of(&settings, &mut connection).await?;
+        pool.give_back(connection);
         Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)) })
     }
 
@@ -116,6 +118,7 @@ impl Database for MysqlDatabase {
         Box::pin(async {
             let mut connection = self.pool.connection().await.map_err(|why| away(&self.settings, why))?;
             let catalogue = Arc::new(catalogue_of(&self.settings, &mut connection).await?);
+            self.pool.give_back(connection);
             *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
             Ok(())
         })
@@ -161,7 +164,9 @@ pub fn options(settings: &DatabaseSettings) -> Result<Opts, DatabaseOpenError> {
     if opts.db_name().is_none_or(str::is_empty) {
         return Err(fault("`url` names no database: mysql://user:password@host:3306/database"));
     }
-    let here = opts.addr_is_loopback() || opts.socket().is_some();
+    let host = opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']');
+    let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let here = loopback || host == "localhost" || opts.socket().is_some();
     match settings.tls {
         TlsMode::Disable => {}
         TlsMode::Auto if here => {}

@@ -7,15 +7,84 @@
 use mysql_async::Value as Wire;
 
 use super::connection::{Connection, Done, count_of, refused};
+use super::error::Failure;
 use super::value::decode;
 use crate::batch::catalogue::{ColumnId, ColumnType, Entity, KeyRule};
 use crate::batch::operation::{Assignment, BoundOperation, Condition, Work};
 use crate::batch::sql::Statement;
 use crate::batch::sql::mysql::{self as sql, Flavor, Key};
 use crate::batch::value::Value;
-use crate::database::{DbErrorCode, Rows};
+use crate::database::{Command, DbErrorCode, Rows};
+
+/// Values of one statement: the protocol has room for 65,535.
+const PARAMETERS: usize = 60_000;
+
+/// Rows of creates that become one statement.
+const MERGED_ROWS: usize = 1_000;
+
+/// The creates at the start of these commands that can be one statement: same entity, same columns, same answer, nothing
+/// that has to be judged for each.
+pub(super) fn alike_creates(commands: &[Command]) -> Vec<&BoundOperation> {
+    let mut alike: Vec<&BoundOperation> = Vec::new();
+    let mut values = 0;
+    let mut rows_so_far = 0;
+    for command in commands {
+        let Command::Run(operation) = command else { break };
+        let Some(entity) = &operation.entity else { break };
+        let Work::Create { columns, rows, must_hold: Condition::True } = &operation.work else { break };
+        values += columns.len() * rows.len();
+        rows_so_far += rows.len();
+        let like_the_first = alike.first().is_none_or(|first| {
+            let Work::Create { columns: others, .. } = &first.work else { return false };
+            first.entity == operation.entity && others == columns && first.returning == operation.returning
+        });
+        if entity.has_triggers || !like_the_first || values > PARAMETERS || rows_so_far > MERGED_ROWS {
+            break;
+        }
+        alike.push(operation);
+    }
+    alike
+}
 
 impl Connection {
+    /// Creates that are alike, as one statement. It fails as a whole, and has changed nothing then.
+    pub(super) async fn create_together(&mut self, alike: &[&BoundOperation]) -> Done<Vec<Rows>> {
+        let rows_of = |operation: &BoundOperation| match &operation.work {
+            Work::Create { rows, .. } => rows.len(),
+            _ => 0,
+        };
+        let rows: Vec<&[Value]> = alike
+            .iter()
+            .filter_map(|operation| match &operation.work {
+                Work::Create { rows, .. } => Some(rows.iter().map(Vec::as_slice)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let (Some(first), count) = (alike.first(), rows.len()) else { return Ok(Vec::new()) };
+        let (Some(entity), Work::Create { columns, .. }) = (first.entity.as_deref(), &first.work) else {
+            return Err(refused(DbErrorCode::Other, "no entity"));
+        };
+        let statement =
+            sql::create(Flavor::MariaDb, entity, columns, &rows, &first.returning, &Condition::True);
+        let all = self.answer(&statement, entity, &first.returning).await?;
+        if all.count != count {
+            // Nothing that is known swallows a row without a trigger. Whose row it was could not be told.
+            return Err(Failure::Lost);
+        }
+        let mut cells = all.cells.into_iter();
+        let part = |operation: &&BoundOperation| {
+            let own = rows_of(operation);
+            Rows {
+                width: all.width,
+                count: own,
+                cells: cells.by_ref().take(own * all.width).collect(),
+                merged: count - own,
+            }
+        };
+        Ok(alike.iter().map(part).collect())
+    }
+
     /// Does it.
     pub(super) async fn operation(&mut self, operation: &BoundOperation) -> Done<Rows> {
         if let Work::Statement { statement, parameters, limit } = &operation.work {
@@ -61,8 +130,14 @@ impl Connection {
     ) -> Done<Rows> {
         match self.server.flavor {
             Flavor::MariaDb => {
-                let statement = sql::create(Flavor::MariaDb, entity, columns, rows, returning, must_hold);
-                self.written(&statement, entity, returning, must_hold).await
+                let mut all = Rows { width: returning.len(), ..Rows::default() };
+                for part in rows.chunks((PARAMETERS / columns.len().max(1)).max(1)) {
+                    let statement = sql::create(Flavor::MariaDb, entity, columns, part, returning, must_hold);
+                    let written = self.written(&statement, entity, returning, must_hold).await?;
+                    all.count += written.count;
+                    all.cells.extend(written.cells);
+                }
+                Ok(all)
             }
             Flavor::Mysql => {
                 let mut all = Rows { width: returning.len(), ..Rows::default() };

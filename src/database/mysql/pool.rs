@@ -26,6 +26,7 @@ const OPENING: Duration = Duration::from_secs(5);
 pub struct Pool {
     opts: Opts,
     clock: SharedClock,
+    merge: bool,
     places: Arc<Semaphore>,
     size: usize,
     /// Connections without a batch, and since when.
@@ -36,11 +37,12 @@ pub struct Pool {
 
 impl Pool {
     /// A pool of at most `size` connections; opens none.
-    pub fn new(opts: Opts, size: usize, clock: SharedClock) -> Arc<Self> {
+    pub fn new(opts: Opts, size: usize, merge: bool, clock: SharedClock) -> Arc<Self> {
         let size = size.max(1);
         Arc::new(Self {
             opts,
             clock,
+            merge,
             places: Arc::new(Semaphore::new(size)),
             size,
             idle: Mutex::new(Vec::new()),
@@ -75,7 +77,7 @@ impl Pool {
         }
         let opening = async {
             let conn = Conn::new(self.opts.clone()).await?;
-            Connection::prepare(conn).await
+            Connection::prepare(conn, self.merge).await
         };
         self.in_time(opening).await
     }
@@ -94,7 +96,8 @@ impl Pool {
         self.idle().pop()
     }
 
-    fn give_back(&self, connection: Connection) {
+    /// Keeps a connection for the next batch, unless something is still open on it.
+    pub(super) fn give_back(&self, connection: Connection) {
         if connection.is_free() {
             let now = self.clock.elapsed();
             self.idle().push((connection, now));
