@@ -102,8 +102,9 @@ impl World {
     async fn session(&self, flavor: Flavor) -> MysqlSession {
         let mut session = self.database.session().await;
         session.open().await.expect("a connection");
+        assert_eq!(one(&mut session, begin()).await, Reply::Done);
+        // Only now: MariaDB does not know the time limits of MySQL.
         session.connection().server.flavor = flavor;
-        session.flight(vec![begin()]).await.expect("a transaction");
         session
     }
 
@@ -610,6 +611,39 @@ async fn a_key_is_taken_once_and_answers_what_was_kept() {
 }
 
 #[tokio::test]
+async fn a_key_of_more_than_a_day_ago_is_free() {
+    let Some(world) = World::open().await else { return };
+    let take = |fingerprint| Command::TakeKey { scope: "cd".repeat(32), fingerprint: [fingerprint; 32] };
+    let mut session = world.session(Flavor::MariaDb).await;
+    session.flight(vec![take(1), Command::Commit, begin()]).await.unwrap();
+    let kept = StoredAnswer { fingerprint: [1; 32], status: None, body: Vec::new() };
+    assert_eq!(one(&mut session, take(2)).await, Reply::Key(kept));
+    session.flight(vec![Command::Rollback, begin()]).await.unwrap();
+    world.sql("UPDATE penstock_batch_key SET created_at = created_at - INTERVAL 25 HOUR").await;
+
+    assert_eq!(one(&mut session, take(2)).await, Reply::Done);
+
+    session.flight(vec![Command::Commit, begin()]).await.unwrap();
+    let taken_over = StoredAnswer { fingerprint: [2; 32], status: None, body: Vec::new() };
+    assert_eq!(one(&mut session, take(3)).await, Reply::Key(taken_over));
+}
+
+#[tokio::test]
+async fn nothing_runs_outside_of_a_transaction_and_none_begins_inside_of_another() {
+    let Some(world) = World::open().await else { return };
+    let depot = world.entity("depot");
+    let mut session = world.session(Flavor::MariaDb).await;
+    rows(&mut session, create(&depot, &["city"], vec![vec![text("A")]], &[])).await;
+
+    assert_eq!(error(&mut session, begin()).await.code, DbErrorCode::Other);
+    one(&mut session, Command::Rollback).await;
+    let outside = create(&depot, &["city"], vec![vec![text("B")]], &[]);
+    assert_eq!(error(&mut session, outside).await.code, DbErrorCode::Other);
+
+    assert_eq!(world.sql("SELECT city FROM depot").await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_lock_that_is_not_had_in_time_and_a_statement_that_takes_too_long_are_told() {
     let statement = StatementSettings {
         at: "statement".to_owned(),
@@ -719,13 +753,16 @@ async fn a_named_statement_says_its_columns_and_binds_its_parameters() {
     let mut session = world.session(Flavor::MariaDb).await;
     rows(&mut session, create(&depot, &["city"], vec![vec![text("A' OR 1=1 --")], vec![text("B")]], &[]))
         .await;
-    let call = |city: &str, limit| {
+    let call_for = |city: &str, limit, returning: &[usize]| {
         let work = Work::Statement { statement: Arc::clone(&named), parameters: vec![text(city)], limit };
-        Command::Run(BoundOperation { index: 0, entity: None, work, returning: Vec::new() })
+        Command::Run(BoundOperation { index: 0, entity: None, work, returning: returning.to_vec() })
     };
+    let call = |city: &str, limit| call_for(city, limit, &[0, 1, 2]);
 
     assert_eq!(json(&rows(&mut session, call("A' OR 1=1 --", 9)).await), r#"[[1,"A' OR 1=1 --",1]]"#);
     assert_eq!(json(&rows(&mut session, call("", 1)).await), r#"[[1,"A' OR 1=1 --",1]]"#);
+    assert_eq!(json(&rows(&mut session, call_for("B", 9, &[2, 0])).await), "[[1,2]]");
+    assert_eq!(rows(&mut session, call_for("", 9, &[])).await.count, 2);
     let mut connection = world.database.pool.connection().await.unwrap();
     for wrong in ["DELETE FROM depot WHERE city = :city", "SELECT * FROM nothing WHERE a = :city", "SELECT 1"]
     {
