@@ -6,6 +6,7 @@
 
 pub mod mysql;
 pub mod session;
+pub mod sqlite;
 
 use std::path::PathBuf;
 use std::sync::Arc;
