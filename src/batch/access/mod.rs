@@ -1,6 +1,7 @@
 //! Who may do what: the caller, the rules of each entity, row filters as condition trees.
 
 pub mod rules;
+pub mod token;
 
 use std::sync::Arc;
 
