@@ -23,6 +23,11 @@
 //! | [`answer`] | envelope, problem, lines |
 
 pub mod access;
+pub mod answer;
 pub mod catalogue;
 pub mod operation;
+pub mod plan;
+pub mod problem;
+pub mod reference;
+pub mod request;
 pub mod value;
