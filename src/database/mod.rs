@@ -4,10 +4,139 @@
 //! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
 //! place, on the thread that owns the file.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch::catalogue::{CatalogueSettings, DatabaseKind, StatementSettings};
 use crate::batch::operation::BoundOperation;
 use crate::batch::value::Value;
+
+/// Everything a database is opened with. The config makes it; paths are as they will be opened.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// Name in the config.
+    pub name: Arc<str>,
+    /// Kind.
+    pub kind: DatabaseKind,
+    /// SQLite: the file. Always there for SQLite, never for the others.
+    pub path: Option<PathBuf>,
+    /// PostgreSQL and MariaDB: where, with user and password. Always there for them, never for SQLite.
+    pub url: Option<SecretUrl>,
+    /// SQL that is run once, in one transaction, when the SQLite file is new: the text itself.
+    pub init_sql: Option<Arc<str>>,
+    /// Connections of PostgreSQL and MariaDB; reader connections of SQLite, beside its one writer.
+    pub connections: usize,
+    /// One statement may take so long.
+    pub statement_timeout: Duration,
+    /// Waiting for one lock may take so long.
+    pub lock_timeout: Duration,
+    /// A transaction in which nothing happens is dropped after so long.
+    pub idle_timeout: Duration,
+    /// Batches that may wait for this database; one more is refused.
+    pub queue_depth: usize,
+    /// Who decides about rows and columns.
+    pub enforcement: Enforcement,
+    /// How the connection is secured (PostgreSQL and MariaDB).
+    pub tls: TlsMode,
+    /// PEM file of certificates that are trusted beside the built-in roots.
+    pub ca_file: Option<PathBuf>,
+    /// SQLite: how many batches share one COMMIT.
+    pub group_commit: GroupCommit,
+    /// Whether consecutive creates may become one statement and flights may be pipelined. Off only to compare.
+    pub merge: bool,
+    /// What the config says of the tables.
+    pub catalogue: CatalogueSettings,
+    /// Named statements.
+    pub statements: Vec<StatementSettings>,
+}
+
+impl DatabaseSettings {
+    /// A database with every default, to be completed with its place.
+    pub fn new(name: &str, kind: DatabaseKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            path: None,
+            url: None,
+            init_sql: None,
+            connections: 8,
+            statement_timeout: Duration::from_millis(5_000),
+            lock_timeout: Duration::from_millis(2_000),
+            idle_timeout: Duration::from_millis(10_000),
+            queue_depth: 64,
+            enforcement: Enforcement::Rules,
+            tls: TlsMode::Auto,
+            ca_file: None,
+            group_commit: GroupCommit::default(),
+            merge: true,
+            catalogue: CatalogueSettings::default(),
+            statements: Vec::new(),
+        }
+    }
+}
+
+/// A database's address with user and password: prints as nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(Box<str>);
+
+impl SecretUrl {
+    /// Takes the text.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for whoever connects.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretUrl")
+    }
+}
+
+/// Who decides about rows and columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enforcement {
+    /// The rules of the config, as conditions of every statement.
+    Rules,
+    /// PostgreSQL: a role is taken for each batch and the database's own policies decide, beside our rules.
+    Database {
+        /// Claim that names the role, such as `db_role` or `role`; a caller without it is refused.
+        role_claim: Arc<str>,
+        /// Role of callers without a token; `None` refuses them.
+        anonymous_role: Option<Arc<str>>,
+    },
+}
+
+/// How a connection to a server is secured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// As [`Self::Require`], but without TLS to this machine (loopback or a socket).
+    Auto,
+    /// Never; only meant for a network that is secured otherwise.
+    Disable,
+    /// Always, with the server's certificate and name checked.
+    Require,
+}
+
+/// How many batches share one COMMIT of SQLite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupCommit {
+    /// At most so many batches; 1 gives each its own COMMIT.
+    pub batches: usize,
+    /// At most so long since the first of them began.
+    pub window: Duration,
+}
+
+impl Default for GroupCommit {
+    fn default() -> Self {
+        Self { batches: 64, window: Duration::from_millis(20) }
+    }
+}
 
 /// How strictly transactions are kept apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

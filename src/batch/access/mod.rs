@@ -1,5 +1,6 @@
 //! Who may do what: the caller, the rules of each entity, row filters as condition trees.
 
+pub mod narrow;
 pub mod rules;
 pub mod token;
 

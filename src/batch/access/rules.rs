@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::batch::catalogue::ColumnId;
+use super::Caller;
+use crate::batch::catalogue::{ColumnId, Entity};
 use crate::batch::operation::Condition;
 
 /// What a rule is about. `write` covers create and update.
@@ -45,4 +46,12 @@ pub struct Grant {
     pub columns: Vec<bool>,
     /// Rows it covers, claims filled in; [`Condition::True`] is all of them.
     pub filter: Condition,
+}
+
+impl Entity {
+    /// What the caller may do here; `None` when nothing.
+    pub fn grant(&self, _caller: &Caller, _right: Right) -> Option<Grant> {
+        let everything = Grant { columns: vec![true; self.columns.len()], filter: Condition::True };
+        self.permissions.is_none().then_some(everything)
+    }
 }

@@ -6,10 +6,14 @@
 //!
 //! Text of a request is looked up here and never used itself: every identifier that reaches SQL is one of these.
 
+pub mod build;
+pub mod settings;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::access::rules::Permissions;
+pub use settings::{CatalogueSettings, EntitySettings, SettingFault, StatementSettings};
 
 /// Position of a column in [`Entity::columns`].
 pub type ColumnId = usize;
