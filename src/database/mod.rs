@@ -8,9 +8,96 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::catalogue::{CatalogueSettings, DatabaseKind, StatementSettings};
+use crate::batch::catalogue::{Catalogue, CatalogueSettings, DatabaseKind, SettingFault, StatementSettings};
 use crate::batch::operation::BoundOperation;
+use crate::batch::run::BatchRun;
 use crate::batch::value::Value;
+use crate::clock::BoxFuture;
+
+/// A database that is open.
+pub trait Database: Send + Sync + 'static {
+    /// Its name in the config.
+    fn name(&self) -> &Arc<str>;
+
+    /// Its kind.
+    fn kind(&self) -> DatabaseKind;
+
+    /// The catalogue as it is now. A batch keeps the one it was planned with.
+    fn catalogue(&self) -> Arc<Catalogue>;
+
+    /// Reads the tables again and swaps the catalogue as a whole; the old one stays when this fails.
+    fn reload(&self) -> BoxFuture<'_, Result<(), DatabaseOpenError>>;
+
+    /// Carries the batch to its end, and gives it back for [`BatchRun::into_finished`].
+    fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun>;
+
+    /// How its connections are doing.
+    fn state(&self) -> ConnectionsState;
+}
+
+/// Connections of a database by what they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ConnectionsState {
+    /// Open, with nothing to do.
+    pub idle: usize,
+    /// Carrying a batch.
+    pub busy: usize,
+    /// Broken, or not open yet.
+    pub down: usize,
+}
+
+/// Why a database could not be opened, or its tables not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseOpenError {
+    /// A setting is missing, or does not fit this kind of database.
+    #[error("database `{database}`: {why}")]
+    Setting {
+        /// Name of the database.
+        database: Arc<str>,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// It cannot be reached, or refuses us.
+    #[error("database `{database}` is away: {why}")]
+    Away {
+        /// Name of the database.
+        database: Arc<str>,
+        /// What happened; never with a password.
+        why: String,
+    },
+    /// Another process uses the file.
+    #[error("database `{database}`: `{path}` is in use by {holder}; one file has one daemon")]
+    InUse {
+        /// Name of the database.
+        database: Arc<str>,
+        /// The file.
+        path: PathBuf,
+        /// Who has it, as far as is known.
+        holder: String,
+    },
+    /// Settings do not fit the tables.
+    #[error("database `{database}`: {}", list_of(.faults))]
+    Catalogue {
+        /// Name of the database.
+        database: Arc<str>,
+        /// Every fault.
+        faults: Vec<SettingFault>,
+    },
+    /// A named statement cannot be used.
+    #[error("database `{database}`: {at}: {why}")]
+    Statement {
+        /// Name of the database.
+        database: Arc<str>,
+        /// Where it stands in the config.
+        at: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+fn list_of(faults: &[SettingFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
 
 /// Everything a database is opened with. The config makes it; paths are as they will be opened.
 #[derive(Debug, Clone)]

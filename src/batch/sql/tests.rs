@@ -1,0 +1,1 @@
+//! What the shared writer promises, shown on SQLite's dialect.
