@@ -4,6 +4,8 @@
 //! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
 //! place, on the thread that owns the file.
 
+pub mod session;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
