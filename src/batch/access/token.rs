@@ -290,6 +290,16 @@ impl<'a> UnverifiedToken<'a> {
         self.header.algorithm != TokenAlgorithm::Hs256
     }
 
+    /// Whether the issuer signs in this way at all.
+    ///
+    /// # Errors
+    /// [`TokenFault::AlgorithmNotAllowed`].
+    pub fn allowed_by(&self, rules: &IssuerRules) -> Result<(), TokenFault> {
+        let allowed = rules.algorithms.contains(&self.header.algorithm)
+            && (self.needs_public_key() || rules.secret.is_some());
+        if allowed { Ok(()) } else { Err(TokenFault::AlgorithmNotAllowed) }
+    }
+
     /// Judges it, and says who asks.
     ///
     /// # Errors
@@ -300,10 +310,8 @@ impl<'a> UnverifiedToken<'a> {
         keys: &KeySet,
         now: jiff::Timestamp,
     ) -> Result<Caller, TokenFault> {
+        self.allowed_by(rules)?;
         let algorithm = self.header.algorithm;
-        if !rules.algorithms.contains(&algorithm) {
-            return Err(TokenFault::AlgorithmNotAllowed);
-        }
         let of_secret;
         let key = match (algorithm, &rules.secret) {
             (TokenAlgorithm::Hs256, Some(secret)) => {
