@@ -4,6 +4,7 @@
 //! rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
 
 pub mod batcher;
+pub mod batch_gateway;
 pub mod cache;
 pub mod composer;
 pub mod embedder;

@@ -197,7 +197,12 @@ impl KeyCache {
         match answered {
             Ok(set) => kept.set = Some((Arc::new(set), self.clock.elapsed())),
             Err(why) => {
-                tracing::warn!(url = self.url, why, kept = kept.set.is_some(), "an issuer's keys cannot be had");
+                tracing::warn!(
+                    url = self.url,
+                    why,
+                    kept = kept.set.is_some(),
+                    "an issuer's keys cannot be had"
+                );
             }
         }
     }

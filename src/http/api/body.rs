@@ -26,11 +26,7 @@ pub(super) enum BodyFault {
 }
 
 /// Reads and unpacks a body of at most `bytes_max` bytes, both ways counted.
-pub(super) async fn read(
-    payload: Payload,
-    packing: Packing,
-    bytes_max: usize,
-) -> Result<Vec<u8>, BodyFault> {
+pub(super) async fn read(payload: Payload, packing: Packing, bytes_max: usize) -> Result<Vec<u8>, BodyFault> {
     let packed = tokio::time::timeout(BODY_TIMEOUT, collect(payload, bytes_max))
         .await
         .map_err(|_late| BodyFault::TooSlow)??;

@@ -29,13 +29,11 @@ impl Permitted<'_> {
     pub fn stores(&self, column: ColumnId, creating: bool) -> bool {
         let told = &self.entity.columns[column];
         let is_version = self.entity.version.is_some_and(|version| version.column == column);
-        let is_injected = told.injection.as_ref().is_some_and(|injection| {
-            if creating { injection.on_create } else { injection.on_update }
-        });
-        let is_made = matches!(
-            told.key,
-            Some(KeyRule::Auto | KeyRule::Sequence(_) | KeyRule::Uuid)
-        );
+        let is_injected = told
+            .injection
+            .as_ref()
+            .is_some_and(|injection| if creating { injection.on_create } else { injection.on_update });
+        let is_made = matches!(told.key, Some(KeyRule::Auto | KeyRule::Sequence(_) | KeyRule::Uuid));
         covers(self.write.as_ref(), column)
             && !told.generated
             && !is_version
@@ -107,8 +105,10 @@ pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller) -> Value 
         .map(|catalogue| {
             let known = permitted(catalogue, caller);
             let entities: Vec<Value> = known.iter().map(|entity| entity_document(entity, &known)).collect();
-            let statements: Vec<Value> =
-                statements(catalogue, caller).into_iter().map(|statement| statement_document(statement)).collect();
+            let statements: Vec<Value> = statements(catalogue, caller)
+                .into_iter()
+                .map(|statement| statement_document(statement))
+                .collect();
             json!({ "name": catalogue.database, "entities": entities, "statements": statements })
         })
         .collect();

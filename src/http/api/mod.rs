@@ -41,8 +41,8 @@ use crate::batch::access::token::TokenFault;
 use crate::batch::answer::{Answer, JSON, LINES};
 use crate::batch::problem::{FaultKind, Problem};
 
-pub use self::service::{BatchAsk, BatchReply, BatchService, Door, LineStream, NotLetIn, ReplyContent};
 pub(crate) use self::headers::is_idempotency_key;
+pub use self::service::{BatchAsk, BatchReply, BatchService, Door, LineStream, NotLetIn, ReplyContent};
 
 /// Threads that read requests, plan batches and write answers.
 const WORKERS: usize = 2;
@@ -245,7 +245,10 @@ async fn let_in(request: &HttpRequest, api: &ApiSources) -> Result<Caller, Refus
                 Refusal { challenge: Some("Bearer".to_owned()), ..tell(FaultKind::Unauthenticated, detail) }
             }
             NotLetIn::NotBearer | NotLetIn::Token(_) => Refusal {
-                challenge: Some(format!("Bearer error=\"invalid_token\", error_description=\"{}\"", plain(&detail))),
+                challenge: Some(format!(
+                    "Bearer error=\"invalid_token\", error_description=\"{}\"",
+                    plain(&detail)
+                )),
                 ..tell(FaultKind::Unauthenticated, detail)
             },
         }

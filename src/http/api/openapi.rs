@@ -376,7 +376,10 @@ fn problem_schema() -> Value {
 /// Members that every operation has, whatever it does.
 fn common(entity: &str, action: &str) -> Map<String, Value> {
     let mut members = Map::new();
-    members.insert("id".to_owned(), json!({ "anyOf": [{ "$ref": "#/components/schemas/OperationId" }, { "type": "null" }] }));
+    members.insert(
+        "id".to_owned(),
+        json!({ "anyOf": [{ "$ref": "#/components/schemas/OperationId" }, { "type": "null" }] }),
+    );
     members.insert("entity".to_owned(), json!({ "const": entity }));
     members.insert("action".to_owned(), json!({ "const": action }));
     members.insert("depends_on".to_owned(), json!({ "$ref": "#/components/schemas/DependsOn" }));
