@@ -4,10 +4,17 @@
 //! data and is never scanned again. A whole value keeps its type and its digits. An error names the path as the client
 //! wrote it and never a value of a row.
 
+pub mod parse;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
 use super::value::Value;
+
+pub use read::longest_leading;
 
 /// A JSON value of a request, its references parsed out and its escapes undone.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,11 +176,7 @@ pub fn resolve(
     warnings: &mut Vec<Warning>,
 ) -> Result<Value, BadReference> {
     let mut bytes_left = usize::MAX;
-    match resolve_within(template, results, warnings, &mut bytes_left) {
-        Ok(value) => Ok(value),
-        Err(Unresolved::Bad(bad)) => Err(bad),
-        Err(Unresolved::TooLarge) => unreachable!("nothing is larger than the address space"),
-    }
+    resolve_within(template, results, warnings, &mut bytes_left).map_err(Unresolved::unlimited)
 }
 
 /// As [`resolve`], but takes the bytes of what references copy from `bytes_left` before it copies them.
@@ -183,14 +186,42 @@ pub fn resolve_within(
     warnings: &mut Vec<Warning>,
     bytes_left: &mut usize,
 ) -> Result<Value, Unresolved> {
-    let _ = (template, results, warnings, bytes_left);
-    todo!("follows in the next commit")
+    let value = match template {
+        Template::Value(value) => value.clone(),
+        Template::Reference(reference) => {
+            let result = results.result(reference.target).ok_or_else(|| read::no_result(reference))?;
+            read::whole(reference, result, bytes_left)?
+        }
+        Template::Text(parts) => {
+            let mut text = String::new();
+            for part in parts {
+                match part {
+                    TextPart::Literal(literal) => text.push_str(literal),
+                    TextPart::Reference(reference) => {
+                        read::inside_text(reference, results, &mut text, warnings, bytes_left)?;
+                    }
+                }
+            }
+            Value::Text(text)
+        }
+        Template::Array(items) => {
+            let values = items.iter().map(|item| resolve_within(item, results, warnings, bytes_left));
+            Value::Array(values.collect::<Result<_, _>>()?)
+        }
+        Template::Object(fields) => {
+            let values = fields.iter().map(|(key, value)| {
+                Ok((Arc::clone(key), resolve_within(value, results, warnings, bytes_left)?))
+            });
+            Value::Object(values.collect::<Result<_, Unresolved>>()?)
+        }
+    };
+    Ok(value)
 }
 
 /// What a path reads, exactly: nothing is trimmed.
 pub fn walk(reference: &Reference, result: &OperationResult) -> Result<Value, BadReference> {
-    let _ = (reference, result);
-    todo!("follows in the next commit")
+    let mut bytes_left = usize::MAX;
+    read::whole(reference, result, &mut bytes_left).map_err(Unresolved::unlimited)
 }
 
 /// Appends the value of a reference inside text: numbers with their digits, text without quotes. A bare one is trimmed to
@@ -201,6 +232,46 @@ pub fn render(
     out: &mut String,
     warnings: &mut Vec<Warning>,
 ) -> Result<(), BadReference> {
-    let _ = (reference, results, out, warnings);
-    todo!("follows in the next commit")
+    let mut bytes_left = usize::MAX;
+    read::inside_text(reference, results, out, warnings, &mut bytes_left).map_err(Unresolved::unlimited)
+}
+
+/// As [`render`], but takes the bytes from `bytes_left` before it copies them.
+pub fn render_within(
+    reference: &Reference,
+    results: &dyn Results,
+    out: &mut String,
+    warnings: &mut Vec<Warning>,
+    bytes_left: &mut usize,
+) -> Result<(), Unresolved> {
+    read::inside_text(reference, results, out, warnings, bytes_left)
+}
+
+impl Reference {
+    /// The column or association that it reads: the name after the choice of rows. `None`: whole rows.
+    pub fn property(&self) -> Option<&Arc<str>> {
+        let name = match self.steps.first()? {
+            PathStep::Name(_) => self.steps.first(),
+            PathStep::Index(_) | PathStep::Every => self.steps.get(1),
+        };
+        match name {
+            Some(PathStep::Name(name)) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it is trimmed to what there is, where it stands inside text: bare, with a name as its last step.
+    pub fn may_be_trimmed(&self) -> bool {
+        !self.braced && matches!(self.steps.last(), Some(PathStep::Name(_)))
+    }
+}
+
+impl Unresolved {
+    /// Of a call that had all the bytes there are.
+    fn unlimited(self) -> BadReference {
+        match self {
+            Self::Bad(bad) => bad,
+            Self::TooLarge => BadReference { written: Arc::from(""), why: self.to_string() },
+        }
+    }
 }

@@ -6,6 +6,13 @@
 //! the body is. Entities, columns, operators and permissions are not looked at here: they belong to one operation and not
 //! to the whole ([`check`](super::check)).
 
+mod faults;
+pub(in crate::batch) mod json;
+mod options;
+mod read;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::operation::Action;
@@ -225,6 +232,5 @@ pub fn parse(
     limits: &Limits,
     operation_claims: OperationClaims,
 ) -> Result<(BatchRequest, Plan), Refusal> {
-    let _ = (body, limits, operation_claims);
-    todo!("follows in the next commit")
+    read::parse(body, limits, operation_claims)
 }

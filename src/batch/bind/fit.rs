@@ -52,7 +52,8 @@ pub fn fit_type(value: Value, column_type: &ColumnType, kind: DatabaseKind) -> R
         ColumnType::Json => value,
         _ => opened(value),
     };
-    let misfit = |expected: &str, value: &Value| Misfit { expected: expected.to_owned(), found: value.kind() };
+    let misfit =
+        |expected: &str, value: &Value| Misfit { expected: expected.to_owned(), found: value.kind() };
     match column_type {
         ColumnType::Int { bits, unsigned } => number::whole(value, *bits, *unsigned),
         ColumnType::Decimal => number::decimal(value),
@@ -105,7 +106,9 @@ pub fn fit_type(value: Value, column_type: &ColumnType, kind: DatabaseKind) -> R
             other => Err(misfit("a list", &other)),
         },
         ColumnType::Any => match value {
-            Value::Array(_) | Value::Object(_) | Value::Json(_) => Err(misfit("text, a number or a boolean", &value)),
+            Value::Array(_) | Value::Object(_) | Value::Json(_) => {
+                Err(misfit("text, a number or a boolean", &value))
+            }
             scalar => Ok(scalar),
         },
     }
@@ -186,7 +189,10 @@ fn clean_text(text: String, kind: DatabaseKind) -> Result<String, Misfit> {
 /// Any value as a document.
 fn document(value: Value, kind: DatabaseKind) -> Result<Value, Misfit> {
     if kind == DatabaseKind::Postgres && has_nul(&value) {
-        return Err(Misfit { expected: "a document without the character U+0000".to_owned(), found: value.kind() });
+        return Err(Misfit {
+            expected: "a document without the character U+0000".to_owned(),
+            found: value.kind(),
+        });
     }
     Ok(match value {
         Value::Json(_) => value,

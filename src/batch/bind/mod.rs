@@ -31,7 +31,11 @@ pub struct BindContext<'a> {
 
 impl CheckedOperation {
     /// The operation as a database is asked to do it. All operations it refers to must have completed.
-    pub fn bind(&self, results: &dyn Results, cx: &mut BindContext<'_>) -> Result<BoundOperation, OperationError> {
+    pub fn bind(
+        &self,
+        results: &dyn Results,
+        cx: &mut BindContext<'_>,
+    ) -> Result<BoundOperation, OperationError> {
         let first_warning = cx.warnings.len();
         let work = work::bind(self, results, cx)?;
         for warning in &mut cx.warnings[first_warning..] {
@@ -45,7 +49,9 @@ impl CheckedOperation {
     /// caller cuts the rows to this many.
     pub fn page_rows(&self, bound: &BoundOperation) -> Option<usize> {
         match bound.work {
-            Work::Read { limit, .. } | Work::Statement { limit, .. } => usize::try_from(limit.saturating_sub(1)).ok(),
+            Work::Read { limit, .. } | Work::Statement { limit, .. } => {
+                usize::try_from(limit.saturating_sub(1)).ok()
+            }
             _ => None,
         }
     }
@@ -62,7 +68,8 @@ impl CheckedOperation {
         let (Some(entity), Some(selector)) = (&self.entity, self.work.selector()) else {
             return false;
         };
-        !entity.primary_key.is_empty() && entity.primary_key.iter().all(|column| selector.names_plainly(*column))
+        !entity.primary_key.is_empty()
+            && entity.primary_key.iter().all(|column| selector.names_plainly(*column))
     }
 
     /// The same selector without the version test, as a count of rows that the caller may see: tells a stale version from
@@ -85,7 +92,12 @@ impl CheckedOperation {
             _ => return None,
         };
         let entity = self.entity.clone();
-        Some(BoundOperation { index: self.index, entity, work: Work::Count { condition }, returning: Vec::new() })
+        Some(BoundOperation {
+            index: self.index,
+            entity,
+            work: Work::Count { condition },
+            returning: Vec::new(),
+        })
     }
 }
 

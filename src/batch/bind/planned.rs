@@ -22,7 +22,7 @@ pub enum PlannedWork {
     /// Rows removed.
     Delete { selector: Selector },
     /// A named statement.
-    Statement { parameters: Vec<(Cell, usize)>, limit: Amount },
+    Statement { parameters: Vec<Cell>, limit: Amount },
 }
 
 impl PlannedWork {
@@ -52,6 +52,8 @@ pub enum Cell {
     },
     /// The moment of the batch.
     Now,
+    /// The day of the batch, UTC.
+    Today,
     /// A new UUID.
     NewUuid,
 }

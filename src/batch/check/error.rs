@@ -30,7 +30,15 @@ pub struct OperationError {
 impl OperationError {
     /// An error with a status, a code and a sentence.
     pub fn new(status: u16, code: &'static str, error: impl Into<String>) -> Self {
-        Self { status, code, error: error.into(), column: None, constraint: None, pointer: None, stale: false }
+        Self {
+            status,
+            code,
+            error: error.into(),
+            column: None,
+            constraint: None,
+            pointer: None,
+            stale: false,
+        }
     }
 
     /// A fault of the request: 400.
@@ -64,8 +72,11 @@ impl OperationError {
 
     /// The caller has no right to this column.
     pub(in crate::batch) fn column_forbidden(entity: &str, column: &Arc<str>, doing: &str) -> Self {
-        Self::forbidden("column_forbidden", format!("you may not {doing} the column `{column}` of `{entity}`"))
-            .at_column(column)
+        Self::forbidden(
+            "column_forbidden",
+            format!("you may not {doing} the column `{column}` of `{entity}`"),
+        )
+        .at_column(column)
     }
 
     /// A value does not fit its column.

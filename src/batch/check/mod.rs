@@ -20,9 +20,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use error::OperationError;
-pub(in crate::batch) use error::{Place, shortened};
+use error::shortened;
+pub(in crate::batch) use metadata::{as_amount, not_an_amount, too_many};
 pub(in crate::batch) use operators::Operator;
 pub(in crate::batch) use removed::hides_removed;
+pub(in crate::batch) use selector::comparison;
+pub(in crate::batch) use store::version_required;
 
 use super::access::Caller;
 use super::access::narrow::narrow;
@@ -100,7 +103,9 @@ impl CheckedOperation {
     pub fn reference_columns(&self) -> impl Iterator<Item = (usize, &Arc<str>)> {
         let visible = |column: ColumnId| self.readable.get(column).copied().unwrap_or(false);
         let fetched = self.fetch_columns.iter().enumerate();
-        fetched.filter(move |(_, column)| visible(**column)).map(|(at, column)| (at, &self.columns()[*column].name))
+        fetched
+            .filter(move |(_, column)| visible(**column))
+            .map(|(at, column)| (at, &self.columns()[*column].name))
     }
 
     /// What `data` shows of each row: place in [`Self::fetch_columns`] and name.
@@ -167,7 +172,12 @@ impl<'a> Desk<'a> {
     /// What the caller may do with an entity; `None`: nothing.
     fn grant(&self, entity: &Arc<Entity>, right: Right) -> Option<Rc<Grant>> {
         let key = Arc::as_ptr(entity);
-        let known = self.grants.borrow().iter().find(|seen| seen.0 == key && seen.1 == right).map(|seen| seen.2.clone());
+        let known = self
+            .grants
+            .borrow()
+            .iter()
+            .find(|seen| seen.0 == key && seen.1 == right)
+            .map(|seen| seen.2.clone());
         known.unwrap_or_else(|| {
             let grant = entity.grant(self.cx.caller, right).map(Rc::new);
             self.grants.borrow_mut().push((key, right, grant.clone()));
@@ -191,15 +201,19 @@ fn check_alone(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedO
     check_as(operation, desk)
 }
 
-const CLAIMS_WIDEN: &str = "`claims` of an operation may only take roles away; anything else must be as in the token";
+const CLAIMS_WIDEN: &str =
+    "`claims` of an operation may only take roles away; anything else must be as in the token";
 
 fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOperation, OperationError> {
     let name = &operation.entity;
     let Some(entity) = desk.cx.catalogue.entities.get(name) else {
         return match desk.cx.catalogue.statements.get(name) {
             Some(named) => statement::check(operation, named, desk),
-            None => Err(OperationError::bad("unknown_entity", format!("there is no entity `{}`", shortened(name)))
-                .at(format!("/operations/{}/entity", operation.index))),
+            None => Err(OperationError::bad(
+                "unknown_entity",
+                format!("there is no entity `{}`", shortened(name)),
+            )
+            .at(format!("/operations/{}/entity", operation.index))),
         };
     };
     refuse_other_parameters(operation)?;
@@ -224,7 +238,10 @@ fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOper
 }
 
 fn action_forbidden(action: Action, entity: &Entity, why: &str) -> OperationError {
-    OperationError::forbidden("action_forbidden", format!("you may not {} `{}`: {why}", action.as_str(), entity.name))
+    OperationError::forbidden(
+        "action_forbidden",
+        format!("you may not {} `{}`: {why}", action.as_str(), entity.name),
+    )
 }
 
 /// Parameters that the action has no use for are refused: what is ignored was meant to do something.
@@ -239,8 +256,11 @@ fn refuse_other_parameters(operation: &OperationRequest) -> Result<(), Operation
         Action::Create if !operation.query_params.is_empty() => "query_params",
         Action::Read | Action::Delete if stores => "store_params",
         Action::Update if matches!(operation.store_params, StoreParams::Many { .. }) => {
-            return Err(OperationError::bad("invalid_request", "an update stores one object, a list is for `create`")
-                .at(format!("/operations/{}/store_params", operation.index)));
+            return Err(OperationError::bad(
+                "invalid_request",
+                "an update stores one object, a list is for `create`",
+            )
+            .at(format!("/operations/{}/store_params", operation.index)));
         }
         _ => return Ok(()),
     };

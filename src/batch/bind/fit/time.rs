@@ -29,7 +29,9 @@ pub(super) fn date(value: Value) -> Result<Value, Misfit> {
 pub(super) fn time_of_day(value: Value) -> Result<Value, Misfit> {
     const EXPECTED: &str = "a time such as `03:04:05`";
     let text = text(value, EXPECTED)?;
-    let shaped = text.len() >= 5 && text.as_bytes()[2] == b':' && text.bytes().all(|byte| b"0123456789:.".contains(&byte));
+    let shaped = text.len() >= 5
+        && text.as_bytes()[2] == b':'
+        && text.bytes().all(|byte| b"0123456789:.".contains(&byte));
     match shaped.then(|| text.parse::<Time>()) {
         Some(Ok(time)) => {
             let micros = time.subsec_nanosecond() / 1_000 * 1_000;
