@@ -3,8 +3,8 @@
 //! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, sync-writer. Services are asked:
 //! rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
 
-pub mod batcher;
 pub mod batch_gateway;
+pub mod batcher;
 pub mod cache;
 pub mod composer;
 pub mod embedder;

@@ -319,8 +319,9 @@ impl Inner {
                 tokio::select! {
                     biased;
                     event = events.recv() => match event {
-                        Some(line) if sender.send(line).is_ok() => {}
-                        Some(_) => return,
+                        Some(line) => if sender.send(line).is_err() {
+                            return;
+                        },
                         None => break (&mut answered).await,
                     },
                     end = &mut answered => break end,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use front::{BatchDesk, BatchFront, FrontSettings};
+pub use front::{BatchDesk, BatchFront, FrontSettings, job_of};
 pub use tally::subject_hash;
 pub use waiting::WaitingRoom;
 
