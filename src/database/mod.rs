@@ -5,6 +5,7 @@
 //! place, on the thread that owns the file.
 
 pub mod session;
+pub mod sqlite;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,1 @@
+//! Whole databases on real files.
