@@ -4,6 +4,7 @@
 //! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
 //! place, on the thread that owns the file.
 
+pub mod mysql;
 pub mod session;
 pub mod sqlite;
 

@@ -7,6 +7,7 @@
 //! What databases write differently is behind [`Dialect`]; what they have in common (conditions, column lists, order,
 //! reads and counts) is written once, here.
 
+pub mod mysql;
 pub mod sqlite;
 
 #[cfg(test)]

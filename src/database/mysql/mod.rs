@@ -1,0 +1,212 @@
+//! MariaDB and MySQL: connections, flights, introspection.
+//!
+//! Promises: the same answers as the other databases for the same batch, as far as the server can give them; values are
+//! bound; a session speaks utf8mb4, lives in UTC and is strict about values that do not fit.
+//!
+//! A flight is carried one statement after the other: the protocol has no way to send the next before the answer of the
+//! last. What saves round trips here is that neighbouring creates of the same columns become one statement (MariaDB, where no
+//! trigger and no row filter has a say in each; when it fails they are run one by one, for the blame), that time limits are only
+//! set when they change, and that prepared statements are kept, 256 for each connection.
+//!
+//! # What MariaDB and MySQL cannot do
+//!
+//! - **No `RETURNING` for updates** (and none at all on MySQL). An update is `SELECT key ... FOR UPDATE`, `UPDATE` by key
+//!   and a `SELECT ... FOR UPDATE` of the rows as they are then; a delete is `SELECT ... FOR UPDATE` and `DELETE` by key.
+//!   A create on MySQL is read back by the key that was sent or by `LAST_INSERT_ID()`. Without such a key (no primary key,
+//!   or one that a default or a trigger makes) a create answers no rows there, and is refused with `row_forbidden` where a
+//!   row filter would have to be checked. A create that is answered by `RETURNING` shows what triggers `BEFORE` it stored.
+//! - **Tables without a primary key** take a unique index over columns without null as their key. Without one of those
+//!   they can be read and created in, but not updated or deleted from: `database_error`.
+//! - **Equality follows the collation of the column**: with the usual `_ci` collations `Ada` equals `ada`, in selectors,
+//!   row filters, unique indexes and keys alike; so does the order of a sort. `like` is case-sensitive all the same. Declare
+//!   columns that hold secrets, codes or subjects of tokens with a `_bin` collation, or `inject` them.
+//! - **No deferred constraints**: every constraint is judged by its own statement, so a dry run has nothing left to judge.
+//! - **Tables that are not InnoDB** (MyISAM, Aria) are not rolled back by any transaction, nor is DDL of a trigger's
+//!   procedure. Such tables are for reading only.
+//! - **A deadlock undoes the whole transaction**, not one statement: also in a batch that goes on after errors. The whole
+//!   batch is tried again.
+//! - **Lock waits are counted in whole seconds**: `lock_timeout_ms` is rounded up.
+//! - **The statement time limit of MySQL covers reads only** (`max_execution_time`); on MariaDB it covers all statements
+//!   (`max_statement_time`). The limit of the whole batch holds on both. MySQL does not drop an idle transaction either.
+//! - **Snapshots**: with `repeatable_read` a read sees the snapshot of the first read, but writes see what is committed.
+//!   MariaDB with `innodb_snapshot_isolation = ON` refuses such a write with code 1020: a `serialization_failure`, tried again.
+//! - **Named statements** are not run in a read-only part of a transaction, because there are no such parts: see
+//!   [`statement`] for what is checked instead and what is not promised.
+//! - **Values**: `tinyint(1)` is a boolean, as the server itself has no such type (a MySQL 8 column `tinyint unsigned` stays
+//!   a number); a `json` column of MariaDB is one by its `json_valid` check; there is no NaN. Zero dates are answered as the
+//!   server writes them. Geometry goes in and out as WKT.
+//! - **TLS**: see [`options`].
+
+mod connection;
+mod error;
+mod introspect;
+mod key;
+mod operation;
+mod pool;
+pub mod statement;
+mod value;
+
+#[cfg(test)]
+pub mod test_server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Opts, OptsBuilder};
+
+pub use self::connection::{Connection, Server};
+pub use self::pool::{MysqlSession, Pool};
+use super::session::drive;
+use super::{ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, TlsMode};
+use crate::batch::catalogue::{Catalogue, DatabaseKind};
+use crate::batch::run::BatchRun;
+use crate::clock::{BoxFuture, SharedClock};
+
+/// Prepared statements that a connection keeps.
+const PREPARED: usize = 256;
+
+/// A MariaDB or MySQL database that is open.
+pub struct MysqlDatabase {
+    settings: DatabaseSettings,
+    pool: Arc<Pool>,
+    clock: SharedClock,
+    catalogue: RwLock<Arc<Catalogue>>,
+}
+
+impl MysqlDatabase {
+    /// Opens it: connects once, reads its tables, creates `penstock_batch_key` where it is missing.
+    ///
+    /// # Errors
+    /// A setting that does not fit, or a server that is not to be had.
+    pub async fn open(settings: DatabaseSettings, clock: SharedClock) -> Result<Self, DatabaseOpenError> {
+        let opts = options(&settings)?;
+        let pool = Pool::new(opts, settings.connections, settings.merge, Arc::clone(&clock));
+        let mut connection = pool.connection().await.map_err(|why| away(&settings, why))?;
+        // A login without the right to create finds the table there, or has no idempotency keys: told, not fatal.
+        if connection.conn.query_drop(key::CREATE_TABLE).await.is_err() {
+            tracing::warn!(database = %settings.name, "the table `penstock_batch_key` could not be created");
+        }
+        // Keys of a day ago are of no more use to anybody.
+        let _ = connection.conn.query_drop(key::FORGET_OLD).await;
+        let catalogue = catalogue_of(&settings, &mut connection).await?;
+        pool.give_back(connection);
+        Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)) })
+    }
+
+    /// A place for one batch.
+    pub async fn session(&self) -> MysqlSession {
+        self.pool.place().await
+    }
+}
+
+impl Database for MysqlDatabase {
+    fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    fn kind(&self) -> DatabaseKind {
+        DatabaseKind::Mysql
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<(), DatabaseOpenError>> {
+        Box::pin(async {
+            let mut connection = self.pool.connection().await.map_err(|why| away(&self.settings, why))?;
+            let catalogue = Arc::new(catalogue_of(&self.settings, &mut connection).await?);
+            self.pool.give_back(connection);
+            *self.catalogue.write().unwrap_or_else(PoisonError::into_inner) = catalogue;
+            Ok(())
+        })
+    }
+
+    fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
+        Box::pin(async {
+            let mut session = self.pool.place().await;
+            drive(batch, &mut session, &self.clock).await
+        })
+    }
+
+    fn state(&self) -> ConnectionsState {
+        self.pool.state()
+    }
+}
+
+/// How to connect.
+///
+/// The driver is built without TLS, so a connection is only opened where it needs none: to this machine, or with
+/// `tls = "disable"` through a network that is secured otherwise. Anything else is refused at the start; a password is
+/// never sent over an open network because nobody thought of it.
+///
+/// # Errors
+/// A setting that is missing or does not fit.
+pub fn options(settings: &DatabaseSettings) -> Result<Opts, DatabaseOpenError> {
+    let fault =
+        |why: &str| DatabaseOpenError::Setting { database: Arc::clone(&settings.name), why: why.to_owned() };
+    let Some(url) = &settings.url else {
+        return Err(fault("`url` is missing: mysql://user:password@host:3306/database"));
+    };
+    if matches!(settings.enforcement, Enforcement::Database { .. }) {
+        return Err(fault("only PostgreSQL can decide about rows itself: use enforcement `rules`"));
+    }
+    // Both servers, one driver.
+    let text = match url.expose().strip_prefix("mariadb://") {
+        Some(rest) => format!("mysql://{rest}"),
+        None => url.expose().to_owned(),
+    };
+    let opts = Opts::from_url(&text).map_err(|_| {
+        fault("`url` is not one of MariaDB or MySQL: mysql://user:password@host:3306/database")
+    })?;
+    if opts.db_name().is_none_or(str::is_empty) {
+        return Err(fault("`url` names no database: mysql://user:password@host:3306/database"));
+    }
+    let host = opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']');
+    let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    let here = loopback || host == "localhost" || opts.socket().is_some();
+    match settings.tls {
+        TlsMode::Disable => {}
+        TlsMode::Auto if here => {}
+        TlsMode::Auto | TlsMode::Require => {
+            return Err(fault(
+                "connections with TLS are not offered for MariaDB and MySQL: reach the server on this machine or \
+                 through a tunnel, or say `tls = \"disable\"` for a network that is secured otherwise",
+            ));
+        }
+    }
+    Ok(OptsBuilder::from_opts(opts)
+        // Rows that match count, whether or not a value changes.
+        .client_found_rows(true)
+        .stmt_cache_size(PREPARED)
+        // An address is what was written: a jump to the server's socket could land in another network namespace.
+        .prefer_socket(false)
+        .into())
+}
+
+async fn catalogue_of(
+    settings: &DatabaseSettings,
+    connection: &mut Connection,
+) -> Result<Catalogue, DatabaseOpenError> {
+    let facts = connection
+        .introspect()
+        .await
+        .map_err(|_| away(settings, "its tables could not be read".to_owned()))?;
+    let mut statements = Vec::with_capacity(settings.statements.len());
+    for statement in &settings.statements {
+        let described = connection.describe(statement).await.map_err(|why| DatabaseOpenError::Statement {
+            database: Arc::clone(&settings.name),
+            at: statement.at.clone(),
+            why,
+        })?;
+        statements.push(described);
+    }
+    Catalogue::build(&settings.name, DatabaseKind::Mysql, facts, &settings.catalogue, statements)
+        .map_err(|faults| DatabaseOpenError::Catalogue { database: Arc::clone(&settings.name), faults })
+}
+
+fn away(settings: &DatabaseSettings, why: String) -> DatabaseOpenError {
+    DatabaseOpenError::Away { database: Arc::clone(&settings.name), why }
+}

@@ -1,0 +1,107 @@
+//! A MariaDB server of the tests' own: a temporary directory, a free port of this machine, stopped at the end.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts};
+
+/// A server that runs until this is dropped.
+pub struct TestServer {
+    process: Child,
+    port: u16,
+    // Removed after the process has stopped: fields are dropped in this order, and `drop` waits.
+    _directory: tempfile::TempDir,
+}
+
+impl TestServer {
+    /// Starts one; `None` when MariaDB is not installed here.
+    pub async fn start() -> Option<Self> {
+        let server = installed("mariadbd")?;
+        let install = installed("mariadb-install-db")?;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = directory.path().join("data");
+        // A server that root starts must be told to stay root: the directory is root's.
+        let user = if is_root() { Some("--user=root") } else { None };
+        let installed = Command::new(install)
+            .arg("--no-defaults")
+            .args(user)
+            .arg(format!("--datadir={}", data.display()))
+            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("mariadb-install-db runs");
+        assert!(installed.success(), "mariadb-install-db failed");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .expect("a free port")
+            .port();
+        let process = Command::new(server)
+            .arg("--no-defaults")
+            .args(user)
+            .arg(format!("--datadir={}", data.display()))
+            .arg(format!("--socket={}", directory.path().join("socket").display()))
+            .arg(format!("--pid-file={}", directory.path().join("pid").display()))
+            .arg(format!("--port={port}"))
+            .args([
+                "--bind-address=127.0.0.1",
+                "--innodb-buffer-pool-size=32M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("mariadbd starts");
+        let server = Self { process, port, _directory: directory };
+        for _ in 0..200 {
+            if server.connect(None).await.is_ok() {
+                return Some(server);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("mariadbd does not answer");
+    }
+
+    /// The address of a database on it.
+    pub fn url(&self, database: &str) -> String {
+        format!("mysql://root@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes a database and runs statements in it.
+    pub async fn database(&self, name: &str, sql: &str) {
+        let mut conn = self.connect(None).await.expect("a connection");
+        conn.query_drop(format!("CREATE DATABASE `{name}` CHARACTER SET utf8mb4; USE `{name}`; {sql}"))
+            .await
+            .expect("the tables");
+    }
+
+    /// A plain connection.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub async fn connect(&self, database: Option<&str>) -> Result<Conn, mysql_async::Error> {
+        let url = self.url(database.unwrap_or_default());
+        Conn::new(Opts::from_url(url.trim_end_matches('/'))?).await
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn installed(name: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|directory| PathBuf::from(directory).join(name))
+        .find(|path| path.exists())
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
