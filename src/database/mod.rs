@@ -5,6 +5,7 @@
 //! place, on the thread that owns the file.
 
 pub mod mysql;
+pub mod postgres;
 pub mod session;
 pub mod sqlite;
 

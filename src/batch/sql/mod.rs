@@ -8,6 +8,7 @@
 //! reads and counts) is written once, here.
 
 pub mod mysql;
+pub mod postgres;
 pub mod sqlite;
 
 #[cfg(test)]
