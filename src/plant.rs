@@ -119,6 +119,17 @@ pub enum PlantError {
         /// Why.
         source: io::Error,
     },
+    /// A database for batches.
+    #[error("open the databases for batches")]
+    Database(#[from] crate::database::DatabaseOpenError),
+    /// An issuer of tokens.
+    #[error("issuer `{issuer}`: {why}")]
+    Issuer {
+        /// Its name in the config.
+        issuer: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A mailbox that could never fill a batch.
     #[error(transparent)]
     Mailbox(#[from] MailboxTooSmall),
@@ -254,7 +265,7 @@ impl Plant {
             describes_per_call: actors.batcher.seal_items as usize,
             output_dir: config.output_dir.clone(),
         };
-        let batches: Option<Batches> = None;
+        let batches = batches::open(config, &engine, &metrics, &outside).await?;
         let drain_deadline = Duration::from_secs(config.engine.drain_deadline_secs);
         let plant = Self {
             engine,

@@ -26,7 +26,22 @@ pub struct Issuer {
     /// What is asked of its tokens.
     pub rules: IssuerRules,
     /// Where its public keys are; `None` for one with a shared secret only.
-    pub jwks_url: Option<String>,
+    pub keys: Option<KeySource>,
+}
+
+/// Where the public keys of an issuer are, and the way there.
+#[derive(Clone)]
+pub struct KeySource {
+    /// Address of the key set.
+    pub url: String,
+    /// With the certificates that are trusted on this way.
+    pub http: Arc<dyn Http>,
+}
+
+impl std::fmt::Debug for KeySource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeySource").field("url", &self.url).finish_non_exhaustive()
+    }
 }
 
 /// Who may come in, beside holders of good tokens.
@@ -56,11 +71,11 @@ struct KnownIssuer {
 
 impl TokenDoor {
     /// A door for these issuers; their keys are asked for when the first token comes.
-    pub fn new(issuers: Vec<Issuer>, admission: Admission, http: &Arc<dyn Http>, clock: SharedClock) -> Self {
+    pub fn new(issuers: Vec<Issuer>, admission: Admission, clock: SharedClock) -> Self {
         let issuers = issuers
             .into_iter()
             .map(|issuer| KnownIssuer {
-                keys: issuer.jwks_url.map(|url| KeyCache::new(url, Arc::clone(http), clock.clone())),
+                keys: issuer.keys.map(|source| KeyCache::new(source, clock.clone())),
                 rules: issuer.rules,
             })
             .collect();
@@ -127,8 +142,7 @@ fn bearer(authorization: &str) -> Option<&str> {
 
 /// The public keys of one issuer, kept.
 struct KeyCache {
-    url: String,
-    http: Arc<dyn Http>,
+    source: KeySource,
     clock: SharedClock,
     /// Held while the issuer is asked, so that all who wait share the answer.
     kept: Mutex<Kept>,
@@ -143,8 +157,8 @@ struct Kept {
 }
 
 impl KeyCache {
-    fn new(url: String, http: Arc<dyn Http>, clock: SharedClock) -> Self {
-        Self { url, http, clock, kept: Mutex::default() }
+    fn new(source: KeySource, clock: SharedClock) -> Self {
+        Self { source, clock, kept: Mutex::default() }
     }
 
     /// A set that may be used now.
@@ -181,13 +195,13 @@ impl KeyCache {
         kept.asked = Some(now);
         let request = HttpRequest {
             method: Method::Get,
-            url: self.url.clone(),
+            url: self.source.url.clone(),
             bearer: None,
             body: None,
             headers: Vec::new(),
             timeout: ASK_TIMEOUT,
         };
-        let answered = match self.http.send(request).await {
+        let answered = match self.source.http.send(request).await {
             Ok(response) if response.status == 200 => {
                 KeySet::from_jwks(&response.body).map_err(|error| format!("its answer {error}"))
             }
@@ -198,7 +212,7 @@ impl KeyCache {
             Ok(set) => kept.set = Some((Arc::new(set), self.clock.elapsed())),
             Err(why) => {
                 tracing::warn!(
-                    url = self.url,
+                    url = self.source.url,
                     why,
                     kept = kept.set.is_some(),
                     "an issuer's keys cannot be had"
@@ -257,9 +271,8 @@ mod tests {
             secret: Some(SharedSecret::new(SECRET).unwrap()),
             roles_claim: "roles".to_owned(),
         };
-        let jwks_url = Some("https://login.example.org/keys".to_owned());
-        let http: Arc<dyn Http> = issuer.clone();
-        let door = TokenDoor::new(vec![Issuer { rules, jwks_url }], admission, &http, clock.clone());
+        let keys = KeySource { url: "https://login.example.org/keys".to_owned(), http: issuer.clone() };
+        let door = TokenDoor::new(vec![Issuer { rules, keys: Some(keys) }], admission, clock.clone());
         Rig { door, issuer, clock }
     }
 
