@@ -55,6 +55,8 @@ pub enum Command {
         /// Their numbers; empty means all.
         numbers: Vec<u64>,
     },
+    /// Runs or plans a batch on a database.
+    Batch(BatchCommand),
     /// What is in the cache.
     CacheStats,
     /// Lists the cache's keys.
@@ -67,6 +69,30 @@ pub enum Command {
         /// Those that start with it.
         prefix: String,
     },
+}
+
+/// A batch that a person asks for, at the shell of the machine.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchCommand {
+    /// The request: JSON text, as `POST /batch` takes it.
+    pub body: String,
+    /// Whether it is only planned.
+    pub plan: bool,
+    /// Whether it is rolled back at the end, whatever the body says.
+    pub dry_run: bool,
+    /// Claims to act with; whoever may open the socket is believed.
+    pub claims: Option<serde_json::Map<String, serde_json::Value>>,
+    /// The database; `None`: the one that has the entities.
+    pub database: Option<String>,
+    /// The idempotency key.
+    pub idempotency_key: Option<String>,
+}
+
+impl std::fmt::Debug for BatchCommand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchCommand").field("bytes", &self.body.len()).finish_non_exhaustive()
+    }
 }
 
 /// The answer to a command.

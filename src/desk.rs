@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::actors::fetcher::chain;
 use crate::actors::schema_job::{SchemaJobError, SchemaReport};
 use crate::actors::schema_run::{DONE, SchemaProgress};
-use crate::control::{Command, Reply};
+use crate::control::{BatchCommand, Command, Reply};
+use crate::http::api::{BatchAsk, BatchService as _, ReplyContent, is_idempotency_key};
 use crate::limiter::Priority;
 use crate::messages::Lane;
 use crate::model::OrgName;
@@ -16,6 +17,8 @@ use crate::plant::Plant;
 
 /// Exit code of a failed command.
 pub const FAILED: u8 = 1;
+/// Exit code of a command that makes no sense as it was given.
+pub const WRONG_USAGE: u8 = 2;
 /// Exit code of a refused login.
 pub const REFUSED: u8 = 77;
 /// Exit code of work that goes on at the next start.
@@ -36,6 +39,7 @@ pub async fn perform(plant: &Arc<Plant>, command: Command) -> Reply {
         Command::DeadList => Ok(json!({ "dead_letters": plant.engine.dead_letters() })),
         Command::DeadRetry { numbers } => dead_retry(plant, numbers).await,
         Command::DeadDrop { numbers } => dead_drop(plant, numbers).await,
+        Command::Batch(asked) => batch(plant, asked).await,
         Command::CacheStats => {
             plant.cache.stats().await.map(|stats| json!(stats)).map_err(|error| failed(&error))
         }
@@ -73,6 +77,7 @@ pub fn status(plant: &Plant) -> Value {
         "dead_letters": plant.engine.dead_letters().len(),
         "abandoned_arbiters": plant.engine.abandoned_arbiters(),
         "orgs": plant.book.views(),
+        "batches": plant.batches.as_ref().map(|batches| batches.front.status()),
     })
 }
 
@@ -197,6 +202,37 @@ pub async fn jobs_settled(plant: &Plant) {
     while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) {
         plant.outside.clock.sleep(LOOK).await;
     }
+}
+
+/// Runs or plans a batch for whoever may open the control socket. The answer goes out as text: a number that went through
+/// a JSON value of ours would lose digits.
+async fn batch(plant: &Plant, asked: BatchCommand) -> Result<Value, Reply> {
+    let wrong = |message: String| Reply::Failed { message, exit_code: WRONG_USAGE };
+    let Some(batches) = &plant.batches else {
+        return Err(wrong("the configuration has no [[database]] for batches".to_owned()));
+    };
+    if asked.idempotency_key.as_ref().is_some_and(|key| !is_idempotency_key(key.as_bytes())) {
+        return Err(wrong("an idempotency key is 1 to 255 visible ASCII characters".to_owned()));
+    }
+    let ask = BatchAsk {
+        body: asked.body.into_bytes(),
+        caller: Arc::new(batches.caller_at_the_shell(asked.claims)),
+        idempotency_key: asked.idempotency_key,
+        lines: false,
+        trace: None,
+        database: asked.database,
+        dry_run: asked.dry_run,
+    };
+    let reply = if asked.plan { batches.front.plan(ask) } else { batches.front.run(ask).await };
+    let ReplyContent::Whole(answer) = reply.content else {
+        return Err(said("the batch answered in lines, which nobody asked for".to_owned()));
+    };
+    Ok(json!({
+        "batch_id": reply.batch_id,
+        "status": answer.status,
+        "replayed": reply.replayed,
+        "answer": String::from_utf8_lossy(&answer.body),
+    }))
 }
 
 fn all_if_none(plant: &Plant, numbers: Vec<u64>) -> Vec<u64> {

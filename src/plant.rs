@@ -6,6 +6,8 @@
 //!                     rate_limiter, cache (asked)
 //! ```
 
+pub mod batches;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use self::batches::Batches;
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
@@ -116,6 +119,17 @@ pub enum PlantError {
         /// Why.
         source: io::Error,
     },
+    /// A database for batches.
+    #[error("open the databases for batches")]
+    Database(#[from] crate::database::DatabaseOpenError),
+    /// An issuer of tokens.
+    #[error("issuer `{issuer}`: {why}")]
+    Issuer {
+        /// Its name in the config.
+        issuer: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A mailbox that could never fill a batch.
     #[error(transparent)]
     Mailbox(#[from] MailboxTooSmall),
@@ -137,6 +151,8 @@ pub struct Plant {
     pub clients: OrgClients,
     /// The model, for search.
     pub model: Arc<dyn Model>,
+    /// Batches on databases; `None` when the configuration has no database.
+    pub batches: Option<Batches>,
     /// Simulated orgs that were started with the plant, by org.
     pub simulators: Vec<(OrgName, orgsim::Server)>,
     /// What comes from outside.
@@ -249,6 +265,7 @@ impl Plant {
             describes_per_call: actors.batcher.seal_items as usize,
             output_dir: config.output_dir.clone(),
         };
+        let batches = batches::open(config, &engine, &metrics, &outside).await?;
         let drain_deadline = Duration::from_secs(config.engine.drain_deadline_secs);
         let plant = Self {
             engine,
@@ -258,6 +275,7 @@ impl Plant {
             book,
             clients,
             model,
+            batches,
             simulators,
             outside,
             state,
@@ -313,9 +331,13 @@ impl Plant {
         const EVERY: Duration = Duration::from_millis(500);
         let (engine, metrics, book) = (self.engine.clone(), self.metrics.clone(), Arc::clone(&self.book));
         let (clock, cache) = (self.outside.clock.clone(), self.cache.clone());
+        let batches = self.batches.clone();
         tokio::spawn(async move {
             while !engine.is_closed() {
                 refresh_gauges(&engine, &metrics, &book);
+                if let Some(batches) = &batches {
+                    batches.front.refresh_gauges();
+                }
                 if let Ok(stats) = cache.disk_bytes().await {
                     metrics.cache_bytes.set(stats as i64);
                 }

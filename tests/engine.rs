@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use penstock::actors::engine::{
     ActorMetrics, BatchStage, Capacity, Chance, Drained, Engine, EngineParts, Fault, FaultPoint, Journal,
-    LocalInbox, Mailbox, MemoryJournal, NoFaults, NoOutlet, Nothing, Outlet, Output, Ping, RestartPolicy,
-    RestartReason, Seal, SeededChance, Service, Stage, StageConfig, StageCx, StageError, Table, TryPut,
+    LocalInbox, Mailbox, MemoryJournal, NoFaults, NoOutlet, NotAdmitted, Nothing, Outlet, Output, Ping,
+    RestartPolicy, RestartReason, Seal, SeededChance, Service, Stage, StageConfig, StageCx, StageError,
+    Table, TryPut,
 };
 use penstock::clock::SystemClock;
 use penstock::messages::{Envelope, Item, ItemId, JobId, Lane};
@@ -524,6 +525,94 @@ fn a_stuck_handler_and_a_blocked_thread_lose_their_lease_and_the_line_goes_on() 
             rig.engine.close();
         });
     }
+}
+
+/// Finds its connection gone over every third item, and is built anew each time.
+struct Unplugged {
+    built: u64,
+    seen: Arc<Mutex<Vec<(u64, u64)>>>,
+    long: Arc<tokio::sync::Notify>,
+}
+
+impl Stage for Unplugged {
+    type In = Toy;
+    type Out = Nothing;
+    const NAME: &'static str = "unplugged";
+
+    async fn run(&self, item: Arc<Toy>, cx: &StageCx) -> Result<Output<Nothing>, StageError> {
+        if item.number == 0 {
+            // Held by another slot while the incarnation is retired over its neighbours.
+            self.long.notified().await;
+        } else if item.number % 3 == 0 {
+            cx.retire("the connection is gone");
+        }
+        self.seen.lock().unwrap().push((item.number, self.built));
+        Ok(Output::None)
+    }
+}
+
+#[test]
+fn a_stage_that_asks_to_be_retired_is_rebuilt_at_once_and_never_degrades_the_daemon() {
+    in_system(|runtime| async move {
+        // A budget of one restart: thirty rebuilds would overrun it by far if they were charged.
+        let policy = RestartPolicy { restarts: 1, backoff: Duration::from_secs(60), ..quick_policy() };
+        let rig = rig(runtime, policy, 1, Arc::new(NoFaults));
+        let (meter, seen) = (ActorMetrics::detached(), Arc::<Mutex<Vec<(u64, u64)>>>::default());
+        let (long, built) = (Arc::new(tokio::sync::Notify::new()), Arc::new(AtomicU64::new(0)));
+        let (of_stage, held, lives) = (seen.clone(), long.clone(), built.clone());
+        let inbox = rig.engine.stage(stage_config(2, 8), meter.clone(), Arc::new(NoOutlet), move || {
+            let built = built.fetch_add(1, Ordering::Relaxed) + 1;
+            Unplugged { built, seen: of_stage.clone(), long: held.clone() }
+        });
+        let job = rig.engine.job(&JobId::new("toys"));
+        for number in 0..=90 {
+            rig.admit(&inbox, &job, toy(number)).await;
+        }
+        eventually("all others are done", || seen.lock().unwrap().len() == 90).await;
+        // Two slots that lose one connection at once are one loss.
+        let losses = || lives.load(Ordering::Relaxed) - 1;
+        eventually("it was rebuilt", || losses() >= 15).await;
+        long.notify_one();
+        tokio::time::timeout(Duration::from_secs(10), job.ran_dry())
+            .await
+            .expect("what was held is finished");
+        let first_life = seen.lock().unwrap().last().copied();
+        assert_eq!(first_life, Some((0, 1)), "the first incarnation finished what it held");
+        assert_eq!(job.counts().done, 91, "nothing was tried twice and nothing was lost");
+        eventually("every loss is counted", || meter.restarts(RestartReason::Connection).get() == losses())
+            .await;
+        assert_eq!(meter.restarts_total(), losses(), "and as nothing else");
+        let state = rig.engine.run_state();
+        assert!(!state.degraded && rig.engine.watch_exit().borrow().is_none());
+        rig.engine.close();
+    });
+}
+
+#[test]
+fn an_item_that_cannot_enter_at_once_is_refused_with_the_reason_and_forgotten() {
+    in_system(|runtime| async move {
+        let rig = rig(runtime, quick_policy(), 1, Arc::new(NoFaults));
+        let inbox =
+            rig.engine.stage(stage_config(1, 2), ActorMetrics::detached(), Arc::new(NoOutlet), || {
+                Recorder(Arc::default())
+            });
+        let job = rig.engine.job(&JobId::new("toys"));
+        let admit = |number: u64| {
+            let id = ItemId::new(&number.to_string());
+            rig.engine.try_admit(&*inbox, &job, id, Lane::Interactive, toy(number))
+        };
+        rig.engine.pause().await.unwrap();
+        assert_eq!(admit(1), Err(NotAdmitted::Paused));
+        rig.engine.resume().await.unwrap();
+        inbox.freeze();
+        assert_eq!([admit(2), admit(3), admit(4)], [Ok(()), Ok(()), Err(NotAdmitted::Full)]);
+        inbox.thaw();
+        job.ran_dry().await;
+        assert_eq!((job.counts().admitted, job.counts().done), (2, 2));
+        rig.engine.drain(Duration::from_secs(1)).await;
+        assert_eq!(admit(5), Err(NotAdmitted::Leaving));
+        rig.engine.close();
+    });
 }
 
 #[test]

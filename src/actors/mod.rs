@@ -3,6 +3,7 @@
 //! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, sync-writer. Services are asked:
 //! rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
 
+pub mod batch_gateway;
 pub mod batcher;
 pub mod cache;
 pub mod composer;

@@ -79,6 +79,8 @@ pub enum FaultKind {
     Paused,
     /// The database does not answer.
     DatabaseUnavailable,
+    /// The issuer of the token does not give its keys.
+    KeysUnavailable,
     /// Other transactions were in the way, again and again.
     Contention,
     /// The batch took too long.
@@ -89,7 +91,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 36] = [
+    pub const ALL: [FaultKind; 37] = [
         Self::InvalidRequest,
         Self::EmptyBatch,
         Self::TooManyOperations,
@@ -122,6 +124,7 @@ impl FaultKind {
         Self::QueueFull,
         Self::Paused,
         Self::DatabaseUnavailable,
+        Self::KeysUnavailable,
         Self::Contention,
         Self::BatchTimeout,
         Self::Internal,
@@ -192,6 +195,7 @@ impl FaultKind {
             Self::QueueFull => ("queue_full", 503, "Too many batches are waiting"),
             Self::Paused => ("paused", 503, "Batches are paused"),
             Self::DatabaseUnavailable => ("database_unavailable", 503, "The database does not answer"),
+            Self::KeysUnavailable => ("keys_unavailable", 503, "The token's issuer does not answer"),
             Self::Contention => ("contention", 503, "Other transactions were in the way"),
             Self::BatchTimeout => ("batch_timeout", 504, "The batch took too long"),
             Self::Internal => ("internal", 500, "Something went wrong on our side"),

@@ -21,7 +21,7 @@ use crate::desk;
 use crate::http::{self, Check, Health, Sources};
 use crate::messages::Lane;
 use crate::model::OrgName;
-use crate::plant::{Outside, Plant};
+use crate::plant::{Outside, Plant, batches};
 use crate::signals::{self, Signal};
 use crate::store::state_folder::store_bytes;
 use crate::telemetry::{LogHandle, Metrics, logging};
@@ -198,6 +198,13 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
                 return tell(&error);
             }
         };
+        let api = match start_api(&config, &plant) {
+            Ok(api) => api,
+            Err(error) => {
+                plant.engine.close();
+                return tell(&*error);
+            }
+        };
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             state = %config.state_dir.display(),
@@ -207,6 +214,9 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         );
         if let Some(http) = &http {
             tracing::info!(address = %http.addr(), "metrics, health and status are served");
+        }
+        if let Some(api) = &api {
+            tracing::info!(address = %api.addr(), "batches are served");
         }
         let socket = control::listen(&plant.state().control_socket(), move |command| {
             let plant = Arc::clone(&of_socket);
@@ -222,7 +232,12 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         let schedules = spawn_schedules(&config, &plant, &orgs);
         let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
         let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));
-        let drained = obey_signals_with(&plant, reload);
+        let drained = obey_signals_with(&plant, move |plant| {
+            reload(plant);
+            if let Some(batches) = plant.batches.clone() {
+                tokio::spawn(async move { batches.reload().await });
+            }
+        });
         let mut exit = plant.engine.watch_exit();
         let code = tokio::select! {
             drained = drained => match drained {
@@ -242,11 +257,23 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         drop(std::fs::remove_file(plant.state().control_socket()));
         plant.engine.close();
         plant.keep_limits_now();
-        if let Some(http) = http {
-            drop(tokio::task::spawn_blocking(move || http.stop()).await);
+        for server in [api, http].into_iter().flatten() {
+            drop(tokio::task::spawn_blocking(move || server.stop()).await);
         }
         if code == 0 && unfinished { desk::LEFT_OVER } else { code }
     })
+}
+
+/// Opens the batch endpoint, where there is a database behind it.
+fn start_api(
+    config: &Config,
+    plant: &Plant,
+) -> Result<Option<http::HttpHandle>, Box<dyn std::error::Error + Send + Sync>> {
+    let (Some(listen), Some(batches)) = (config.api.listen, &plant.batches) else { return Ok(None) };
+    let door = batches::door(config, &plant.outside.clock)?;
+    let sources =
+        http::api::ApiSources { service: Arc::new(batches.front.clone()), door: Arc::new(door) };
+    Ok(Some(http::api::start(listen, sources)?))
 }
 
 /// Keeps the gauges of what the stores take on disk.

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr; `--json` gives one JSON document. Commands that ask a running daemon
 //! speak to its control socket; without a daemon they open the state folder themselves.
 
+mod batch;
 mod daemon;
 mod one_shot;
 mod progress;
@@ -112,6 +113,28 @@ enum CliCommand {
         /// Into this file; the same command goes on where a killed one stopped
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+    },
+    /// Runs a batch of dependent reads and writes on a database
+    Batch {
+        /// The request as JSON, as `POST /batch` takes it; `-` reads stdin
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Says how it would run, and touches no table
+        #[arg(long, conflicts_with_all = ["dry_run", "idempotency_key"])]
+        plan: bool,
+        /// Runs it, then rolls it back
+        #[arg(long)]
+        dry_run: bool,
+        /// Claims to act with, as a JSON object: roles, subject, and what filters need
+        #[arg(long, value_name = "JSON")]
+        claims: Option<String>,
+        /// The database [default: the one that has the entities]
+        #[arg(long, value_name = "NAME")]
+        database: Option<String>,
+        /// A repeat with the same key is answered with the first answer
+        #[arg(long, value_name = "K")]
+        idempotency_key: Option<String>,
     },
     /// Checks the configuration and tells every mistake
     Check(ConfigArg),
@@ -241,6 +264,16 @@ fn dispatch(command: CliCommand) -> u8 {
         CliCommand::Query { statement, config, org, all, api, out } => {
             let ask = query::Ask { statement, org, all, api, out };
             with_config(&config, |config, _| query::query(&config, ask))
+        }
+        CliCommand::Batch { file, config, plan, dry_run, claims, database, idempotency_key } => {
+            let ask = batch::Ask { file, plan, dry_run, claims, database, idempotency_key };
+            match ask.into_command() {
+                Ok(command) => with_config(&config, |config, _| batch::batch(&config, command)),
+                Err(message) => {
+                    eprintln!("penstock: {message}");
+                    USAGE
+                }
+            }
         }
         CliCommand::Check(config) => with_config(&config, |config, path| {
             show::good_config(&config, path.as_deref());

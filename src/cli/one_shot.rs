@@ -13,6 +13,7 @@ use crate::actors::engine::Drained;
 use crate::actors::fetcher::chain;
 use crate::config::{Config, LogFormat, process_environment};
 use crate::control::{self, Command, Reply};
+use crate::database::DatabaseOpenError;
 use crate::desk;
 use crate::model::OrgName;
 use crate::plant::{Outside, Plant, PlantError};
@@ -34,7 +35,11 @@ pub fn plant_failure(error: &PlantError) -> u8 {
     eprintln!("penstock: {}", chain(error));
     match error {
         PlantError::StateFolder(_) => STATE_FOLDER,
-        PlantError::Model(_) => CONFIG,
+        PlantError::Model(_) | PlantError::Issuer { .. } => CONFIG,
+        // One that is away may come back; the others want a person with an editor.
+        PlantError::Database(DatabaseOpenError::Away { .. }) => FAILED,
+        PlantError::Database(DatabaseOpenError::InUse { .. }) => STATE_FOLDER,
+        PlantError::Database(_) => CONFIG,
         _ => FAILED,
     }
 }

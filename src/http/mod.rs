@@ -1,4 +1,4 @@
-//! Metrics, health and status over HTTP.
+//! Metrics, health and status over HTTP; and the batch endpoint, on a listener of its own ([`api`]).
 //!
 //! The server has a thread and a runtime of its own, so that a starved plant still answers and shows it.
 //! It knows nothing of the actors: what it says comes from a [`Health`] and a [`StatusSource`].
@@ -11,6 +11,9 @@
 //! | `/status` | JSON |
 //!
 //! `?verbose` lists the checks, `?exclude=name` leaves one out (repeatable).
+
+pub mod api;
+pub mod jwks;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -162,6 +165,29 @@ impl Drop for HttpHandle {
 /// # Errors
 /// When the address cannot be bound, or the thread cannot start.
 pub fn start(listen: SocketAddr, sources: Sources) -> Result<HttpHandle, HttpError> {
+    let data = web::Data::new(sources);
+    let options = ServerOptions { thread: "http", workers: 1, half_closed_is_gone: false };
+    start_server(listen, options, move |config: &mut web::ServiceConfig| {
+        config.app_data(data.clone()).configure(routes);
+    })
+}
+
+/// How a server runs.
+#[derive(Clone, Copy)]
+struct ServerOptions {
+    /// Name of its thread.
+    thread: &'static str,
+    /// Threads that answer.
+    workers: usize,
+    /// A client that has closed its side of the connection is not worked for any more.
+    half_closed_is_gone: bool,
+}
+
+fn start_server(
+    listen: SocketAddr,
+    options: ServerOptions,
+    configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> Result<HttpHandle, HttpError> {
     let bind = || {
         let listener = TcpListener::bind(listen)?;
         Ok((listener.local_addr()?, listener))
@@ -169,8 +195,8 @@ pub fn start(listen: SocketAddr, sources: Sources) -> Result<HttpHandle, HttpErr
     let (addr, listener) = bind().map_err(|source| HttpError::Listen { listen, source })?;
     let (send, receive) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
-        .name("http".to_owned())
-        .spawn(move || serve(listener, &sources, &send))
+        .name(options.thread.to_owned())
+        .spawn(move || serve(listener, options, configure, &send))
         .map_err(HttpError::Thread)?;
     match receive.recv() {
         Ok(Ok(server)) => Ok(HttpHandle { addr, server, thread: Some(thread) }),
@@ -181,13 +207,14 @@ pub fn start(listen: SocketAddr, sources: Sources) -> Result<HttpHandle, HttpErr
 
 fn serve(
     listener: TcpListener,
-    sources: &Sources,
+    options: ServerOptions,
+    configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     started: &mpsc::SyncSender<std::io::Result<ServerHandle>>,
 ) {
     actix_rt::System::new().block_on(async move {
-        let data = web::Data::new(sources.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).configure(routes))
-            .workers(1)
+        let server = HttpServer::new(move || App::new().configure(configure.clone()))
+            .workers(options.workers)
+            .h1_allow_half_closed(!options.half_closed_is_gone)
             .disable_signals()
             .shutdown_timeout(1)
             .listen(listener);

@@ -7,6 +7,7 @@ pub mod cache;
 pub mod embed;
 pub mod envelope;
 pub mod fetch;
+pub mod operation;
 pub mod rate;
 pub mod write;
 
@@ -15,5 +16,6 @@ pub use embed::{ObjectDocuments, SealedTexts};
 pub(crate) use envelope::when_traced;
 pub use envelope::{Envelope, Header, Item, ItemId, JobId, Lane, OrderKey, TraceContext, Waybill};
 pub use fetch::{DescribeAsk, DescribedObject, FetchAsk};
+pub use operation::{BatchOrder, PreparedBatch, TakeOnce};
 pub use rate::{AskPermit, GrantedPermit};
 pub use write::WriteBatch;

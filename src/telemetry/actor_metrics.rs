@@ -52,6 +52,8 @@ label_values! {
         Died = "died",
         /// Someone asked for it.
         Requested = "requested",
+        /// A connection that it was built on is gone; asked for by the actor itself, never charged to the restart budget.
+        Connection = "connection",
     }
 }
 

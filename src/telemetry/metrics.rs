@@ -19,7 +19,7 @@ use prometheus::{
 use super::actor_metrics::ActorMetrics;
 
 /// The actors of the line, in flow order, then those that serve or watch them.
-pub const ACTORS: [&str; 9] = [
+pub const ACTORS: [&str; 10] = [
     "batcher",
     "fetcher",
     "composer",
@@ -28,6 +28,7 @@ pub const ACTORS: [&str; 9] = [
     "sync_writer",
     "cache",
     "rate_limiter",
+    "batch_gateway",
     "supervisor",
 ];
 
@@ -40,6 +41,13 @@ pub const ORG_OUTCOMES: [&str; 5] = ["ok", "throttled", "unauthorized", "failed"
 pub const BREAKER_STATES: [&str; 3] = ["closed", "open", "half_open"];
 /// Who works, as the `priority` label says it.
 pub const PRIORITIES: [&str; 3] = ["interactive", "normal", "bulk"];
+
+/// How a batch can end.
+pub const BATCH_OUTCOMES: [&str; 5] = ["ok", "partial", "failed", "invalid", "rejected"];
+/// Why a batch, or one of its operations, was run again.
+pub const BATCH_RETRIES: [&str; 4] = ["serialization_failure", "deadlock", "busy", "connection_lost"];
+/// Where a batch is counted that was refused before a database was chosen, and an operation on an entity that is not there.
+pub const NOWHERE: &str = "none";
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +117,12 @@ instruments! {
 const SECONDS: [f64; 15] =
     [1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 
+/// From one to the largest batch, and what it may become.
+const COUNTS: [f64; 10] = [1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 1_000.0];
+
 fn histogram(definition: &Definition) -> HistogramOpts {
-    HistogramOpts::new(definition.name, definition.help).buckets(SECONDS.to_vec())
+    let buckets = if definition.unit == "seconds" { SECONDS.to_vec() } else { COUNTS.to_vec() };
+    HistogramOpts::new(definition.name, definition.help).buckets(buckets)
 }
 
 macro_rules! catalogue {
@@ -204,6 +216,33 @@ catalogue! {
         "When the schema job last ended well, since the epoch; 0 is never.";
     embed_texts_total: IntCounterVec = "penstock_embed_texts_total" ["outcome"] "texts"
         "Texts that came to the embedder, by whether they had changed.";
+
+    batch_requests_total: IntCounterVec = "penstock_batch_requests_total" ["outcome"] "batches"
+        "Batches by how they ended; invalid ones were refused before anything ran, rejected ones for no fault of their own.";
+    batch_operations_total: IntCounterVec = "penstock_batch_operations_total" ["entity", "action", "status"] "operations"
+        "Operations of batches that ran, by entity (none: not in the catalogue), action and what became of them.";
+    batch_size_operations: Histogram = "penstock_batch_size_operations" [] "operations"
+        "Operations of a batch.";
+    batch_duration_seconds: HistogramVec = "penstock_batch_duration_seconds" ["database", "atomic"] "seconds"
+        "Time from a batch's arrival to its answer; database none: it was refused before one was chosen.";
+    batch_waits: Histogram = "penstock_batch_waits" [] "flights"
+        "Flights of a batch: how often it waited for the database.";
+    batch_merged_rows_total: IntCounter = "penstock_batch_merged_rows_total" [] "rows"
+        "Rows of creates that shared a statement with others.";
+    batch_retries_total: IntCounterVec = "penstock_batch_retries_total" ["reason"] "retries"
+        "Batches, or operations of non-atomic ones, that were run again.";
+    batch_reference_errors_total: IntCounter = "penstock_batch_reference_errors_total" [] "errors"
+        "References that were malformed, pointed nowhere or had no value.";
+    batch_cycle_errors_total: IntCounter = "penstock_batch_cycle_errors_total" [] "errors"
+        "Batches that were refused because their operations wait for each other.";
+    batch_idempotent_replays_total: IntCounter = "penstock_batch_idempotent_replays_total" [] "batches"
+        "Batches that were answered with the stored answer of an earlier run.";
+    batch_queue_depth: IntGaugeVec = "penstock_batch_queue_depth" ["database"] "batches"
+        "Batches that wait for a database.";
+    batch_group_commit_size: Histogram = "penstock_batch_group_commit_size" [] "batches"
+        "Batches that shared one COMMIT of SQLite.";
+    db_connections: IntGaugeVec = "penstock_db_connections" ["state"] "connections"
+        "Connections of all batch databases, by what they do.";
 
     journal_commits_total: IntCounter = "penstock_journal_commits_total" [] "commits"
         "Group commits of the journal.";
@@ -313,6 +352,22 @@ impl Metrics {
         for outcome in ["embedded", "unchanged"] {
             self.embed_texts_total.with_label_values(&[outcome]);
         }
+        for outcome in BATCH_OUTCOMES {
+            self.batch_requests_total.with_label_values(&[outcome]);
+        }
+        for action in ["create", "read", "update", "delete"] {
+            for status in ["completed", "failed", "skipped"] {
+                self.batch_operations_total.with_label_values(&[NOWHERE, action, status]);
+            }
+        }
+        for reason in BATCH_RETRIES {
+            self.batch_retries_total.with_label_values(&[reason]);
+        }
+        for state in ["idle", "busy", "down"] {
+            self.db_connections.with_label_values(&[state]);
+        }
+        self.batch_duration_seconds.with_label_values(&[NOWHERE, "true"]);
+        self.batch_queue_depth.with_label_values(&[NOWHERE]);
         for store in ["journal", "cache", "vectors"] {
             self.store_fsync_seconds.with_label_values(&[store]);
             self.store_bytes.with_label_values(&[store]);
@@ -355,7 +410,7 @@ mod tests {
             assert!(name.starts_with("penstock_"), "{name}");
             assert_eq!(name.ends_with("_total"), line.kind == Kind::Counter, "{name}");
             if line.kind == Kind::Histogram {
-                assert!(name.ends_with("_seconds"), "{name}");
+                assert_eq!(name.ends_with("_seconds"), line.unit == "seconds", "{name}");
             }
             assert!(line.help.ends_with('.') && !line.help.contains('|'), "{name}");
             for label in line.labels {

@@ -120,6 +120,20 @@ pub struct MailboxTooSmall {
     pub seal_items: usize,
 }
 
+/// Why an item did not enter the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// Its lane has no credit left.
+    #[error("the mailbox is full")]
+    Full,
+    /// The sources are paused, by a person or because the engine is degraded.
+    #[error("the line is paused")]
+    Paused,
+    /// The engine drains, or has ended.
+    #[error("the engine is leaving")]
+    Leaving,
+}
+
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
@@ -290,6 +304,36 @@ impl Engine {
         put
     }
 
+    /// Puts an item on the line if there is room and the sources are open, without waiting: whoever brings it can say no to
+    /// somebody in turn.
+    ///
+    /// # Errors
+    /// Why it is not on the line; nothing is kept of it.
+    pub fn try_admit<T: Item>(
+        &self,
+        inbox: &dyn Outlet<T>,
+        job: &Arc<JobEntry>,
+        item: ItemId,
+        lane: Lane,
+        content: T,
+    ) -> Result<(), NotAdmitted> {
+        let state = self.core.run_state();
+        if state.draining || self.is_closed() {
+            return Err(NotAdmitted::Leaving);
+        }
+        if !state.admits() {
+            return Err(NotAdmitted::Paused);
+        }
+        job.admit();
+        let refused = match inbox.try_put(Envelope::admit(job, item, lane, content)) {
+            TryPut::Taken => return Ok(()),
+            TryPut::Closed(_) => NotAdmitted::Leaving,
+            TryPut::Full(_) => NotAdmitted::Full,
+        };
+        job.withdraw();
+        Err(refused)
+    }
+
     /// Freezes the line: when this returns nothing is leased any more, and the pause survives a restart.
     ///
     /// # Errors
@@ -415,12 +459,20 @@ impl Engine {
 
     /// Brings the mailbox gauges up to date; call before the metrics are read.
     pub fn refresh_gauges(&self) {
+        // Several hosts may share one name, and so one meter: of their mailboxes the fullest counts.
+        let mut by_actor: BTreeMap<&'static str, (Depth, ActorMetrics)> = BTreeMap::new();
         for host in self.core.hosts() {
-            if let Some(depth) = host.depth() {
-                host.meter().mailbox_messages.set(depth.fullest_lane_items as i64);
-                host.meter().mailbox_bytes.set(depth.fullest_lane_bytes as i64);
-                host.meter().in_flight.set(depth.in_hand as i64);
-            }
+            let Some(depth) = host.depth() else { continue };
+            let (sum, _) =
+                by_actor.entry(host.name()).or_insert_with(|| (Depth::default(), host.meter().clone()));
+            sum.fullest_lane_items = sum.fullest_lane_items.max(depth.fullest_lane_items);
+            sum.fullest_lane_bytes = sum.fullest_lane_bytes.max(depth.fullest_lane_bytes);
+            sum.in_hand += depth.in_hand;
+        }
+        for (depth, meter) in by_actor.into_values() {
+            meter.mailbox_messages.set(depth.fullest_lane_items as i64);
+            meter.mailbox_bytes.set(depth.fullest_lane_bytes as i64);
+            meter.in_flight.set(depth.in_hand as i64);
         }
     }
 

@@ -132,6 +132,8 @@ pub(super) struct SlotTools {
     pub board: Arc<SlotBoard>,
     pub runtime: Handle,
     pub clock: SharedClock,
+    /// Retires the incarnation that this slot is of, and says why.
+    pub retire: Box<dyn Fn(String)>,
 }
 
 impl std::fmt::Debug for StageCx {
@@ -165,6 +167,15 @@ impl StageCx {
     /// A handle by which code that does not know this handler can stop its timeout while it waits.
     pub fn suspender(&self) -> Suspender {
         Suspender { board: Arc::clone(&self.tools.board), clock: self.tools.clock.clone() }
+    }
+
+    /// Ends this incarnation: what it was built from (a connection, say) is of no more use. The other slots finish what
+    /// they hold, this one what it holds, and the factory builds the next incarnation at once.
+    ///
+    /// Counted as `connection`, and not charged to the restart budget: whatever stays away for hours costs an actor its
+    /// incarnations and never the daemon its work.
+    pub fn retire(&self, why: impl Into<String>) {
+        (self.tools.retire)(why.into());
     }
 
     /// Runs I/O on the process's own threads, so that one stage's sockets never wait for another stage's work. Dropped

@@ -279,6 +279,8 @@ impl<W: Work> Actor for StageActor<W> {
     fn started(&mut self, context: &mut Self::Context) {
         let mut slots = JoinSet::new();
         for board in &self.host.boards {
+            let (host, core, number) = (Arc::clone(&self.host), Arc::clone(&self.core), self.number);
+            let retire = move |why| host.retire(&core, number, RestartReason::Connection, why);
             let env = SlotEnv {
                 host: Arc::clone(&self.host),
                 core: Arc::clone(&self.core),
@@ -286,6 +288,7 @@ impl<W: Work> Actor for StageActor<W> {
                     board: Arc::clone(board),
                     runtime: self.core.runtime.clone(),
                     clock: self.core.clock.clone(),
+                    retire: Box::new(retire),
                 }),
                 number: self.number,
                 retirement: Arc::clone(&self.retirement),

@@ -5,6 +5,7 @@ pub mod filter;
 pub mod narrow;
 pub mod pattern;
 pub mod rules;
+pub mod token;
 
 use std::sync::Arc;
 
