@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::{Value as Json, json};
 
@@ -630,4 +631,86 @@ fn update_and_delete_expect_a_row_unless_they_say_otherwise() {
     let checked = fixture.read("crate", json!({})).unwrap();
     assert_eq!((checked.expect, checked.expect_stated), (Expect { min: 0, max: None }, false));
     assert!(matches!(fixture.bind(&checked, &[]).unwrap().work, Work::Read { .. }));
+}
+
+#[test]
+fn claims_of_an_operation_narrow_that_operation_only() {
+    let fixture = Fixture::new(Sqlite);
+    let call = |claims: Json| json!({"entity": "busiest", "action": "read", "claims": claims, "query_params": {"since": null, "most": 1}});
+    let batch = fixture.batch(json!([call(json!({"roles": []})), call(json!({"roles": ["planner"]}))]));
+    let codes: Vec<String> = batch.into_iter().map(code).collect();
+    assert_eq!(codes, ["403 action_forbidden", "ok"]);
+    let error = fixture.one(call(json!({"roles": ["chief"]}))).unwrap_err();
+    assert_eq!((error.status, error.code), (403, "claims_widening"));
+    assert_eq!(error.pointer.as_deref(), Some("/operations/0/claims/roles"));
+}
+
+/// Every value of a condition that is about the columns of one entity.
+fn values(condition: &Condition, found: &mut Vec<(ColumnId, Value)>) {
+    match condition {
+        Condition::True | Condition::False => {}
+        Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| values(part, found)),
+        Condition::Not(part) | Condition::Related { condition: part, .. } => values(part, found),
+        Condition::Column(column, test) => match test {
+            Test::Eq(value)
+            | Test::Ne(value)
+            | Test::Lt(value)
+            | Test::Le(value)
+            | Test::Gt(value)
+            | Test::Ge(value) => {
+                found.push((*column, value.clone()));
+            }
+            Test::In(list) | Test::NotIn(list) => {
+                found.extend(list.iter().map(|value| (*column, value.clone())))
+            }
+            Test::Between(low, high) | Test::NotBetween(low, high) => {
+                found.extend([(*column, low.clone()), (*column, high.clone())]);
+            }
+            Test::Like(_) | Test::NotLike(_) | Test::IsNull | Test::NotNull => {}
+        },
+    }
+}
+
+fn any_selector() -> impl Strategy<Value = Json> {
+    let number = prop_oneof![any::<i32>().prop_map(Json::from), any::<f64>().prop_map(Json::from)];
+    let text = prop_oneof![
+        "(eq|ne|lt|ge|in|not-in|between|like|zz)::[0-9a-z,.:*-]{0,12}",
+        "[0-9]{1,12}",
+        "2026-[01][0-9]-[0-3][0-9]",
+        ".{0,8}",
+    ];
+    let scalar =
+        prop_oneof![Just(Json::Null), any::<bool>().prop_map(Json::from), number, text.prop_map(Json::from)];
+    prop_oneof![
+        4 => scalar.clone(),
+        1 => prop::collection::vec(scalar.clone(), 0..4).prop_map(Json::from),
+        1 => ("(eq|ne|lt|in|between|like|is-null|x)", prop::collection::vec(scalar, 1..3)).prop_map(|(name, mut list)| {
+            let operand = if list.len() == 1 { list.remove(0) } else { Json::from(list) };
+            json!({ name: operand })
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_selector_says_what_is_bound_fits_its_column(column in 0usize..9, selector in any_selector(), kind in 0usize..3) {
+        // A text that looks like a reference belongs to the parser's own tests.
+        prop_assume!(!selector.to_string().contains("$ref:"));
+        let kind = [Sqlite, Postgres, Mysql][kind];
+        let fixture = Fixture::new(kind);
+        let entity = fixture.entity("crate");
+        let query = json!({ &*entity.columns[column].name: selector });
+        match fixture.read("crate", query) {
+            Err(error) => prop_assert!(matches!(error.code, "bad_operator" | "type_mismatch"), "{}", error.code),
+            Ok(checked) => {
+                let Work::Read { condition, .. } = fixture.bind(&checked, &[]).unwrap().work else { panic!("a read") };
+                let mut found = Vec::new();
+                values(&condition, &mut found);
+                for (column, value) in found {
+                    let again = crate::batch::bind::fit::fit(value.clone(), &entity.columns[column], kind);
+                    prop_assert_eq!(again.map(|value| value.to_json()), Ok(value.to_json()));
+                }
+            }
+        }
+    }
 }
