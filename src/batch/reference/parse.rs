@@ -52,14 +52,13 @@ pub fn is_id_byte(byte: u8) -> bool {
 
 /// Parses references out of a text, and undoes its escapes.
 pub fn parse_text(text: Cow<'_, str>, batch: &mut dyn Batch) -> Result<Template, TextFault> {
-    // Nearly every text: found by a look at single bytes, without a search.
-    if !text.as_bytes().contains(&b'$') || !text.contains(MARK) {
+    if find_mark(&text).is_none() {
         return Ok(Template::Value(Value::Text(text.into_owned())));
     }
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = &*text;
-    while let Some(at) = rest.find(MARK) {
+    while let Some(at) = find_mark(rest) {
         let dollars = 1 + rest[..at].bytes().rev().take_while(|&byte| byte == b'$').count();
         literal.push_str(&rest[..at + 1 - dollars]);
         literal.extend(std::iter::repeat_n('$', dollars / 2));
@@ -113,12 +112,12 @@ pub fn parse_text(text: Cow<'_, str>, batch: &mut dyn Batch) -> Result<Template,
 
 /// The text that means `text` and nothing else: no part of it is a reference.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(MARK) {
+    if find_mark(text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     let mut rest = text;
-    while let Some(at) = rest.find(MARK) {
+    while let Some(at) = find_mark(rest) {
         let dollars = 1 + rest[..at].bytes().rev().take_while(|&byte| byte == b'$').count();
         escaped.push_str(&rest[..=at]);
         escaped.extend(std::iter::repeat_n('$', dollars));
@@ -271,6 +270,19 @@ fn index(digits: &str) -> Option<usize> {
 
 fn id_run(text: &str) -> &str {
     &text[..text.bytes().take_while(|&byte| is_id_byte(byte)).count()]
+}
+
+/// Where the next mark is. Nearly no text has a `$` at all, so it is looked for first.
+fn find_mark(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = from + bytes[from..].iter().position(|&byte| byte == b'$')?;
+        if bytes[at..].starts_with(MARK.as_bytes()) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
 }
 
 /// For a message: not longer than a line.
