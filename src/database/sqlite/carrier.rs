@@ -177,7 +177,7 @@ impl Carrier {
                     break;
                 }
                 if let Some((again, statement)) = &mut read_back {
-                    read_again(statement, again, row, &answer, entity_of(operation)?, &mut rows)?;
+                    read_again(statement, again, row, &answer, &mut rows)?;
                 } else {
                     take_row(row, &answer, work.judged, &mut rows)?;
                 }
@@ -292,10 +292,6 @@ impl<'o> Answer<'o> {
     }
 }
 
-fn entity_of(operation: &BoundOperation) -> Result<&Entity, DbError> {
-    operation.entity.as_deref().ok_or_else(|| plain(DbErrorCode::Other, "no entity"))
-}
-
 fn bind_all(
     statement: &mut CachedStatement<'_>,
     operation: &BoundOperation,
@@ -354,7 +350,6 @@ fn read_again(
     again: &ReadBack,
     key: &rusqlite::Row<'_>,
     answer: &Answer<'_>,
-    entity: &Entity,
     rows: &mut Rows,
 ) -> Result<(), DbError> {
     let bind = |statement: &mut CachedStatement<'_>, place: usize, cell: Cell| {
@@ -368,7 +363,6 @@ fn read_again(
         let cell = bound(parameter).map_err(|_| plain(DbErrorCode::TypeMismatch, "value does not fit"))?;
         bind(statement, again.key.len() + index + 1, cell)?;
     }
-    debug_assert!(!entity.primary_key.is_empty());
     let mut found = statement.raw_query();
     while let Some(row) = found.next().map_err(|error| db_error(&error))? {
         take_row(row, answer, again.judged, rows)?;

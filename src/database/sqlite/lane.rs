@@ -144,7 +144,7 @@ impl<F: Flow> Lane<F> {
         if let Err(TrySendError::Full(asked) | TrySendError::Disconnected(asked)) =
             self.sender.try_send(Asked::Batch(job))
         {
-            // A reload may have taken the last place: dropped, the job gives itself up and comes back.
+            // The thread is gone (a permit stands for a place). Dropped, the job gives itself up and comes back.
             drop(asked);
         }
         match answered.await {

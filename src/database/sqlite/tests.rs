@@ -1,5 +1,7 @@
 //! The threads of a SQLite file, on real files, with written sequences of commands in place of batches.
 
+mod batches;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

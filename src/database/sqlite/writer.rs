@@ -7,7 +7,7 @@
 //!
 //! A batch that must wait (a retry) or go on after a COMMIT (not atomic) is parked and blocks nobody.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(super) struct Writer<F: Flow> {
     /// Batches that go on later, with when.
     parked: VecDeque<(Duration, Job<F>)>,
     /// Idempotency keys in hand: of batches that are not finished.
-    keys: HashMap<String, ()>,
+    keys: HashSet<String>,
     next_cleanup: Duration,
 }
 
@@ -84,7 +84,7 @@ impl<F: Flow> Writer<F> {
             limits,
             inbox,
             parked: VecDeque::new(),
-            keys: HashMap::new(),
+            keys: HashSet::new(),
             next_cleanup,
         }
     }
@@ -306,13 +306,13 @@ impl<F: Flow> Writer<F> {
 
     fn take_key(&mut self, job: &mut Job<F>, scope: &str, fingerprint: &[u8; 32]) -> Reply {
         // A row of a batch that is not finished may still go away, and one in the middle is its owner's to continue.
-        if self.keys.contains_key(scope) && !job.keys.iter().any(|key| key == scope) {
+        if self.keys.contains(scope) && !job.keys.iter().any(|key| key == scope) {
             return Reply::Failed(plain(DbErrorCode::KeyInFlight, "key in hand"));
         }
         match self.carrier.take_key(scope, fingerprint) {
             Err(error) => Reply::Failed(db_error(&error)),
             Ok(found) => {
-                if self.keys.insert(scope.to_owned(), ()).is_none() {
+                if self.keys.insert(scope.to_owned()) {
                     job.keys.push(scope.to_owned());
                 }
                 found.map_or(Reply::Done, Reply::Key)
