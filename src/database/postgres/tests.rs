@@ -906,3 +906,36 @@ async fn only_what_must_be_judged_first_makes_a_flight_wait() {
         bench.of(&depot, Work::Create { columns: vec![1], rows: vec![vec![text("a")]], must_hold });
     assert_eq!(waits(&flight(vec![forbidden])), 1, "a row that may not be there");
 }
+
+#[tokio::test]
+async fn a_secured_connection_checks_certificate_and_name() {
+    let server = TestServer::start();
+    let certificate = server.secure();
+    let open = |host: &str, tls, ca_file: Option<&std::path::Path>| {
+        let mut settings = DatabaseSettings::new("main", DatabaseKind::Postgres);
+        settings.url =
+            Some(SecretUrl::new(&format!("postgresql://postgres@{host}:{}/postgres", server.port())));
+        settings.tls = tls;
+        settings.ca_file = ca_file.map(Into::into);
+        PostgresDatabase::open(settings, SystemClock::shared())
+    };
+    let database = open("localhost", TlsMode::Require, Some(&certificate)).await.expect("it is trusted");
+    let (client, _end) = database.opener().connect(None).await.expect("a connection");
+    let secured = client
+        .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
+        .await
+        .expect("it reads");
+    assert!(secured.get::<_, bool>(0));
+    // Cancelling goes over a secured connection as well.
+    Connection::new(client, database.tls.clone()).canceller().await;
+    let why = |opened: Result<Arc<PostgresDatabase>, DatabaseOpenError>| match opened {
+        Ok(_) => panic!("it must not open"),
+        Err(error) => error.to_string(),
+    };
+    assert!(why(open("localhost", TlsMode::Require, None).await).contains("away"), "nobody vouches for it");
+    assert!(
+        why(open("127.0.0.1", TlsMode::Require, Some(&certificate)).await).contains("away"),
+        "it is for another name"
+    );
+    open("127.0.0.1", TlsMode::Auto, None).await.expect("this machine needs none");
+}
