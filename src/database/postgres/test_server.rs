@@ -62,6 +62,43 @@ impl TestServer {
         self.run("pg_ctl", &["-w", "-D", &self.data(), "-l", &log, "-o", &options, "start"]);
     }
 
+    /// Gives it a certificate of its own for the name `localhost`, starts it again, and answers where that is.
+    pub(crate) fn secure(&self) -> PathBuf {
+        let certificate = self.folder.path().join("server.crt");
+        let key = self.folder.path().join("server.key").display().to_string();
+        let made = certificate.display().to_string();
+        let arguments = [
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+            &key,
+            "-out",
+            &made,
+        ];
+        self.run_program(Path::new("openssl"), &arguments);
+        let sql = format!(
+            "ALTER SYSTEM SET ssl_cert_file = '{made}'; ALTER SYSTEM SET ssl_key_file = '{key}'; \
+             ALTER SYSTEM SET ssl = on"
+        );
+        for sql in sql.split("; ") {
+            self.run("psql", &["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-c", sql]);
+        }
+        self.kill();
+        self.launch();
+        certificate
+    }
+
     /// Ends it as if the power had failed.
     pub(crate) fn kill(&self) {
         self.run("pg_ctl", &["-w", "-D", &self.data(), "-m", "immediate", "stop"]);
@@ -92,13 +129,16 @@ impl TestServer {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let status =
-            self.command(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.is_ok_and(|status| status.success()), "`{program}` works");
+        self.run_program(&self.binaries.join(program), arguments);
     }
 
-    fn command(&self, program: &str) -> Command {
-        let program = self.binaries.join(program);
+    fn run_program(&self, program: &Path, arguments: &[&str]) {
+        let status =
+            self.command(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert!(status.is_ok_and(|status| status.success()), "`{}` works", program.display());
+    }
+
+    fn command(&self, program: &Path) -> Command {
         let mut command = match self.unprivileged {
             Some(user) => {
                 let mut command = Command::new("runuser");
@@ -115,7 +155,7 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         let _ = self
-            .command("pg_ctl")
+            .command(&self.binaries.join("pg_ctl"))
             .args(["-w", "-D", &self.data(), "-m", "immediate", "stop"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
