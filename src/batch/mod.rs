@@ -23,8 +23,15 @@
 //! | [`answer`] | envelope, problem, lines |
 
 pub mod access;
+pub mod answer;
+pub mod bind;
 pub mod catalogue;
+pub mod check;
 pub mod operation;
+pub mod plan;
+pub mod problem;
+pub mod reference;
+pub mod request;
 pub mod run;
 pub mod sql;
 pub mod value;
