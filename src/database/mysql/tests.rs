@@ -1,6 +1,7 @@
 //! Against a real MariaDB server. What MySQL does instead (a create is read back by its key) is tested there too, by
 //! telling the connection that it speaks to MySQL.
 
+mod batches;
 mod operations;
 mod tables;
 mod transactions;
