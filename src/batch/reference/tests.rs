@@ -294,14 +294,14 @@ fn written_reference(written: &str) -> &str {
 #[case::after_an_escape("$$ref: $ref:")]
 fn what_does_not_parse_is_never_text(#[case] written: &str) {
     let fault =
-        parse_text(Cow::Borrowed(written), &mut |id| Some((0, Arc::from(id)))).expect_err("malformed");
+        parse_text(Cow::Borrowed(written), &mut |id: &str| Some((0, Arc::from(id)))).expect_err("malformed");
     assert!(matches!(fault, TextFault::Malformed { .. }), "{fault}");
 }
 
 #[test]
 fn an_id_may_have_64_characters() {
     let id = "a".repeat(64);
-    let template = parse_text(Cow::Owned(format!("$ref:{id}.b")), &mut |id| Some((3, Arc::from(id))));
+    let template = parse_text(Cow::Owned(format!("$ref:{id}.b")), &mut |id: &str| Some((3, Arc::from(id))));
     let Ok(Template::Reference(reference)) = template else { panic!("{template:?}") };
     assert_eq!((reference.target, &*reference.target_id), (3, &*id));
 }
@@ -311,7 +311,7 @@ fn what_is_written_is_kept_without_mark_and_braces() {
     for (written, path) in
         [("$ref:c.0.depot_id", "c.0.depot_id"), ("$ref:{c[2].\"a \"\"b\"}", "c[2].\"a \"\"b\"")]
     {
-        let template = parse_text(Cow::Borrowed(written), &mut |id| Some((0, Arc::from(id))));
+        let template = parse_text(Cow::Borrowed(written), &mut |id: &str| Some((0, Arc::from(id))));
         let Ok(Template::Reference(reference)) = template else { panic!("{template:?}") };
         assert_eq!(&*reference.written, path);
     }
@@ -360,7 +360,7 @@ fn the_property_of_a_path_is_its_name_after_the_choice_of_rows(
     #[case] written: &str,
     #[case] name: Option<&str>,
 ) {
-    let template = parse_text(Cow::Borrowed(written), &mut |id| Some((0, Arc::from(id))));
+    let template = parse_text(Cow::Borrowed(written), &mut |id: &str| Some((0, Arc::from(id))));
     let Ok(Template::Reference(reference)) = template else { panic!("{template:?}") };
     assert_eq!(reference.property().map(|name| &**name), name);
 }
@@ -431,14 +431,14 @@ proptest! {
 
     #[test]
     fn a_reference_that_is_printed_parses_to_itself(reference in reference()) {
-        let template = parse_text(Cow::Owned(reference.to_string()), &mut |id| Some((0, Arc::from(id))));
+        let template = parse_text(Cow::Owned(reference.to_string()), &mut |id: &str| Some((0, Arc::from(id))));
         prop_assert_eq!(template, Ok(Template::Reference(reference)));
     }
 
     #[test]
     fn text_that_is_printed_parses_to_itself(parts in parts()) {
         let printed = print(&parts);
-        let template = parse_text(Cow::Borrowed(&printed), &mut |id| Some((0, Arc::from(id))));
+        let template = parse_text(Cow::Borrowed(&printed), &mut |id: &str| Some((0, Arc::from(id))));
         match &parts[..] {
             [TextPart::Reference(one)] => prop_assert_eq!(template, Ok(Template::Reference(one.clone()))),
             _ => prop_assert_eq!(template, Ok(Template::Text(parts)), "{}", printed),
@@ -447,7 +447,7 @@ proptest! {
 
     #[test]
     fn any_text_comes_back_from_its_escape(plain in r"(\$|ref:|\$ref:|[a-z.{}]|.){0,20}") {
-        let template = parse_text(escape(&plain), &mut |_| None);
+        let template = parse_text(escape(&plain), &mut |_: &str| None);
         prop_assert_eq!(template, Ok(Template::Value(Value::Text(plain))));
     }
 
