@@ -16,20 +16,44 @@
 //! } }
 //! ```
 
+mod association;
+mod chance;
+mod ending;
+mod failure;
+mod flight;
+mod hoist;
+mod judge;
+mod progress;
+mod record;
+mod rows;
+mod stepwise;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::batch::answer::{Answer, Envelope, OperationOutcome};
+use crate::batch::bind::BindContext;
 use crate::batch::catalogue::DatabaseKind;
-use crate::batch::operation::Action;
-use crate::database::{Command, Identity, Reply};
+use crate::batch::check::{CheckedOperation, OperationError};
+use crate::batch::operation::{Action, BoundOperation};
+use crate::batch::plan::Plan;
+use crate::batch::problem::FaultKind;
+use crate::batch::reference::{OperationResult, Results, Template, Warning};
+use crate::batch::request::{BatchRequest, Limits, OperationRequest, StoreParams};
+use crate::database::{Command, Identity, Isolation, Reply, TransactionSettings};
+
+use chance::{Chance, RETRIES_MAX};
+use ending::Cause;
+use record::{Record, Slot};
 
 /// What is to be done next.
 #[derive(Debug)]
 pub enum Step {
     /// Carry these commands in order and give a reply for each to [`BatchRun::accept`]. After the first command that
     /// fails the rest of the flight is not tried ([`Reply::NotRun`]). A flight that opens a transaction starts with
-    /// `Begin`; a transaction ends with the flight that has `Commit` or `Rollback` (always its last transaction command).
+    /// `Begin`; a transaction ends with the flight that has `Commit` or `Rollback`, always its last command. A `Commit`
+    /// that failed has rolled back: no `Rollback` follows it.
     Flight(Vec<Command>),
     /// No transaction is open: let this time pass, then ask again.
     Wait(Duration),
@@ -105,8 +129,8 @@ pub struct LineEvent {
     pub index: usize,
     /// Its id.
     pub id: Arc<str>,
-    /// Its entry of `results` as JSON text.
-    pub result: Vec<u8>,
+    /// Its entry of `results`; [`write_result_line`](crate::batch::answer::write_result_line) makes a line of it.
+    pub outcome: OperationOutcome,
 }
 
 /// Why a run did not get to its end.
@@ -125,6 +149,8 @@ pub struct OperationCount {
     pub action: Action,
     /// `completed`, `failed` or `skipped`.
     pub status: &'static str,
+    /// Code of its error.
+    pub code: Option<&'static str>,
 }
 
 /// How the whole ended, for metrics.
@@ -145,7 +171,10 @@ pub enum Ending {
 /// A batch that is over.
 #[derive(Debug, Clone)]
 pub struct Finished {
-    // With `answer` merged: `pub answer: Answer` (status, body as sent) and `pub envelope: Option<Envelope>` (for lines).
+    /// What is sent to the client, unless it wants lines.
+    pub answer: Answer,
+    /// What the answer was made of; `None` for the stored answer of an earlier run, and for a problem without one.
+    pub envelope: Option<Envelope>,
     /// How it ended.
     pub ending: Ending,
     /// Whether the answer is that of an earlier run of the same key (`Idempotent-Replayed: true`).
@@ -162,45 +191,305 @@ pub struct Finished {
 
 /// One batch on its way.
 pub struct BatchRun {
+    batch_id: Arc<str>,
+    request: Arc<BatchRequest>,
+    plan: Arc<Plan>,
+    checked: Vec<Result<CheckedOperation, OperationError>>,
+    limits: Arc<Limits>,
     settings: RunSettings,
+    now: jiff::Timestamp,
     watch: RunWatch,
+    facts: Facts,
+    chance: Chance,
+    work: Work,
+    tally: Tally,
+    phase: Phase,
+    pace: Pace,
+    transaction: Transaction,
+    key: KeyState,
+    flight: Option<Vec<Slot>>,
     finished: Option<Finished>,
 }
 
+/// What is known of the batch from the start.
+struct Facts {
+    /// No operation writes or locks.
+    read_only: bool,
+    /// For each operation, those whose results it needs.
+    targets: Vec<Vec<usize>>,
+    /// Whether another operation needs the result of this one.
+    referenced: Vec<bool>,
+    /// Place of each operation in the order.
+    position: Vec<usize>,
+    /// Everything that is known goes in one flight: atomic, and nothing goes on after a failure.
+    pipelined: bool,
+}
+
+/// What one try of the batch has got to. A retry starts from an empty one.
+struct Work {
+    records: Vec<Record>,
+    results: Vec<Option<OperationResult>>,
+    bytes_left: usize,
+    result_bytes: usize,
+    warnings: Vec<Warning>,
+    merged_rows: u64,
+    /// The operation that touched nothing, and what tells why.
+    probing: Option<(usize, BoundOperation, OperationError)>,
+    /// Something ran ahead of its place.
+    hoisted: bool,
+    /// One by one: the next place of the order.
+    cursor: usize,
+    /// One by one: what is sent next, and below what there was before it was bound.
+    ready: Option<(usize, BoundOperation)>,
+    ready_mark: Mark,
+    /// What there was before the current operation was bound.
+    mark: Mark,
+    /// One by one: the operation whose reply, associations or commit are awaited.
+    current: Option<usize>,
+    /// Not atomic: the current operation completed, its commit was not answered yet.
+    uncommitted: bool,
+}
+
+/// What to go back to when an operation is tried again.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    bytes_left: usize,
+    result_bytes: usize,
+    warnings: usize,
+}
+
+/// Counts that outlive a retry.
+#[derive(Default)]
+struct Tally {
+    waits: u32,
+    retries: Vec<&'static str>,
+    /// Retries for contention: of the batch, or of the current operation when it is not atomic.
+    contention: u32,
+    /// Whether a connection was lost: of the batch, or of the current operation.
+    lost: bool,
+    /// Not atomic: how many places of the order were told to the listener.
+    told: usize,
+    /// Not atomic: something was committed.
+    kept: bool,
+}
+
+enum Phase {
+    /// The next flight is to be chosen.
+    Running,
+    /// The transaction, if one is open, is rolled back; then this.
+    Closing(Closing),
+    /// Let time pass, then run.
+    Pausing(Duration),
+    /// There is an answer.
+    Finished,
+}
+
+enum Closing {
+    /// Try again: the batch, or the current operation.
+    Retry(Duration),
+    /// Try the batch again at another pace; no fault of anybody.
+    Rerun(Pace),
+    /// The current operation failed; go on with the next.
+    Next,
+    /// Go on from what an earlier run of the same key has kept.
+    Resume(Vec<u8>),
+    /// Answer.
+    Finish(Cause),
+}
+
+/// How much goes into one flight.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pace {
+    /// Everything that is known, also ahead of its place.
+    Hoisting,
+    /// Everything that is known up to the first that is not.
+    InOrder,
+    /// One operation.
+    OneByOne,
+}
+
+#[derive(Default)]
+struct Transaction {
+    open: bool,
+    savepoint: Savepoint,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Savepoint {
+    /// Not set.
+    #[default]
+    None,
+    /// Set, and all is well since.
+    Set,
+    /// Set, and what was done since is to be undone.
+    Spoilt,
+}
+
+/// The idempotency key of a batch that writes.
+#[derive(Default)]
+struct KeyState {
+    /// Not atomic: the progress that the key's row holds.
+    progress: Option<Vec<u8>>,
+    /// The progress that the commit on its way would store.
+    storing: Option<Vec<u8>>,
+    /// The answer that the commit on its way would store.
+    answer: Option<(Envelope, Answer)>,
+    /// Not atomic: the answer is being stored after the last operation failed.
+    closing: Option<KeyClosing>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum KeyClosing {
+    /// The key is to be taken.
+    Take,
+    /// It is taken.
+    Keep,
+    /// Done, or given up.
+    Over,
+}
+
+/// Results by place, as references are resolved against them.
+struct Known<'a>(&'a [Option<OperationResult>]);
+
+impl Results for Known<'_> {
+    fn result(&self, operation: usize) -> Option<&OperationResult> {
+        self.0.get(operation)?.as_ref()
+    }
+}
+
 impl BatchRun {
-    // pub fn new(batch_id: Arc<str>, request: Arc<BatchRequest>, plan: Arc<Plan>,
-    //            checked: Vec<Result<CheckedOperation, OperationError>>, caller: Arc<Caller>, limits: Arc<Limits>,
-    //            settings: RunSettings, now: jiff::Timestamp, watch: RunWatch) -> BatchRun
+    /// A batch that was parsed, planned and checked. `checked` has an entry for each operation, in list order. `now` is what
+    /// injected moments and versions get.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the batch, made elsewhere, and none is optional")]
+    pub fn new(
+        batch_id: Arc<str>,
+        request: Arc<BatchRequest>,
+        plan: Arc<Plan>,
+        checked: Vec<Result<CheckedOperation, OperationError>>,
+        limits: Arc<Limits>,
+        settings: RunSettings,
+        now: jiff::Timestamp,
+        watch: RunWatch,
+    ) -> BatchRun {
+        let facts = Facts::of(&request, &plan, &checked);
+        let work = Work::new(request.operations.len(), &limits);
+        let chance = Chance::new(settings.seed, &batch_id);
+        // A fault that was found before anything ran stops the batch before anything runs.
+        let fault = plan.order.iter().copied().find(|operation| checked[*operation].is_err());
+        let phase = match fault {
+            Some(operation) if facts.pipelined => Phase::Closing(Closing::Finish(Cause::Stopped(operation))),
+            _ => Phase::Running,
+        };
+        let pace = match settings.identity {
+            // Policies of the database may read any table.
+            Some(_) => Pace::InOrder,
+            None => Pace::Hoisting,
+        };
+        let mut run = BatchRun {
+            batch_id,
+            request,
+            plan,
+            checked,
+            limits,
+            settings,
+            now,
+            watch,
+            facts,
+            chance,
+            work,
+            tally: Tally::default(),
+            phase,
+            pace,
+            transaction: Transaction::default(),
+            key: KeyState::default(),
+            flight: None,
+            finished: None,
+        };
+        if let (true, Some(operation)) = (run.facts.pipelined, fault)
+            && let Err(error) = &run.checked[operation]
+        {
+            run.work.records[operation].fail(error.clone());
+        }
+        run
+    }
 
     /// What is to be done next. `elapsed` is the time since the batch was taken in.
     pub fn next(&mut self, elapsed: Duration) -> Step {
-        let _ = elapsed;
-        Step::Finished
+        loop {
+            if self.flight.is_some() {
+                // The carrier asks again without a reply: whatever became of the flight, its connection is of no use.
+                self.lost(true);
+            }
+            match std::mem::replace(&mut self.phase, Phase::Running) {
+                Phase::Finished => {
+                    self.phase = Phase::Finished;
+                    return Step::Finished;
+                }
+                Phase::Closing(closing) if self.transaction.open => {
+                    self.phase = Phase::Closing(closing);
+                    return self.carry(flight::Flight::rollback());
+                }
+                Phase::Closing(closing) => self.close(closing, elapsed),
+                Phase::Pausing(pause) if self.interruption(elapsed).is_none() => return Step::Wait(pause),
+                Phase::Pausing(_) | Phase::Running => {
+                    if let Some(cause) = self.interruption(elapsed) {
+                        self.phase = Phase::Closing(Closing::Finish(cause));
+                        continue;
+                    }
+                    let chosen = if self.facts.pipelined {
+                        self.pipelined_flight(elapsed)
+                    } else {
+                        self.stepwise_flight(elapsed)
+                    };
+                    if let Some(flight) = chosen {
+                        return self.carry(flight);
+                    }
+                }
+            }
+        }
     }
 
     /// Takes the replies of the flight that [`Self::next`] gave: one for each command.
     pub fn accept(&mut self, replies: Vec<Reply>, elapsed: Duration) {
-        let _ = (replies, elapsed);
+        if let Some(slots) = self.flight.take() {
+            self.judge(slots, replies, elapsed);
+        }
     }
 
-    /// The connection broke while the flight was on it. `during_commit`: a COMMIT had been sent and its reply is missing.
+    /// The connection broke while the flight was on it, or none was to be had for it. `during_commit`: a COMMIT had been sent
+    /// and its reply is missing.
     pub fn lost(&mut self, during_commit: bool) {
-        let _ = during_commit;
+        let slots = self.flight.take().unwrap_or_default();
+        let committing = slots.iter().any(|slot| matches!(slot, Slot::Commit));
+        self.transaction = Transaction::default();
+        if matches!(self.phase, Phase::Finished) {
+            return;
+        }
+        if during_commit && committing && !self.facts.read_only {
+            return self.outcome_unknown();
+        }
+        self.connection_lost();
     }
 
     /// Ends it: nothing more can be carried. Only between flights, or after [`Self::lost`].
     pub fn give_up(&mut self, why: GiveUp) {
-        let _ = why;
+        let GiveUp::DatabaseAway = why;
+        self.flight = None;
+        self.transaction = Transaction::default();
+        // What was decided already is not for want of a connection.
+        if !matches!(self.phase, Phase::Finished | Phase::Closing(Closing::Finish(_))) {
+            self.phase = Phase::Closing(Closing::Finish(Cause::away()));
+        }
     }
 
     /// How much of its time is left: a flight need not be waited for longer (then: [`Self::lost`]).
     pub fn time_left(&self, elapsed: Duration) -> Duration {
-        self.settings.batch_timeout.saturating_sub(elapsed)
+        self.time_limit().saturating_sub(elapsed)
     }
 
     /// Whether nothing is written, by any operation: such a batch may run on a connection that only reads.
     pub fn is_read_only(&self) -> bool {
-        false
+        self.facts.read_only
     }
 
     /// The watch: a carrier that waits for long may look whether the client is still there.
@@ -208,8 +497,253 @@ impl BatchRun {
         &self.watch
     }
 
+    /// The id of the batch, for the log.
+    pub fn batch_id(&self) -> &Arc<str> {
+        &self.batch_id
+    }
+
     /// The end of it; `None` before [`Step::Finished`].
     pub fn into_finished(self) -> Option<Finished> {
         self.finished
     }
+
+    fn time_limit(&self) -> Duration {
+        let server = self.settings.batch_timeout;
+        self.request.options.timeout_ms.map_or(server, |client| server.min(Duration::from_millis(client)))
+    }
+
+    /// Why the batch must not go on, if so.
+    fn interruption(&self, elapsed: Duration) -> Option<Cause> {
+        // All is done but for the answer's storing: time changes nothing any more.
+        if self.key.closing.is_some() {
+            return None;
+        }
+        if self.watch.is_cancelled() {
+            return Some(Cause::cancelled());
+        }
+        (elapsed >= self.time_limit()).then(|| Cause::timed_out(self.time_limit()))
+    }
+
+    fn carry(&mut self, flight: flight::Flight) -> Step {
+        self.tally.waits += 1;
+        self.flight = Some(flight.slots);
+        Step::Flight(flight.commands)
+    }
+
+    /// Does what was to be done once no transaction is open.
+    fn close(&mut self, closing: Closing, elapsed: Duration) {
+        self.transaction = Transaction::default();
+        match closing {
+            Closing::Retry(pause) => {
+                self.start_again();
+                self.phase = if pause.is_zero() { Phase::Running } else { Phase::Pausing(pause) };
+            }
+            Closing::Rerun(pace) => {
+                self.pace = pace;
+                self.start_again();
+            }
+            Closing::Next => {
+                self.work.current = None;
+                if self.key.closing.is_none() {
+                    self.key.answer = None;
+                    self.key.storing = None;
+                }
+                self.tally.contention = 0;
+                self.tally.lost = false;
+                self.tell_lines();
+            }
+            Closing::Resume(progress) => self.resume(progress),
+            Closing::Finish(cause) => self.finish(cause, elapsed),
+        }
+    }
+
+    /// Forgets what was rolled back: everything, or what the current operation did.
+    fn start_again(&mut self) {
+        self.key.answer = None;
+        self.key.storing = None;
+        if self.request.options.atomic {
+            self.work = Work::new(self.request.operations.len(), &self.limits);
+        } else {
+            self.take_back();
+        }
+    }
+
+    /// The transaction is gone, with nothing of it kept.
+    fn connection_lost(&mut self) {
+        if matches!(self.phase, Phase::Closing(_)) {
+            // It was to be rolled back anyway.
+            return;
+        }
+        self.phase = Phase::Closing(if self.key.closing.is_some() {
+            self.key.closing = Some(KeyClosing::Over);
+            Closing::Next
+        } else if self.tally.lost {
+            Closing::Finish(Cause::away())
+        } else {
+            self.tally.lost = true;
+            self.tally.retries.push("connection_lost");
+            Closing::Retry(Duration::ZERO)
+        });
+    }
+
+    /// Whether to try once more after contention, and after which pause.
+    fn retry_pause(&mut self, reason: &'static str, elapsed: Duration) -> Option<Duration> {
+        if self.tally.contention >= RETRIES_MAX {
+            return None;
+        }
+        let pause = self.chance.pause(self.tally.contention);
+        if elapsed + pause >= self.time_limit() {
+            return None;
+        }
+        self.tally.contention += 1;
+        self.tally.retries.push(reason);
+        Some(pause)
+    }
+
+    /// The operation with all its values.
+    fn bind(&mut self, operation: usize) -> Result<BoundOperation, OperationError> {
+        let checked = self.checked[operation].as_ref().map_err(OperationError::clone)?;
+        let chance = &mut self.chance;
+        let mut cx = BindContext {
+            now: self.now,
+            limits: &self.limits,
+            new_uuid: &mut || chance.uuid(),
+            bytes_left: &mut self.work.bytes_left,
+            warnings: &mut self.work.warnings,
+        };
+        checked.bind(&Known(&self.work.results), &mut cx)
+    }
+
+    fn begin(&self, read_only: bool, elapsed: Duration) -> Command {
+        let left = self.time_left(elapsed).max(Duration::from_millis(1));
+        let isolation: Option<Isolation> = self.request.options.isolation;
+        Command::Begin(TransactionSettings {
+            isolation,
+            read_only,
+            statement_timeout: self.settings.statement_timeout.min(left),
+            lock_timeout: self.settings.lock_timeout.min(left),
+            idle_timeout: self.settings.idle_timeout,
+            identity: self.settings.identity.clone(),
+        })
+    }
+
+    /// The key to take; a batch that writes nothing has nothing to remember.
+    fn key_use(&self) -> Option<&KeyUse> {
+        self.settings.idempotency.as_ref().filter(|_| !self.facts.read_only)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            bytes_left: self.work.bytes_left,
+            result_bytes: self.work.result_bytes,
+            warnings: self.work.warnings.len(),
+        }
+    }
+
+    fn go_back_to(&mut self, mark: Mark) {
+        self.work.bytes_left = mark.bytes_left;
+        self.work.result_bytes = mark.result_bytes;
+        self.work.warnings.truncate(mark.warnings);
+    }
 }
+
+impl Work {
+    fn new(operations: usize, limits: &Limits) -> Self {
+        Self {
+            records: (0..operations).map(|_| Record::default()).collect(),
+            results: (0..operations).map(|_| None).collect(),
+            bytes_left: limits.resolved_bytes,
+            result_bytes: 0,
+            warnings: Vec::new(),
+            merged_rows: 0,
+            probing: None,
+            hoisted: false,
+            cursor: 0,
+            ready: None,
+            ready_mark: Mark::default(),
+            mark: Mark::default(),
+            current: None,
+            uncommitted: false,
+        }
+    }
+}
+
+impl Facts {
+    fn of(request: &BatchRequest, plan: &Plan, checked: &[Result<CheckedOperation, OperationError>]) -> Self {
+        let count = request.operations.len();
+        let targets: Vec<Vec<usize>> = request.operations.iter().map(reference_targets).collect();
+        let mut referenced = vec![false; count];
+        for target in targets.iter().flatten() {
+            referenced[*target] = true;
+        }
+        let mut position = vec![0; count];
+        for (place, operation) in plan.order.iter().enumerate() {
+            position[*operation] = place;
+        }
+        let touches = |(operation, checked): (&OperationRequest, &Result<CheckedOperation, OperationError>)| {
+            checked.as_ref().is_ok_and(CheckedOperation::writes) || locks_rows(operation)
+        };
+        let read_only = !request.operations.iter().zip(checked).any(touches);
+        let pipelined = request.options.atomic && !request.options.continue_on_error;
+        Self { read_only, targets, referenced, position, pipelined }
+    }
+}
+
+/// Operations whose results an operation needs, sorted, once each.
+fn reference_targets(operation: &OperationRequest) -> Vec<usize> {
+    let mut targets = Vec::new();
+    let mut add = |template: &Template| targets.extend(template.references().map(|reference| reference.target));
+    match &operation.store_params {
+        StoreParams::None => {}
+        StoreParams::One(fields) => fields.iter().for_each(|(_, template)| add(template)),
+        StoreParams::Many { rows, .. } => rows.iter().flatten().for_each(&mut add),
+    }
+    operation.query_params.iter().chain(&operation.metadata_params).for_each(|(_, template)| add(template));
+    targets.sort_unstable();
+    targets.dedup();
+    targets
+}
+
+/// Whether a read locks rows: databases refuse that where nothing may be written.
+fn locks_rows(operation: &OperationRequest) -> bool {
+    use crate::batch::value::Value;
+    match operation.metadata("lock") {
+        None | Some(Template::Value(Value::Null)) => false,
+        Some(Template::Value(Value::Text(lock))) => lock != "none",
+        Some(_) => true,
+    }
+}
+
+/// The outcome of a commit is not known.
+const OUTCOME_UNKNOWN: &str = "the connection to the database was lost while the batch was committed; nobody knows whether \
+    it holds: send it again with the same idempotency key, or look";
+
+impl BatchRun {
+    fn outcome_unknown(&mut self) {
+        if self.key.closing.is_some() {
+            // Everything was committed before; only the answer may not have been stored.
+            self.key.closing = Some(KeyClosing::Over);
+            self.phase = Phase::Closing(Closing::Next);
+            return;
+        }
+        if !self.request.options.atomic
+            && let Some(operation) = self.work.current
+        {
+            let error = OperationError::new(503, "database_error", OUTCOME_UNKNOWN);
+            self.take_back();
+            self.work.records[operation].fail(error);
+        }
+        let cause = Cause::Whole {
+            kind: FaultKind::DatabaseUnavailable,
+            detail: OUTCOME_UNKNOWN.to_owned(),
+            retry_after: Some(1),
+            unknown: true,
+        };
+        self.phase = Phase::Closing(Closing::Finish(cause));
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! How many flights a batch takes, and what is in them.
+
+use super::*;
+
+fn invoice_of(id: &str, customer: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","entity":"invoice","action":"create","store_params":{{"customer_id":"$ref:{customer}.customer_id","total":1.50}}}}"#
+    )
+}
+
+fn line_of(id: &str, invoice: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","entity":"line","action":"create","store_params":{{"invoice_id":"$ref:{invoice}.invoice_id"}}}}"#
+    )
+}
+
+fn order(operations: &[String]) -> Order {
+    Order::of(&operations.iter().map(String::as_str).collect::<Vec<_>>(), "{}")
+}
+
+#[test]
+fn customer_invoice_and_lines_are_three_waits() {
+    let operations =
+        [create_customer("c", "Ada"), invoice_of("i", "c"), line_of("l1", "i"), line_of("l2", "i"), line_of("l3", "i")];
+    let mut fake = shop_with(&[]);
+    let told = order(&operations).on(&mut fake);
+    assert_eq!(told.status(), 200, "{}", told.json);
+    assert_eq!(told.finished.waits, 3);
+    let expected = [vec!["begin", "run"], vec!["run"], vec!["run", "run", "run", "commit"]];
+    assert_eq!(fake.flights, expected);
+    assert_eq!(fake.committed.rows["line"].len(), 3);
+}
+
+#[test]
+fn interleaved_customers_and_invoices_take_as_many_waits_as_the_longest_chain() {
+    let mut operations = Vec::new();
+    for customer in 0..5 {
+        operations.push(create_customer(&format!("c{customer}"), &format!("C{customer}")));
+        for invoice in 0..5 {
+            operations.push(invoice_of(&format!("i{customer}{invoice}"), &format!("c{customer}")));
+        }
+    }
+    let mut fake = shop_with(&[]);
+    let told = order(&operations).on(&mut fake);
+    assert_eq!(told.status(), 200, "{}", told.json);
+    assert_eq!(told.finished.waits, 2, "{:?}", fake.flights);
+    assert_eq!(fake.committed.rows["invoice"].len(), 25);
+    assert_eq!(told.at("/results/i43/data/customer_id"), &serde_json::json!(5));
+}
+
+#[test]
+fn operations_that_need_nothing_are_one_wait() {
+    let operations: Vec<String> = (0..20).map(|n| create_customer(&format!("c{n}"), &format!("C{n}"))).collect();
+    let mut fake = shop_with(&[]);
+    assert_eq!(order(&operations).on(&mut fake).finished.waits, 1);
+    assert_eq!(customers(&fake).len(), 20);
+}
+
+#[test]
+fn an_update_is_judged_before_the_commit() {
+    let update = r#"{"id":"u","entity":"customer","action":"update","store_params":{"rank":1},"query_params":{"customer_id":1}}"#;
+    let mut fake = shop_with(&["Ada"]);
+    assert_eq!(Order::of(&[update], "{}").on(&mut fake).finished.waits, 2);
+    assert_eq!(fake.flights, [vec!["begin", "run"], vec!["commit"]]);
+}
+
+#[test]
+fn an_update_in_the_middle_costs_no_wait_of_its_own() {
+    let update = r#"{"id":"u","entity":"customer","action":"update","store_params":{"rank":1},"query_params":{"customer_id":1}}"#;
+    let operations = [create_customer("c", "Bo"), update.to_owned(), invoice_of("i", "c")];
+    let mut fake = shop_with(&["Ada"]);
+    let told = order(&operations).on(&mut fake);
+    assert_eq!(fake.flights, [vec!["begin", "run", "run"], vec!["run", "commit"]], "{}", told.json);
+}
+
+#[test]
+fn a_batch_of_reads_commits_with_its_last_flight_and_says_that_it_only_reads() {
+    let read = r#"{"id":"r","entity":"customer","action":"read","query_params":{"customer_id":1}}"#;
+    let count = r#"{"id":"n","entity":"customer","action":"read","metadata_params":{"count":true}}"#;
+    let mut fake = shop_with(&["Ada"]);
+    let order = Order::of(&[read, count], "{}");
+    assert!(order.run().is_read_only());
+    let told = order.on(&mut fake);
+    assert_eq!(fake.flights, [vec!["begin", "run", "run", "commit"]]);
+    assert_eq!(fake.read_only, [true]);
+    assert_eq!(told.at("/results/n/data"), &serde_json::json!({"count": 1}));
+}
+
+#[test]
+fn a_read_that_locks_is_not_a_batch_that_only_reads() {
+    let read = r#"{"entity":"customer","action":"read","metadata_params":{"lock":"update"}}"#;
+    let free = r#"{"entity":"customer","action":"read","metadata_params":{"lock":"none"}}"#;
+    assert!(!Order::of(&[read], "{}").run().is_read_only());
+    assert!(Order::of(&[free], "{}").run().is_read_only());
+}
+
+#[test]
+fn a_dry_run_checks_constraints_and_rolls_back_with_its_last_flight() {
+    let mut fake = shop_with(&[]);
+    let told = Order::of(&[&create_customer("c", "Ada")], r#"{"dryRun":true}"#).on(&mut fake);
+    assert_eq!(fake.flights, [vec!["begin", "run", "check", "rollback"]]);
+    assert_eq!(told.at("/success"), true);
+    assert_eq!(told.at("/rolledBack"), true);
+    assert_eq!(told.at("/meta/dryRun"), true);
+    assert!(customers(&fake).is_empty());
+}
+
+#[test]
+fn associations_are_one_more_flight_before_later_writes() {
+    let read = r#"{"id":"r","entity":"customer","action":"read","metadata_params":{"properties":"name invoices:total"}}"#;
+    let delete = r#"{"id":"d","entity":"invoice","action":"delete","query_params":{"invoice_id":1}}"#;
+    let mut fake = shop_with(&["Ada", "Bo"]);
+    let invoice = vec![Value::Int(1), Value::Int(2), Value::Number("1.50".into())];
+    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    let told = Order::of(&[read, delete], "{}").on(&mut fake);
+    assert_eq!(told.status(), 200, "{}", told.json);
+    assert_eq!(fake.flights, [vec!["begin", "run"], vec!["run", "run"], vec!["commit"]]);
+    let expected = serde_json::json!([
+        {"name": "Ada", "invoices": []},
+        {"name": "Bo", "invoices": [{"total": 1.5}]},
+    ]);
+    assert_eq!(told.at("/results/r/data"), &expected);
+    assert!(fake.committed.rows["invoice"].is_empty());
+}
+
+#[test]
+fn a_reference_reads_an_association() {
+    let read = r#"{"id":"r","entity":"invoice","action":"read","query_params":{"invoice_id":1},"metadata_params":{"properties":"total customer:name"}}"#;
+    let create = r#"{"id":"n","entity":"note","action":"create","store_params":{"note_id":1,"text":"for $ref:r.customer.name"}}"#;
+    let mut fake = shop_with(&["Ada"]);
+    let invoice = vec![Value::Int(1), Value::Int(1), Value::Null];
+    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    let told = Order::of(&[read, create], "{}").on(&mut fake);
+    assert_eq!(told.at("/results/n/data/text"), "for Ada", "{}", told.json);
+}
