@@ -216,7 +216,7 @@ mod tests {
                 "CREATE TABLE depot (depot_id INTEGER PRIMARY KEY, name TEXT NOT NULL DEFAULT 'x', \"o\"\"dd\" TEXT);
                  CREATE TABLE \"select\" (a INT, b INT, PRIMARY KEY (b, a)) WITHOUT ROWID;
                  CREATE TABLE crate (
-                     id INTEGER PRIMARY KEY DESC, depot INT REFERENCES depot INITIALLY DEFERRED, w NUMERIC,
+                     id INTEGER PRIMARY KEY DESC, depot INT REFERENCES depot DEFERRABLE INITIALLY DEFERRED, w NUMERIC,
                      twice NUMERIC AS (w * 2));
                  CREATE VIEW heavy AS SELECT id, w FROM crate;
                  CREATE TABLE penstock_batch_key (scope TEXT);

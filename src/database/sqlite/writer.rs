@@ -42,6 +42,8 @@ pub(super) struct Writer<F: Flow> {
 struct Group<F: Flow> {
     /// Whether the transaction is open.
     open: bool,
+    /// When it was opened. Waiting for another process to let go of the file is no work of the group.
+    began: Duration,
     /// Those that have asked for COMMIT.
     members: Vec<Member<F>>,
 }
@@ -145,13 +147,12 @@ impl<F: Flow> Writer<F> {
 
     /// One transaction: those that wait, then COMMIT, then all are told.
     fn round(&mut self, mut waiting: VecDeque<Job<F>>) {
-        let began = self.clock.elapsed();
         let most = self.limits.batches.max(1);
-        let mut group = Group { open: false, members: Vec::new() };
+        let mut group = Group { open: false, began: Duration::ZERO, members: Vec::new() };
         let mut served = 0;
         loop {
-            let over = self.clock.elapsed().saturating_sub(began) >= self.limits.window;
-            if served >= most || (served > 0 && over) {
+            let over = group.open && self.clock.elapsed().saturating_sub(group.began) >= self.limits.window;
+            if served >= most || over {
                 break;
             }
             let job = match waiting.pop_front() {
@@ -274,6 +275,7 @@ impl<F: Flow> Writer<F> {
                 return Reply::Failed(error);
             }
             group.open = true;
+            group.began = self.clock.elapsed();
             self.shared.look_at_schema(&self.carrier.connection);
         }
         let reply = self.said("SAVEPOINT penstock_batch");
