@@ -80,12 +80,16 @@ impl PostgresDatabase {
     ///
     /// # Errors
     /// The server is away, settings do not fit its tables, or the login may do more than `database` mode allows.
-    pub async fn open(settings: DatabaseSettings, clock: SharedClock) -> Result<Arc<Self>, DatabaseOpenError> {
+    pub async fn open(
+        settings: DatabaseSettings,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, DatabaseOpenError> {
         let setting = |why: String| DatabaseOpenError::Setting { database: settings.name.clone(), why };
         let url = settings.url.as_ref().ok_or_else(|| setting("`url` is missing".to_owned()))?;
         // The library's message names the part of the URL that is wrong, and not what it holds.
-        let mut config = tokio_postgres::Config::from_str(url.expose())
-            .map_err(|_| setting("`url` is not of the form postgresql://user:password@host:port/name".to_owned()))?;
+        let mut config = tokio_postgres::Config::from_str(url.expose()).map_err(|_| {
+            setting("`url` is not of the form postgresql://user:password@host:port/name".to_owned())
+        })?;
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
@@ -100,7 +104,9 @@ impl PostgresDatabase {
         });
         let extra = match &settings.ca_file {
             None => None,
-            Some(path) => Some(tokio::fs::read(path).await.map_err(|error| setting(format!("`ca_file`: {error}")))?),
+            Some(path) => {
+                Some(tokio::fs::read(path).await.map_err(|error| setting(format!("`ca_file`: {error}")))?)
+            }
         };
         let tls = Tls::new(extra.as_deref()).map_err(|why| setting(format!("`ca_file`: {why}")))?;
         let opener = Opener { config, tls, settings, clock };
@@ -315,7 +321,10 @@ impl Opener {
     }
 
     /// A connection that is set up. `notified` is told of each notification, and `Arc`'s last holder is gone with it.
-    async fn connect(&self, notified: Option<Arc<Notify>>) -> Result<(Client, watch::Receiver<()>), DatabaseOpenError> {
+    async fn connect(
+        &self,
+        notified: Option<Arc<Notify>>,
+    ) -> Result<(Client, watch::Receiver<()>), DatabaseOpenError> {
         let (client, mut connection) =
             self.config.connect(self.tls.clone()).await.map_err(|error| self.away(&error))?;
         let (ended, end) = watch::channel(());
@@ -377,7 +386,11 @@ impl Opener {
         }
     }
 
-    async fn read(&self, client: &Client, key_table: Result<Arc<str>, Arc<str>>) -> Result<Known, DatabaseOpenError> {
+    async fn read(
+        &self,
+        client: &Client,
+        key_table: Result<Arc<str>, Arc<str>>,
+    ) -> Result<Known, DatabaseOpenError> {
         let of_roles = matches!(self.settings.enforcement, Enforcement::Database { .. });
         let found = introspect::read(client, &self.settings.catalogue.schemas, of_roles)
             .await
@@ -402,7 +415,11 @@ impl Opener {
                     Some(told) => format!("PostgreSQL cannot prepare it: {}", told.message()),
                     None => errors::failure(&error).native_code,
                 };
-                DatabaseOpenError::Statement { database: self.settings.name.clone(), at: settings.at.clone(), why }
+                DatabaseOpenError::Statement {
+                    database: self.settings.name.clone(),
+                    at: settings.at.clone(),
+                    why,
+                }
             })?;
             statement.columns = introspect::statement_columns(&prepared);
             statements.push(statement);
@@ -432,7 +449,10 @@ impl Opener {
             return Ok(());
         }
         let row = client
-            .query_one("SELECT rolsuper, rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user", &[])
+            .query_one(
+                "SELECT rolsuper, rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user",
+                &[],
+            )
             .await
             .map_err(|error| self.away(&error))?;
         let (superuser, bypasses): (bool, bool) = (
@@ -440,10 +460,14 @@ impl Opener {
             row.try_get(1).map_err(|error| self.away(&error))?,
         );
         if superuser {
-            return Err(self.refused("the login is a superuser, whom no policy binds; connect as another role"));
+            return Err(
+                self.refused("the login is a superuser, whom no policy binds; connect as another role")
+            );
         }
         if bypasses {
-            return Err(self.refused("the login has BYPASSRLS, so no policy binds it; connect as another role"));
+            return Err(
+                self.refused("the login has BYPASSRLS, so no policy binds it; connect as another role")
+            );
         }
         Ok(())
     }
@@ -453,7 +477,9 @@ impl Opener {
         let sql = format!("DELETE FROM {table} WHERE made_at < now() - interval '24 hours'");
         match client.execute(&sql, &[]).await {
             Ok(0) => {}
-            Ok(count) => tracing::debug!(database = %self.settings.name, count, "removed old idempotency keys"),
+            Ok(count) => {
+                tracing::debug!(database = %self.settings.name, count, "removed old idempotency keys")
+            }
             Err(error) => {
                 tracing::debug!(sqlstate = %errors::failure(&error).native_code, "old idempotency keys stay");
             }
@@ -488,12 +514,6 @@ async fn listen(database: Weak<PostgresDatabase>) {
             }
             first = false;
             loop {
-                {
-                    let Some(database) = database.upgrade() else { return };
-                    if let Ok(table) = &database.known().about.key_table {
-                        opener.remove_old_keys(&client, table).await;
-                    }
-                }
                 tokio::select! {
                     () = changed.notified() => {
                         let Some(database) = database.upgrade() else { return };
@@ -502,7 +522,12 @@ async fn listen(database: Weak<PostgresDatabase>) {
                         }
                     }
                     _ = end.changed() => break,
-                    () = clock.sleep(HOUSEKEEPING) => {}
+                    () = clock.sleep(HOUSEKEEPING) => {
+                        let Some(known) = database.upgrade().map(|database| database.known()) else { return };
+                        if let Ok(table) = &known.about.key_table {
+                            opener.remove_old_keys(&client, table).await;
+                        }
+                    }
                 }
             }
         }
