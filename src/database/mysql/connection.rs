@@ -2,7 +2,7 @@
 //!
 //! Promises: every value is bound; nothing runs outside the transaction that the batch believes it is in: once the server
 //! has undone a transaction by itself (a deadlock), everything up to the `Rollback` fails as the deadlock did, so that no
-//! statement commits on its own; a command after one that failed is not tried.
+//! statement commits on its own, nor does one outside of a transaction; a command after one that failed is not tried.
 
 use std::time::Duration;
 
@@ -152,6 +152,14 @@ impl Connection {
         {
             return Err(Failure::Statement(plain(code, "undone")));
         }
+        match (command, state) {
+            // START TRANSACTION would commit what is open, and anything else would commit at once.
+            (Command::Begin(_), State::InTransaction) => {
+                return Err(refused(DbErrorCode::Other, "in a transaction"));
+            }
+            (Command::Begin(_) | Command::Rollback, _) | (_, State::InTransaction) => {}
+            _ => return Err(refused(DbErrorCode::Other, "no transaction")),
+        }
         match command {
             Command::Begin(settings) => self.begin(settings).await?,
             Command::TakeKey { scope, fingerprint } => return self.take_key(scope, fingerprint).await,
@@ -240,8 +248,7 @@ impl Connection {
 
     fn state_after_failure(&self, command: &Command, before: State, code: DbErrorCode) -> State {
         match (command, before) {
-            (Command::Begin(_), _) => State::Free,
-            (_, State::Undone(_)) => before,
+            (_, State::Undone(_)) | (Command::Begin(_), _) => before,
             _ if undoes_transaction(code) => State::Undone(code),
             _ if code == DbErrorCode::LockTimeout && self.server.undoes_on_lock_timeout => {
                 State::Undone(code)

@@ -54,12 +54,20 @@ impl Connection {
         // The row that is in the way, whatever snapshot the transaction has.
         let row = self
             .first(
-                "SELECT fingerprint, status, body FROM penstock_batch_key WHERE scope = ? FOR UPDATE",
+                "SELECT fingerprint, status, body, created_at < CURRENT_TIMESTAMP(6) - INTERVAL 24 HOUR \
+                 FROM penstock_batch_key WHERE scope = ? FOR UPDATE",
                 vec![bytes(scope)],
             )
             .await?;
         match row.and_then(stored_answer) {
-            Some(answer) => Ok(Reply::Key(answer)),
+            Some((answer, false)) => Ok(Reply::Key(answer)),
+            // A key of more than a day ago counts as one that was never seen.
+            Some((_, true)) => {
+                let sql = "UPDATE penstock_batch_key SET fingerprint = ?, status = NULL, body = '', \
+                     created_at = CURRENT_TIMESTAMP(6) WHERE scope = ?";
+                self.first(sql, vec![Wire::Bytes(fingerprint.to_vec()), bytes(scope)]).await?;
+                Ok(Reply::Done)
+            }
             None => Err(refused(DbErrorCode::SerializationFailure, "key row")),
         }
     }
@@ -110,13 +118,14 @@ fn bytes(text: &str) -> Wire {
     Wire::Bytes(text.as_bytes().to_vec())
 }
 
-fn stored_answer(row: Vec<Wire>) -> Option<StoredAnswer> {
+/// The answer of a row, and whether it is too old.
+fn stored_answer(row: Vec<Wire>) -> Option<(StoredAnswer, bool)> {
     let mut cells = row.into_iter();
-    let (fingerprint, status, body) = (cells.next()?, cells.next()?, cells.next()?);
+    let (fingerprint, status, body, old) = (cells.next()?, cells.next()?, cells.next()?, cells.next()?);
     let (Wire::Bytes(fingerprint), Wire::Bytes(body)) = (fingerprint, body) else { return None };
     let status = match status {
         Wire::NULL => None,
         status => Some(u16::try_from(count_of(status)).ok()?),
     };
-    Some(StoredAnswer { fingerprint: fingerprint.try_into().ok()?, status, body })
+    Some((StoredAnswer { fingerprint: fingerprint.try_into().ok()?, status, body }, count_of(old) != 0))
 }

@@ -88,7 +88,7 @@ impl Connection {
     /// Does it.
     pub(super) async fn operation(&mut self, operation: &BoundOperation) -> Done<Rows> {
         if let Work::Statement { statement, parameters, limit } = &operation.work {
-            return self.named_statement(statement, parameters, *limit).await;
+            return self.named_statement(statement, parameters, *limit, &operation.returning).await;
         }
         let Some(entity) = operation.entity.as_deref() else {
             return Err(refused(DbErrorCode::Other, "no entity"));
@@ -199,7 +199,13 @@ impl Connection {
             return Ok(Rows { count: keys.len(), ..Rows::default() });
         }
         let keys = keys_after(entity, set, keys);
-        self.written(&sql::read_back(entity, &keys, returning, must_hold), entity, returning, must_hold).await
+        let statement = sql::read_back(entity, &keys, returning, must_hold);
+        let rows = self.written(&statement, entity, returning, must_hold).await?;
+        if *must_hold != Condition::True && rows.count != keys.len() {
+            // A trigger moved a row to another key, and whether the caller may have it there could not be told.
+            return Err(refused(DbErrorCode::RowForbidden, "row not found again"));
+        }
+        Ok(rows)
     }
 
     async fn delete(

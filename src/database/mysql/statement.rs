@@ -7,37 +7,45 @@
 
 use std::sync::Arc;
 
+use mysql_async::Value as Wire;
 use mysql_async::consts::{ColumnFlags, ColumnType as WireType};
 use mysql_async::prelude::Queryable;
 
-use super::connection::{Connection, Done};
+use super::connection::{Connection, Done, refused};
 use super::error::failure;
 use super::value::decode;
 use crate::batch::catalogue::settings::StatementSettings;
-use crate::batch::catalogue::{Column, ColumnType, NamedStatement};
+use crate::batch::catalogue::{Column, ColumnId, ColumnType, NamedStatement};
 use crate::batch::sql::{Parameter, ParameterKind, Statement};
 use crate::batch::value::Value;
-use crate::database::Rows;
+use crate::database::{DbErrorCode, Rows};
 
 /// The character set of bytes, in the server's numbers.
 const BINARY: u16 = 63;
 
 impl Connection {
+    /// Rows of a named statement: the cells of `returning`, which are positions of its columns.
     pub(super) async fn named_statement(
         &mut self,
         statement: &NamedStatement,
         parameters: &[Value],
         limit: u64,
+        returning: &[ColumnId],
     ) -> Done<Rows> {
         let bound = bind(statement, parameters);
         let rows = self.rows(&bound, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let mut cells = Vec::with_capacity(rows.len() * returning.len());
         let count = rows.len();
-        let types = || statement.columns.iter().map(|column| &column.column_type);
-        let cells = rows
-            .into_iter()
-            .flat_map(|row| row.into_iter().zip(types()).map(|(wire, kind)| decode(wire, kind)));
-        let cells = cells.collect();
-        Ok(Rows { width: statement.columns.len(), count, cells, merged: 0 })
+        for mut row in rows {
+            for id in returning {
+                // The table may have been altered since the statement was described.
+                let (Some(cell), Some(column)) = (row.get_mut(*id), statement.columns.get(*id)) else {
+                    return Err(refused(DbErrorCode::Other, "columns of a named statement"));
+                };
+                cells.push(decode(std::mem::replace(cell, Wire::NULL), &column.column_type));
+            }
+        }
+        Ok(Rows { width: returning.len(), count, cells, merged: 0 })
     }
 
     /// Judges a statement of the config, and asks the server for its columns.

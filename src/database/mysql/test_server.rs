@@ -1,4 +1,6 @@
 //! A MariaDB server of the tests' own: a temporary directory, a free port of this machine, stopped at the end.
+//!
+//! Where MariaDB is not installed there is none, and tests that need one have nothing to test.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
