@@ -22,7 +22,7 @@ pub use waiting::WaitingRoom;
 use self::tally::Tally;
 use self::waiting::{Answered, Waiting};
 use crate::actors::engine::{Nothing, Output, Stage, StageCx, StageError};
-use crate::batch::answer::{Answer, OperationOutcome, render_lines, write_first_line};
+use crate::batch::answer::{Answer, OperationOutcome, render_lines, write_first_line, write_result_line};
 use crate::batch::problem::{FaultKind, Problem};
 use crate::batch::request::Limits;
 use crate::batch::run::{BatchRun, Finished, LineEvent, LineListener, RunSettings, RunWatch};
@@ -167,7 +167,6 @@ impl BatchGateway {
             prepared.request,
             prepared.plan,
             prepared.checked,
-            Arc::clone(&order.caller),
             Arc::clone(&self.limits),
             settings,
             clock.wall(),
@@ -185,11 +184,7 @@ fn line_listener(
     move |event: LineEvent| {
         let opening = opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let mut line = opening.unwrap_or_default();
-        line.extend_from_slice(b"{\"id\":");
-        crate::batch::value::write_json_text(&event.id, &mut line);
-        line.extend_from_slice(b",\"result\":");
-        line.extend_from_slice(&event.result);
-        line.extend_from_slice(b"}\n");
+        write_result_line(&event.id, &event.outcome, &mut line);
         // A reader that is gone is noticed by its seat.
         let _ = sender.send(line);
     }
