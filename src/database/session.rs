@@ -1,8 +1,8 @@
 //! Carries a batch over a connection that answers later: PostgreSQL, MariaDB.
 //!
-//! Promises: a batch ends when its time is over, whatever the server does, and as soon as its client is gone, unless a
-//! COMMIT was sent; a flight that is stopped is stopped at the server too; what became of a COMMIT is told as known only
-//! when its reply was seen.
+//! Promises: a batch ends when its time is over, whatever the server does, and as soon as its client is gone, unless the
+//! server was faster with its COMMIT; a flight that is stopped is stopped at the server too; what became of a COMMIT is
+//! told as known only when its reply was seen.
 
 use std::future::Future;
 use std::pin::pin;
@@ -90,6 +90,7 @@ async fn carry<S: Session>(
 ) -> Result<Vec<Reply>, Lost> {
     let commits = commands.iter().any(|command| matches!(command, Command::Commit));
     let cancel = session.canceller();
+    let mut stopped = None;
     {
         let mut flight = pin!(session.flight(commands));
         let mut over = clock.sleep(time_left);
@@ -99,7 +100,7 @@ async fn carry<S: Session>(
                 replies = &mut flight => return replies,
                 () = &mut over => break,
                 () = clock.sleep(LOOK) => {
-                    if watch.is_cancelled() && !commits {
+                    if watch.is_cancelled() {
                         break;
                     }
                 }
@@ -113,11 +114,27 @@ async fn carry<S: Session>(
         loop {
             tokio::select! {
                 biased;
-                replies = &mut flight => return replies,
+                replies = &mut flight => {
+                    let replies = replies?;
+                    stopped = Some(if is_committed(&replies, commits) { Ok(replies) } else { Err(Lost { during_commit: false }) });
+                    break;
+                }
                 () = &mut last_words => break,
                 () = &mut cancel, if !asked => asked = true,
             }
         }
     }
+    if let Some(outcome) = stopped {
+        // Not stopped by itself but by us: the run learns that it was cut off, and tells why.
+        if outcome.is_err() {
+            session.rest();
+        }
+        return outcome;
+    }
     Err(session.abandon())
+}
+
+/// Whether a flight that was to be stopped was done nevertheless, COMMIT and all.
+fn is_committed(replies: &[Reply], commits: bool) -> bool {
+    commits && !replies.iter().any(|reply| matches!(reply, Reply::Failed(_) | Reply::NotRun))
 }

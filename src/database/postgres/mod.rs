@@ -13,6 +13,8 @@ mod merge;
 mod tls;
 
 #[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
