@@ -218,6 +218,8 @@ section! {
         tls: TlsWord = TlsWord::Auto;
         /// PEM file of certificates that are trusted beside the built-in roots.
         ca_file: Option<PathBuf> = None;
+        /// PostgreSQL: whether statements are sent without waiting and neighbouring creates share one.
+        pipeline: bool = true;
         /// SQLite: at most so many batches share one COMMIT,
         group_commit_batches: u32 = 64, 1..=1_024;
         /// or as many as arrive in so long.

@@ -94,6 +94,7 @@ impl DatabaseConfig {
                 TlsWord::Require => TlsMode::Require,
             },
             ca_file: self.ca_file.clone(),
+            pipeline: self.pipeline,
             group_commit: GroupCommit {
                 batches: self.group_commit_batches as usize,
                 window: Duration::from_millis(self.group_commit_window_ms),

@@ -20,7 +20,7 @@ const COMPOSITE_REQUESTS_MAX: u64 = 25;
 /// Adds what the keys say only together.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     check_http(&config.http, problems);
-    check_orgs(&config.org, problems);
+    check_orgs(config, problems);
     check_engine(&config.engine, problems);
     check_batching("actors.batcher", &config.actors.batcher, problems);
     check_batching("actors.text_batcher", &config.actors.text_batcher, problems);
@@ -73,9 +73,10 @@ fn check_batching(key: &str, batching: &BatchingConfig, problems: &mut Problems)
     }
 }
 
-fn check_orgs(orgs: &[OrgConfig], problems: &mut Problems) {
-    if orgs.is_empty() {
-        problems.add("org", "no org; add a section `[[org]]`");
+fn check_orgs(config: &Config, problems: &mut Problems) {
+    let orgs = &config.org;
+    if orgs.is_empty() && config.database.is_empty() {
+        problems.add("org", "neither an org nor a database; add a section `[[org]]` or `[[database]]`");
     }
     let mut names: BTreeSet<&OrgName> = BTreeSet::new();
     for (index, org) in orgs.iter().enumerate() {

@@ -104,7 +104,10 @@ config.toml:14: actors.fetcher.slots: expected a whole number from 0, found -1"
 #[case::syntax("[http\n", "config.toml:1: unclosed table, expected `]`")]
 #[case::a_value_without_quotes("state_dir = penstock\n", "config.toml:1: string values must be quoted")]
 #[case::given_twice("state_dir = \"a\"\nstate_dir = \"b\"\n", "config.toml:2: duplicate key")]
-#[case::no_org("", "config.toml: org: no org; add a section `[[org]]`")]
+#[case::no_org(
+    "",
+    "config.toml: org: neither an org nor a database; add a section `[[org]]` or `[[database]]`"
+)]
 #[case::unknown_section(
     "[enginee]\nx = 1\n[[org]]\nname = \"demo\"\nsimulated = true\n",
     "config.toml:1: enginee: unknown key; did you mean `engine`?"

@@ -136,7 +136,7 @@ pub struct DatabaseSettings {
     /// SQLite: how many batches share one COMMIT.
     pub group_commit: GroupCommit,
     /// Whether consecutive creates may become one statement and flights may be pipelined. Off only to compare.
-    pub merge: bool,
+    pub pipeline: bool,
     /// What the config says of the tables.
     pub catalogue: CatalogueSettings,
     /// Named statements.
@@ -161,7 +161,7 @@ impl DatabaseSettings {
             tls: TlsMode::Auto,
             ca_file: None,
             group_commit: GroupCommit::default(),
-            merge: true,
+            pipeline: true,
             catalogue: CatalogueSettings::default(),
             statements: Vec::new(),
         }

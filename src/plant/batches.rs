@@ -228,9 +228,10 @@ pub fn door(config: &Config, clock: &SharedClock) -> Result<TokenDoor, PlantErro
                 Arc::new(HttpClient::new(&settings)?)
             }
         };
-        let secret = issuer.secret.as_ref().map(|secret| {
-            SharedSecret::new(secret.to_secret_string().expose_secret().as_bytes())
-        });
+        let secret = issuer
+            .secret
+            .as_ref()
+            .map(|secret| SharedSecret::new(secret.to_secret_string().expose_secret().as_bytes()));
         let secret = secret.transpose().map_err(|short| refused(format!("its secret {short}")))?;
         let rules = IssuerRules {
             issuer: Arc::from(issuer.issuer.as_str()),

@@ -1,6 +1,8 @@
 //! Starts the real `penstock` in folders of its own, and simulated orgs in this process that see what it asks.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod databases;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;

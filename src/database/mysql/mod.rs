@@ -82,7 +82,7 @@ impl MysqlDatabase {
     /// A setting that does not fit, or a server that is not to be had.
     pub async fn open(settings: DatabaseSettings, clock: SharedClock) -> Result<Self, DatabaseOpenError> {
         let opts = options(&settings)?;
-        let pool = Pool::new(opts, settings.connections, settings.merge, Arc::clone(&clock));
+        let pool = Pool::new(opts, settings.connections, settings.pipeline, Arc::clone(&clock));
         let mut connection = pool.connection().await.map_err(|why| away(&settings, why))?;
         // A login without the right to create finds the table there, or has no idempotency keys: told, not fatal.
         if connection.conn.query_drop(key::CREATE_TABLE).await.is_err() {

@@ -434,7 +434,7 @@ impl Opener {
             statements,
         )
         .map_err(|faults| DatabaseOpenError::Catalogue { database: self.settings.name.clone(), faults })?;
-        let about = About { merge: self.settings.merge, key_table, unordered: Arc::new(found.unordered) };
+        let about = About { merge: self.settings.pipeline, key_table, unordered: Arc::new(found.unordered) };
         Ok(Known { catalogue: Arc::new(catalogue), about: Arc::new(about) })
     }
 

@@ -336,8 +336,9 @@ async fn database_mode_refuses_a_login_that_policies_do_not_bind() {
 
 #[tokio::test]
 async fn sent_one_by_one_the_outcome_is_the_same() {
-    let bench =
-        bench_with(TestServer::shared(), SHOP, |settings, _| settings.merge = false).await.expect("it opens");
+    let bench = bench_with(TestServer::shared(), SHOP, |settings, _| settings.pipeline = false)
+        .await
+        .expect("it opens");
     let mut flight = vec![begin()];
     flight.extend(depots(&bench, &["a", "b", "c", "d", "e"]));
     flight.push(Command::Commit);
