@@ -360,7 +360,10 @@ impl Results for Known<'_> {
 impl BatchRun {
     /// A batch that was parsed, planned and checked. `checked` has an entry for each operation, in list order. `now` is what
     /// injected moments and versions get.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the batch, made elsewhere, and none is optional")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the batch, made elsewhere, and none is optional"
+    )]
     pub fn new(
         batch_id: Arc<str>,
         request: Arc<BatchRequest>,
@@ -680,9 +683,10 @@ impl Facts {
         for (place, operation) in plan.order.iter().enumerate() {
             position[*operation] = place;
         }
-        let touches = |(operation, checked): (&OperationRequest, &Result<CheckedOperation, OperationError>)| {
-            checked.as_ref().is_ok_and(CheckedOperation::writes) || locks_rows(operation)
-        };
+        let touches =
+            |(operation, checked): (&OperationRequest, &Result<CheckedOperation, OperationError>)| {
+                checked.as_ref().is_ok_and(CheckedOperation::writes) || locks_rows(operation)
+            };
         let read_only = !request.operations.iter().zip(checked).any(touches);
         let pipelined = request.options.atomic && !request.options.continue_on_error;
         Self { read_only, targets, referenced, position, pipelined }
@@ -692,7 +696,8 @@ impl Facts {
 /// Operations whose results an operation needs, sorted, once each.
 fn reference_targets(operation: &OperationRequest) -> Vec<usize> {
     let mut targets = Vec::new();
-    let mut add = |template: &Template| targets.extend(template.references().map(|reference| reference.target));
+    let mut add =
+        |template: &Template| targets.extend(template.references().map(|reference| reference.target));
     match &operation.store_params {
         StoreParams::None => {}
         StoreParams::One(fields) => fields.iter().for_each(|(_, template)| add(template)),

@@ -124,7 +124,8 @@ fn read_outcome(json: &Json) -> Option<OperationOutcome> {
         let status_code = u16::try_from(json["status"].as_u64()?).ok()?;
         return Some(OperationOutcome::Failed { error: error.as_str()?.to_owned(), status_code });
     }
-    let reason = if json.get("reason")?.as_str()? == DEPENDENCY_FAILED { DEPENDENCY_FAILED } else { BATCH_STOPPED };
+    let reason =
+        if json.get("reason")?.as_str()? == DEPENDENCY_FAILED { DEPENDENCY_FAILED } else { BATCH_STOPPED };
     Some(OperationOutcome::Skipped { reason })
 }
 
@@ -164,7 +165,11 @@ fn read_meta(json: &Json) -> Option<OperationMeta> {
         constraint: text("constraint").map(Arc::from),
         pointer: text("pointer").map(str::to_owned),
         stale: json["stale"].as_bool()?,
-        blocked_by: json["blockedBy"].as_array()?.iter().filter_map(|id| id.as_str().map(Arc::from)).collect(),
+        blocked_by: json["blockedBy"]
+            .as_array()?
+            .iter()
+            .filter_map(|id| id.as_str().map(Arc::from))
+            .collect(),
     })
 }
 
@@ -178,7 +183,8 @@ fn write_result(result: &OperationResult) -> Json {
 }
 
 fn read_result(json: &Json) -> Option<OperationResult> {
-    let names: Option<Vec<Arc<str>>> = json["names"].as_array()?.iter().map(|name| name.as_str().map(Arc::from)).collect();
+    let names: Option<Vec<Arc<str>>> =
+        json["names"].as_array()?.iter().map(|name| name.as_str().map(Arc::from)).collect();
     let rows: Option<Vec<Vec<Value>>> = json["rows"].as_array()?.iter().map(read_values).collect();
     let association = |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_values(pair.get(1)?)?));
     let associations: Option<Vec<_>> = json["associations"].as_array()?.iter().map(association).collect();
@@ -226,7 +232,8 @@ fn read_value(json: &Json) -> Option<Value> {
             (name, Json::String(digits)) if name == "number" => Value::Number(digits.as_str().into()),
             (name, Json::String(document)) if name == "document" => Value::Json(document.as_str().into()),
             (name, Json::Array(pairs)) if name == "object" => {
-                let field = |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_value(pair.get(1)?)?));
+                let field =
+                    |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_value(pair.get(1)?)?));
                 Value::Object(pairs.iter().map(field).collect::<Option<_>>()?)
             }
             _ => return None,

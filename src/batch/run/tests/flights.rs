@@ -20,8 +20,13 @@ fn order(operations: &[String]) -> Order {
 
 #[test]
 fn customer_invoice_and_lines_are_three_waits() {
-    let operations =
-        [create_customer("c", "Ada"), invoice_of("i", "c"), line_of("l1", "i"), line_of("l2", "i"), line_of("l3", "i")];
+    let operations = [
+        create_customer("c", "Ada"),
+        invoice_of("i", "c"),
+        line_of("l1", "i"),
+        line_of("l2", "i"),
+        line_of("l3", "i"),
+    ];
     let mut fake = shop_with(&[]);
     let told = order(&operations).on(&mut fake);
     assert_eq!(told.status(), 200, "{}", told.json);
@@ -50,7 +55,8 @@ fn interleaved_customers_and_invoices_take_as_many_waits_as_the_longest_chain() 
 
 #[test]
 fn operations_that_need_nothing_are_one_wait() {
-    let operations: Vec<String> = (0..20).map(|n| create_customer(&format!("c{n}"), &format!("C{n}"))).collect();
+    let operations: Vec<String> =
+        (0..20).map(|n| create_customer(&format!("c{n}"), &format!("C{n}"))).collect();
     let mut fake = shop_with(&[]);
     assert_eq!(order(&operations).on(&mut fake).finished.waits, 1);
     assert_eq!(customers(&fake).len(), 20);
