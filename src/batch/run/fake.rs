@@ -40,13 +40,16 @@ pub enum Fault {
     LostAfter,
 }
 
+/// Asked before each command, with its number.
+pub type Faults = Box<dyn FnMut(usize, &Command) -> Option<Fault>>;
+
 pub struct Fake {
     pub catalogue: Arc<Catalogue>,
     pub committed: Tables,
     pub open: Option<Tables>,
     savepoint: Option<Tables>,
     /// Asked before each command, with its number.
-    pub faults: Box<dyn FnMut(usize, &Command) -> Option<Fault>>,
+    pub faults: Faults,
     pub commands: usize,
     /// Names of the commands of each flight.
     pub flights: Vec<Vec<&'static str>>,

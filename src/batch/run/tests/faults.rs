@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::batch::run::Ending;
-use crate::batch::run::fake::{Fault, failed};
+use crate::batch::run::fake::{Fault, Faults, failed};
 use crate::database::{Command, DbErrorCode, Reply, Rows, StoredAnswer};
 use proptest::prelude::*;
 use rstest::rstest;
 
-fn on_run(code: DbErrorCode, times: usize) -> Box<dyn FnMut(usize, &Command) -> Option<Fault>> {
+fn on_run(code: DbErrorCode, times: usize) -> Faults {
     let mut left = times;
     Box::new(move |_, command| {
         if !matches!(command, Command::Run(_)) || left == 0 {
@@ -49,7 +49,7 @@ fn contention_that_stays_is_answered_with_503() {
     assert_eq!(told.at("/rolledBack"), true);
 }
 
-fn lose(nth: usize, fault: Fault) -> Box<dyn FnMut(usize, &Command) -> Option<Fault>> {
+fn lose(nth: usize, fault: Fault) -> Faults {
     Box::new(move |number, _| (number == nth).then(|| fault.clone()))
 }
 

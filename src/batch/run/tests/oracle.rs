@@ -69,7 +69,7 @@ fn one_at_a_time(order: &Order, fake: &Fake) -> (Vec<(String, Option<serde_json:
 }
 
 fn reference(kind: u8, targets: &[(usize, &str)], pick: usize, literal: i64) -> String {
-    match targets.is_empty() || kind % 3 == 0 {
+    match targets.is_empty() || kind.is_multiple_of(3) {
         true => literal.to_string(),
         false => {
             let (target, column) = targets[pick % targets.len()];
@@ -88,7 +88,8 @@ prop_compose! {
 /// Operations that refer to earlier ones, with small numbers, so that they meet.
 fn batch(steps: &[(u8, u8, usize, i64, String, usize)]) -> Vec<String> {
     let mut written = Vec::new();
-    let (mut customers, mut invoices): (Vec<(usize, &str)>, Vec<(usize, &str)>) = (Vec::new(), Vec::new());
+    let mut customers: Vec<(usize, &str)> = Vec::new();
+    let mut invoices: Vec<(usize, &str)> = Vec::new();
     for (index, (what, kind, pick, literal, name, wait)) in steps.iter().enumerate() {
         let customer = reference(*kind, &customers, *pick, *literal);
         let invoice = reference(*kind, &invoices, *pick, *literal);

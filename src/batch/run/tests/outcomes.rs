@@ -204,7 +204,7 @@ fn lines_of_a_batch_that_is_not_atomic_leave_after_each_commit_in_order() {
     let operations = four();
     let mut order =
         Order::of(&operations.each_ref().map(String::as_str), r#"{"atomic":false,"continueOnError":true}"#);
-    order.watch.lines = Some(Arc::new(move |line| heard.lock().unwrap().push(line.id.to_string())));
+    order.watch.lines = Some(Arc::new(move |line| heard.lock().expect("no panic").push(line.id.to_string())));
     order.on(&mut shop_with(&["Ada"]));
-    assert_eq!(*seen.lock().unwrap(), ["one", "bad", "kid", "two"]);
+    assert_eq!(*seen.lock().expect("no panic"), ["one", "bad", "kid", "two"]);
 }
