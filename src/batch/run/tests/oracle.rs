@@ -7,6 +7,7 @@ use crate::batch::run::fake::{Tables, apply};
 use crate::batch::run::rows::{self, Asked};
 use crate::batch::run::{Known, judge};
 use proptest::prelude::*;
+use rstest::rstest;
 
 /// Results as JSON by id, until the first failure in stop mode; and the tables.
 fn one_at_a_time(order: &Order, fake: &Fake) -> (Vec<(String, Option<serde_json::Value>)>, Tables) {
@@ -92,6 +93,7 @@ fn batch(steps: &[(u8, u8, usize, i64, String, usize)]) -> Vec<String> {
     let mut invoices: Vec<(usize, &str)> = Vec::new();
     for (index, (what, kind, pick, literal, name, wait)) in steps.iter().enumerate() {
         let customer = reference(*kind, &customers, *pick, *literal);
+        let other = reference(kind / 3, &customers, pick / 7, *literal);
         let invoice = reference(*kind, &invoices, *pick, *literal);
         let (entity, action, body) = match what {
             0..=2 => (
@@ -99,7 +101,11 @@ fn batch(steps: &[(u8, u8, usize, i64, String, usize)]) -> Vec<String> {
                 "create",
                 format!(r#""store_params":{{"name":"{name}{index}","rank":{customer}}}"#),
             ),
-            3 | 4 => ("invoice", "create", format!(r#""store_params":{{"customer_id":{customer}}}"#)),
+            3 | 4 => (
+                "invoice",
+                "create",
+                format!(r#""store_params":{{"customer_id":{customer},"total":{other}}}"#),
+            ),
             5 => ("line", "create", format!(r#""store_params":{{"invoice_id":{invoice}}}"#)),
             6 => (
                 "note",
@@ -128,6 +134,30 @@ fn batch(steps: &[(u8, u8, usize, i64, String, usize)]) -> Vec<String> {
             .push(format!(r#"{{"id":"o{index}","entity":"{entity}","action":"{action}",{body}{depends}}}"#));
     }
     written
+}
+
+/// A create that would run ahead makes the very row that an earlier operation names by a number it guessed.
+#[rstest]
+#[case::a_foreign_key(
+    r#"{"id":"i","entity":"invoice","action":"create","store_params":{"customer_id":4,"total":"$ref:c.customer_id"}}"#,
+    400
+)]
+#[case::a_read(
+    r#"{"id":"i","entity":"customer","action":"read","query_params":{"customer_id":4},"depends_on":["w"]}"#,
+    200
+)]
+fn a_row_that_ran_ahead_is_not_met_by_those_before_it(#[case] guess: &str, #[case] status: u16) {
+    let waits = r#"{"id":"w","entity":"invoice","action":"create","store_params":{"customer_id":"$ref:c.customer_id"}}"#;
+    let order = Order::of(&[&create_customer("c", "A"), waits, guess, &create_customer("d", "B")], "{}");
+    let mut fake = shop_with(&["Old", "Older"]);
+    let (expected, tables) = one_at_a_time(&order, &fake);
+    let told = order.on(&mut fake);
+    assert_eq!(told.status(), status, "{}", told.json);
+    assert!(fake.flights[0].len() > 2, "the second customer ran ahead: {:?}", fake.flights);
+    assert_eq!(fake.committed, tables);
+    for (id, answer) in expected.into_iter().filter_map(|(id, answer)| Some((id, answer?))) {
+        assert_eq!(told.json["results"][&id]["data"], answer, "{id}");
+    }
 }
 
 proptest! {
