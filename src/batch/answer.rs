@@ -4,6 +4,10 @@
 //! every operation of the batch has an entry; `failedOperations` and `rolledBack` appear only when they say something.
 //! Text is written straight into bytes: results are made once, as JSON, and never parsed again.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::problem::{FaultKind, PROBLEM_JSON, write_members};
@@ -203,8 +207,10 @@ pub fn render_lines(envelope: &Envelope, instance: &str) -> Answer {
     }
     let mut body = Vec::with_capacity(envelope.size_hint() + envelope.results.len() * 24);
     write_first_line(&envelope.batch_id, &envelope.meta.order, &mut body);
+    let outcomes: HashMap<&str, &OperationOutcome> =
+        envelope.results.iter().map(|(id, outcome)| (&**id, outcome)).collect();
     for id in &envelope.meta.order {
-        if let Some((_, outcome)) = envelope.results.iter().find(|(known, _)| known == id) {
+        if let Some(outcome) = outcomes.get(&**id) {
             write_result_line(id, outcome, &mut body);
         }
     }

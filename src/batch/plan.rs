@@ -3,6 +3,9 @@
 //! Promises: every operation comes after everything it depends on; of those that are ready, the first of the list runs
 //! first, so a list that is in a valid order runs as it was written. Operations that wait for each other are told as a path.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;

@@ -101,7 +101,7 @@ pub trait Results {
     fn result(&self, operation: usize) -> Option<&OperationResult>;
 }
 
-impl Results for [Option<OperationResult>] {
+impl Results for Vec<Option<OperationResult>> {
     fn result(&self, operation: usize) -> Option<&OperationResult> {
         self.get(operation)?.as_ref()
     }

@@ -8,8 +8,11 @@
 
 mod faults;
 pub(in crate::batch) mod json;
+mod names;
+mod operation;
 mod options;
 mod read;
+mod template;
 #[cfg(test)]
 mod tests;
 

@@ -222,7 +222,12 @@ fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-fn read_secret_file(key: &str, secret: &mut Option<Secret>, file: Option<&PathBuf>, problems: &mut Problems) {
+pub(super) fn read_secret_file(
+    key: &str,
+    secret: &mut Option<Secret>,
+    file: Option<&PathBuf>,
+    problems: &mut Problems,
+) {
     let Some(file) = file else { return };
     let file_key = format!("{key}_file");
     if secret.is_some() {

@@ -7,6 +7,9 @@
 //! that holds `config.toml` to it follow from there. `PENSTOCK__ACTORS__FETCHER__SLOTS=4` overrides
 //! `actors.fetcher.slots`; a list of sections takes a position or a name (`PENSTOCK__ORG__DEMO__TOKEN`).
 
+mod batch_checks;
+mod batch_sections;
+mod batch_settings;
 mod checks;
 mod problems;
 mod sections;
@@ -16,6 +19,10 @@ mod values;
 
 use std::path::Path;
 
+pub use batch_sections::{
+    Anonymous, ApiConfig, BatchConfig, DatabaseConfig, DatabaseKindWord, EnforcementWord, EntityConfig,
+    IssuerConfig, OperationClaimsMode, StatementConfig, TlsWord, TokenAlgorithm,
+};
 pub use problems::{Origin, Problem, Problems};
 pub use sections::{
     ActorsConfig, AuthKind, BatchingConfig, CacheConfig, Config, Edition, EmbedderConfig, EmbedderKind,
@@ -23,7 +30,7 @@ pub use sections::{
     SimulatorConfig, StageConfig,
 };
 pub use spec::KeyLine;
-pub use values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
+pub use values::{ByteSize, Free, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
 
 use spec::Part;
 use tree::{Content, Environment, Node};
@@ -78,6 +85,8 @@ impl Config {
         if syntax_is_good {
             checks::check(&config, &mut problems);
             checks::read_secret_files(&mut config, &mut problems);
+            batch_checks::read_secret_files(&mut config, &mut problems);
+            batch_checks::check(&config, &mut problems);
             checks::check_model_folder(&config.embedder, &mut problems);
         }
         problems.into_result().map(|()| config)
@@ -91,9 +100,18 @@ impl Config {
 
 /// Every key there is, for the nearest one to a misspelt key.
 fn known_keys() -> Vec<String> {
-    let config = Config { org: vec![OrgConfig::default()], ..Config::default() };
-    config.key_lines().into_iter().map(|line| line.key.replace("org[0]", "org")).collect()
+    let api = ApiConfig { issuer: vec![IssuerConfig::default()], ..ApiConfig::default() };
+    let database = DatabaseConfig {
+        entity: vec![EntityConfig::default()],
+        statement: vec![StatementConfig::default()],
+        ..DatabaseConfig::default()
+    };
+    let config =
+        Config { org: vec![OrgConfig::default()], api, database: vec![database], ..Config::default() };
+    config.key_lines().into_iter().map(|line| line.key.replace("[0]", "")).collect()
 }
 
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,12 @@ impl Problems {
         self.found.iter().any(|problem| problem.key == key)
     }
 
+    /// Whether this key, or one below it, has a problem already.
+    pub(super) fn has_below(&self, key: &str) -> bool {
+        let below = format!("{key}.");
+        self.found.iter().any(|problem| problem.key == key || problem.key.starts_with(&below))
+    }
+
     /// Adds a problem of a key at the place it was set, or else where its section begins.
     /// Only the first of a key counts: the others follow from it.
     pub(super) fn add(&mut self, key: &str, text: impl Into<String>) {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::batch_sections::{ApiConfig, BatchConfig, DatabaseConfig};
 use super::problems::Problems;
 use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
 use super::tree::Node;
@@ -35,6 +36,12 @@ section! {
         engine: EngineConfig = EngineConfig::default();
         /// What holds for one actor each.
         actors: ActorsConfig = ActorsConfig::default();
+        /// The door of `POST /batch`.
+        api: ApiConfig = ApiConfig::default();
+        /// Limits of a batch.
+        batch: BatchConfig = BatchConfig::default();
+        /// Databases that batches may use.
+        database: Vec<DatabaseConfig> = Vec::new();
     }
 }
 

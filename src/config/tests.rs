@@ -21,7 +21,17 @@ const DEMO: &str = "[[org]]\nname = \"demo\"\nsimulated = true\n";
 fn the_shipped_file_holds_the_defaults() {
     let shipped = Config::load(None, std::iter::empty()).unwrap();
     let demo = OrgConfig { name: "demo".parse().unwrap(), simulated: true, ..OrgConfig::default() };
-    assert_eq!(shipped, Config { org: vec![demo], ..Config::default() });
+    let shop = shipped.database.clone();
+    assert_eq!(shipped, Config { org: vec![demo], database: shop.clone(), ..Config::default() });
+    let [shop] = shop.as_slice() else { panic!("one database is shipped") };
+    let example = DatabaseConfig {
+        name: "shop".to_owned(),
+        init_sql: Some("example:shop".to_owned()),
+        entity: shop.entity.clone(),
+        statement: shop.statement.clone(),
+        ..DatabaseConfig::default()
+    };
+    assert_eq!(*shop, example);
 }
 
 /// Keys without a default stand in the file as comments; uncommented, the file names every key.
@@ -29,6 +39,10 @@ fn the_shipped_file_holds_the_defaults() {
 fn the_shipped_file_names_every_key() {
     let uncommented = |line: &str| {
         let key = line.strip_prefix("# ").and_then(|rest| rest.split_once(" = ")).map(|(key, _)| key);
+        // The head of a section that is not there by default.
+        if line.starts_with("# [[") {
+            return line[2..].to_owned();
+        }
         let is_key = key.is_some_and(|key| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
         if is_key { line[2..].to_owned() } else { line.to_owned() }
     };
@@ -241,14 +255,24 @@ fn a_missing_file_is_one_problem() {
 fn what_the_dump_prints_reads_back_as_the_same_configuration() {
     let shipped = Config::load(None, std::iter::empty()).unwrap();
     let mut text = String::new();
-    let (orgs, rest): (Vec<_>, Vec<_>) =
-        shipped.key_lines().into_iter().partition(|line| line.key.starts_with("org["));
+    let (in_lists, rest): (Vec<_>, Vec<_>) =
+        shipped.key_lines().into_iter().partition(|line| line.key.contains("[0]"));
     for line in rest {
         text += &format!("{} = {}\n", line.key, line.value);
     }
-    text += "[[org]]\n";
-    for line in orgs {
-        text += &format!("{} = {}\n", line.key.trim_start_matches("org[0]."), line.value);
+    // Sections of lists one after the other, those inside others after their own keys.
+    let mut sections: Vec<(String, String)> = Vec::new();
+    for line in in_lists {
+        let (section, key) = line.key.rsplit_once("[0].").unwrap();
+        let section = section.replace("[0]", "");
+        let keys = format!("{key} = {}\n", line.value);
+        match sections.iter_mut().find(|(name, _)| *name == section) {
+            Some((_, text)) => *text += &keys,
+            None => sections.push((section, keys)),
+        }
+    }
+    for (section, keys) in sections {
+        text += &format!("[[{section}]]\n{keys}");
     }
     assert_eq!(parse(&text, &[]).unwrap(), shipped);
 }

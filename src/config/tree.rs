@@ -1,7 +1,8 @@
 //! The configuration before it has types: TOML and environment in one tree, each value with its origin.
 //!
-//! Values of the file have `${VAR}` and `${VAR:-default}` replaced (`$${` stands for `${`); values of the
-//! environment are taken as they are, and become whatever type their key has.
+//! Values of the file have `${VAR}` and `${VAR:-default}` replaced (`$${` stands for `${`, and
+//! `${claims.NAME}` of a row filter stays); values of the environment are taken as they are, and become
+//! whatever type their key has.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use super::problems::{Origin, Problems, join};
 
 /// Prefix of the variables that override a key.
 const OVERRIDE_PREFIX: &str = "PENSTOCK__";
+/// `${claims.sub}` of a row filter is the caller's claim and no variable: no name of a variable has a dot.
+const CLAIM: &str = "claims.";
 /// The short form of `PENSTOCK__LOG__FILTER`.
 const LOG_FILTER_VARIABLE: &str = "PENSTOCK_LOG";
 
@@ -200,6 +203,11 @@ fn expand(text: &str, environment: &Environment) -> (String, Vec<String>) {
         }
         let Some(end) = after.find('}') else { break };
         out.push_str(before);
+        if after.starts_with(CLAIM) {
+            out.push_str(&rest[at..at + 2 + end + 1]);
+            rest = &after[end + 1..];
+            continue;
+        }
         let (name, default) = match after[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
             None => (&after[..end], None),
@@ -232,6 +240,7 @@ mod tests {
     #[case::unset("a${NOWHERE}b", "ab", &["NOWHERE"])]
     #[case::escaped("a$${HOME_ORG}", "a${HOME_ORG}", &[])]
     #[case::not_closed("a${HOME_ORG", "a${HOME_ORG", &[])]
+    #[case::a_claim_is_no_variable("a = ${claims.sub} ${HOME_ORG}", "a = ${claims.sub} prod", &[])]
     #[case::a_lone_dollar("5$", "5$", &[])]
     fn variables_are_expanded(#[case] text: &str, #[case] expected: &str, #[case] unset: &[&str]) {
         let environment =

@@ -52,6 +52,55 @@ impl Value for Secret {
     }
 }
 
+/// A value whose form the key itself decides later: text, a list or a whole table, with the line of each part.
+#[derive(Debug, Clone)]
+pub struct Free(Content);
+
+impl Free {
+    /// What was written.
+    pub(super) fn content(&self) -> &Content {
+        &self.0
+    }
+}
+
+/// By what is said, wherever it stands.
+impl PartialEq for Free {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_toml() == other.to_toml()
+    }
+}
+
+impl Value for Free {
+    fn parse(content: &Content) -> Result<Self, String> {
+        Ok(Self(content.clone()))
+    }
+
+    fn to_toml(&self) -> String {
+        content_to_toml(&self.0)
+    }
+}
+
+fn content_to_toml(content: &Content) -> String {
+    match content {
+        Content::Text(text) | Content::Untyped(text) => quoted(text),
+        Content::Whole(number) => number.to_string(),
+        Content::Fraction(number) => format!("{number:?}"),
+        Content::Switch(switch) => switch.to_string(),
+        // No key of ours takes a moment: it is refused where it is read, and has no form here.
+        Content::Moment => quoted(""),
+        Content::List(elements) => {
+            let elements: Vec<_> = elements.iter().map(|element| content_to_toml(&element.content)).collect();
+            format!("[{}]", elements.join(", "))
+        }
+        Content::Table(table) => {
+            let fields = table
+                .iter()
+                .map(|(name, node)| format!("{} = {}", quoted(name), content_to_toml(&node.content)));
+            format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
 /// A number of bytes: a whole number, or text such as `64 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);

@@ -1,6 +1,9 @@
 //! Who may do what: the caller, the rules of each entity, row filters as condition trees.
 
+pub mod claims;
+pub mod filter;
 pub mod narrow;
+pub mod pattern;
 pub mod rules;
 
 use std::sync::Arc;

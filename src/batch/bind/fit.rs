@@ -211,7 +211,7 @@ fn has_nul(value: &Value) -> bool {
 
 /// What a document holds, when it goes to a column that is none: a text, a number or a list that came out of a json column
 /// is as good as any other. An object stays a document: it fits nowhere else.
-fn opened(value: Value) -> Value {
+pub(in crate::batch) fn opened(value: Value) -> Value {
     match value {
         Value::Json(text) => read_document(&text).unwrap_or(Value::Json(text)),
         other => other,

@@ -1,7 +1,7 @@
 //! A selector with its references filled in.
 
 use super::BindContext;
-use super::fit::{Misfit, fit_operand_text, fit_type};
+use super::fit::{Misfit, fit_operand_text, fit_type, opened};
 use super::planned::{Operand, PatternPiece, PlannedTest, Selector, TestBody};
 use crate::batch::catalogue::{Column, ColumnId, ColumnType, DatabaseKind, Entity};
 use crate::batch::check::{OperationError, Operator, comparison, hides_removed, version_required};
@@ -90,7 +90,7 @@ impl Binder<'_, '_> {
             TestBody::Known(test) => Ok(test.clone()),
             TestBody::Plain(template) => self.plain(template),
             TestBody::WholeList(operator, template) => {
-                let Value::Array(values) = self.resolved(template)? else {
+                let Value::Array(values) = opened(self.resolved(template)?) else {
                     return Err(self.bad_operator(format!(
                         "`{}` takes a list, and the reference gives none",
                         operator.name()
@@ -124,7 +124,7 @@ impl Binder<'_, '_> {
     fn plain(&mut self, template: &Template) -> Result<Test, OperationError> {
         let every =
             matches!(template, Template::Reference(reference) if reference.steps.contains(&PathStep::Every));
-        let value = self.resolved(template)?;
+        let value = opened(self.resolved(template)?);
         let is_list_column = matches!(self.meta.column_type, ColumnType::Array(_));
         match value {
             Value::Null => Ok(Test::IsNull),

@@ -7,6 +7,9 @@
 //! Text of a request is looked up here and never used itself: every identifier that reaches SQL is one of these.
 
 pub mod build;
+mod entity;
+pub mod nearest;
+mod relations;
 pub mod settings;
 
 use std::collections::HashMap;
@@ -231,7 +234,8 @@ pub struct Entity {
     pub audit: Vec<ColumnId>,
     /// Relations by name.
     pub relations: Vec<Relation>,
-    /// Exposed names of the entities that a foreign key ties to this one, either way, this one among them if it does.
+    /// Exposed names of the entities that foreign keys tie to this one, either way and through however many tables
+    /// (a cascade follows them all), sorted; this one among them if it refers to itself.
     pub linked: Vec<Arc<str>>,
     /// Who may do what; `None` when no rule exists: everybody everything.
     pub permissions: Option<Permissions>,

@@ -33,7 +33,7 @@ use super::access::rules::{Grant, Right};
 use super::bind::planned::PlannedWork;
 use super::catalogue::{Catalogue, Column, ColumnId, DatabaseKind, Entity, NamedStatement, RelationKind};
 use super::operation::{Action, Condition};
-use super::request::{Expect, Limits, OperationRequest, Options, Return, StoreParams};
+use super::request::{Expect, Limits, OperationRequest, Options, Return};
 
 /// What an operation is checked against.
 #[derive(Clone, Copy)]
@@ -142,9 +142,15 @@ pub fn check_all(
     operations: &[OperationRequest],
     cx: &CheckContext<'_>,
 ) -> Vec<Result<CheckedOperation, OperationError>> {
-    let desk = Desk::new(*cx);
+    check_all_at(operations, &Desk::new(*cx))
+}
+
+fn check_all_at(
+    operations: &[OperationRequest],
+    desk: &Desk<'_>,
+) -> Vec<Result<CheckedOperation, OperationError>> {
     let mut checked: Vec<Result<CheckedOperation, OperationError>> =
-        operations.iter().map(|operation| check_alone(operation, &desk)).collect();
+        operations.iter().map(|operation| check_alone(operation, desk)).collect();
     references::check(operations, &mut checked);
     checked
 }
@@ -158,10 +164,13 @@ pub fn check(
     check_all(all, cx).swap_remove(operation.index)
 }
 
+/// An entity, a right, and what the caller may do by it.
+type Asked = (*const Entity, Right, Option<Rc<Grant>>);
+
 /// What one check of a batch shares: who asks, and what that caller may do with each entity, asked once.
 pub(in crate::batch) struct Desk<'a> {
     cx: CheckContext<'a>,
-    grants: RefCell<Vec<(*const Entity, Right, Option<Rc<Grant>>)>>,
+    grants: RefCell<Vec<Asked>>,
 }
 
 impl<'a> Desk<'a> {
@@ -185,6 +194,12 @@ impl<'a> Desk<'a> {
         })
     }
 
+    /// What the caller may do, without asking the entity's rules.
+    #[cfg(test)]
+    fn preset(&self, entity: &Arc<Entity>, right: Right, grant: Option<Grant>) {
+        self.grants.borrow_mut().push((Arc::as_ptr(entity), right, grant.map(Rc::new)));
+    }
+
     fn kind(&self) -> DatabaseKind {
         self.cx.catalogue.kind
     }
@@ -193,16 +208,15 @@ impl<'a> Desk<'a> {
 /// Everything but what other operations answer.
 fn check_alone(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOperation, OperationError> {
     if let Some(claims) = &operation.claims {
-        let narrowed = narrow(desk.cx.caller, claims)
-            .map_err(|_| OperationError::forbidden("claims_widening", CLAIMS_WIDEN))?;
+        let narrowed = narrow(desk.cx.caller, claims).map_err(|fault| {
+            OperationError::forbidden("claims_widening", fault.why)
+                .at(format!("/operations/{}/claims{}", operation.index, fault.pointer))
+        })?;
         let desk = Desk::new(CheckContext { caller: &narrowed, ..desk.cx });
         return check_as(operation, &desk);
     }
     check_as(operation, desk)
 }
-
-const CLAIMS_WIDEN: &str =
-    "`claims` of an operation may only take roles away; anything else must be as in the token";
 
 fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOperation, OperationError> {
     let name = &operation.entity;
@@ -216,7 +230,6 @@ fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOper
             .at(format!("/operations/{}/entity", operation.index))),
         };
     };
-    refuse_other_parameters(operation)?;
     if entity.view && operation.action != Action::Read {
         return Err(action_forbidden(operation.action, entity, "it is a view, which can only be read"));
     }
@@ -242,30 +255,6 @@ fn action_forbidden(action: Action, entity: &Entity, why: &str) -> OperationErro
         "action_forbidden",
         format!("you may not {} `{}`: {why}", action.as_str(), entity.name),
     )
-}
-
-/// Parameters that the action has no use for are refused: what is ignored was meant to do something.
-fn refuse_other_parameters(operation: &OperationRequest) -> Result<(), OperationError> {
-    let action = operation.action.as_str();
-    let stores = match &operation.store_params {
-        StoreParams::None => false,
-        StoreParams::One(fields) => !fields.is_empty(),
-        StoreParams::Many { .. } => true,
-    };
-    let part = match operation.action {
-        Action::Create if !operation.query_params.is_empty() => "query_params",
-        Action::Read | Action::Delete if stores => "store_params",
-        Action::Update if matches!(operation.store_params, StoreParams::Many { .. }) => {
-            return Err(OperationError::bad(
-                "invalid_request",
-                "an update stores one object, a list is for `create`",
-            )
-            .at(format!("/operations/{}/store_params", operation.index)));
-        }
-        _ => return Ok(()),
-    };
-    Err(OperationError::bad("invalid_request", format!("`{action}` takes no `{part}`"))
-        .at(format!("/operations/{}/{part}", operation.index)))
 }
 
 /// What an operation is, before its action fills in the rest.
@@ -304,5 +293,7 @@ fn add_column(columns: &mut Vec<ColumnId>, column: ColumnId) {
     }
 }
 
+#[cfg(test)]
+pub(in crate::batch) mod fixture;
 #[cfg(test)]
 mod tests;

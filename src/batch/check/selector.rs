@@ -36,13 +36,16 @@ pub(super) fn check_read(
     let after = metadata::cursor(operation, entity, grant, &sort, desk)?;
     let selector = Selector { after, ..selector };
 
-    let mut checked =
-        base(operation, desk, Some(entity), grant.columns.clone(), PlannedWork::Count { selector });
     if is_count {
+        let work = PlannedWork::Count { selector };
+        let mut checked = base(operation, desk, Some(entity), grant.columns.clone(), work);
         checked.is_count = true;
         return Ok(checked);
     }
-    let PlannedWork::Count { selector } = checked.work else { unreachable!("set a few lines above") };
+    // Outside a transaction of its own length a row lock protects nothing.
+    let lock = if desk.cx.options.atomic { lock } else { Lock::None };
+    let work = PlannedWork::Read { selector, sort: sort.clone(), limit, offset, lock };
+    let mut checked = base(operation, desk, Some(entity), grant.columns.clone(), work);
     // What the next cursor is made of, as far as it is the caller's to see.
     for key in sort.iter().filter(|key| key.through.is_none() && grant.columns[key.column]) {
         add_column(&mut checked.fetch_columns, key.column);
@@ -56,9 +59,6 @@ pub(super) fn check_read(
     checked.answer_columns = shown.columns;
     checked.associations = shown.associations;
     checked.limit_stated = operation.metadata("limit").is_some();
-    // Outside a transaction of its own length a row lock protects nothing.
-    let lock = if desk.cx.options.atomic { lock } else { Lock::None };
-    checked.work = PlannedWork::Read { selector, sort, limit, offset, lock };
     Ok(checked)
 }
 

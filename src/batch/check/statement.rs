@@ -10,7 +10,7 @@ use crate::batch::bind::planned::{Cell, PlannedWork};
 use crate::batch::catalogue::NamedStatement;
 use crate::batch::operation::Action;
 use crate::batch::reference::Template;
-use crate::batch::request::{OperationRequest, StoreParams};
+use crate::batch::request::OperationRequest;
 
 /// A call of a named statement.
 pub(super) fn check(
@@ -30,12 +30,6 @@ pub(super) fn check(
             "action_forbidden",
             format!("no role of yours may call `{name}`"),
         ));
-    }
-    if !matches!(&operation.store_params, StoreParams::None)
-        && !matches!(&operation.store_params, StoreParams::One(fields) if fields.is_empty())
-    {
-        return Err(OperationError::bad("invalid_request", "`read` takes no `store_params`")
-            .at(format!("/operations/{}/store_params", operation.index)));
     }
     metadata::refuse_unknown(operation, metadata::OF_STATEMENTS)?;
     let place = |key| Place::new(operation.index, "query_params", key);

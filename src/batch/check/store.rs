@@ -9,12 +9,13 @@ use crate::batch::access::claim_value;
 use crate::batch::access::rules::Grant;
 use crate::batch::bind::fit::fit;
 use crate::batch::bind::planned::{Cell, Change, PlannedTest, PlannedWork, Selector, TestBody};
-use crate::batch::catalogue::{Column, ColumnId, Entity, Injected, KeyRule, VersionKind};
+use crate::batch::catalogue::{
+    Column, ColumnId, ColumnType, Entity, Injected, Injection, KeyRule, VersionKind,
+};
 use crate::batch::operation::{Action, Condition, Test};
-use crate::batch::reference::{PathStep, Reference, Template};
+use crate::batch::reference::{PathStep, Template};
 use crate::batch::request::{OperationRequest, Return, StoreParams};
 use crate::batch::value::Value;
-use crate::batch::{catalogue::ColumnType, reference::TextPart};
 
 const PART: &str = "store_params";
 
@@ -245,7 +246,7 @@ fn storable(
     if entity.version.is_some_and(|version| version.column == column) {
         return Err(bad("version_not_allowed", "it is the version, which counts by itself"));
     }
-    let injects = |injection: &crate::batch::catalogue::Injection| match action {
+    let injects = |injection: &Injection| match action {
         Action::Create => injection.on_create,
         _ => injection.on_update,
     };
@@ -286,29 +287,19 @@ fn cell(
     }
 }
 
-/// A list of all rows can only be stored where lists are.
+/// A list of all rows can only be stored where lists are. (Inside text it was refused when the request was read.)
 fn refuse_every(meta: &Column, template: &Template, place: Place<'_>) -> Result<(), OperationError> {
-    let every = |reference: &Reference| reference.steps.contains(&PathStep::Every);
-    let holds_lists = matches!(meta.column_type, ColumnType::Json | ColumnType::Array(_));
-    let found = match template {
-        Template::Reference(reference) if every(reference) && !holds_lists => Some(reference),
-        Template::Text(parts) => parts.iter().find_map(|part| match part {
-            TextPart::Reference(reference) if every(reference) => Some(reference),
-            _ => None,
-        }),
-        _ => None,
-    };
-    match found {
-        None => Ok(()),
-        Some(reference) => Err(OperationError::bad(
-            "bad_reference",
-            format!(
-                "`{}` reads a list, and column `{}` holds one value: use an index",
-                reference.written, meta.name
-            ),
-        )
-        .at_column(&meta.name)
-        .at(place.pointer())),
+    match template {
+        Template::Reference(reference)
+            if reference.steps.contains(&PathStep::Every)
+                && !matches!(meta.column_type, ColumnType::Json | ColumnType::Array(_)) =>
+        {
+            let written = &reference.written;
+            let why =
+                format!("`{written}` reads a list, and column `{}` holds one value: use an index", meta.name);
+            Err(OperationError::bad("bad_reference", why).at_column(&meta.name).at(place.pointer()))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -28,8 +28,22 @@ pub enum TextFault {
     Stopped,
 }
 
-/// Finds the place of an operation by the id that a reference names; `None` ends the scan.
-pub type Target<'t> = dyn FnMut(&str) -> Option<(usize, Arc<str>)> + 't;
+/// What the parser needs to know of the batch that a text stands in.
+pub trait Batch {
+    /// The place of the operation that a reference names, and its id; `None` ends the scan.
+    fn target(&mut self, id: &str) -> Option<(usize, Arc<str>)>;
+
+    /// A name to keep; a batch has the same ones again and again.
+    fn name(&mut self, name: &str) -> Arc<str> {
+        Arc::from(name)
+    }
+}
+
+impl<F: FnMut(&str) -> Option<(usize, Arc<str>)>> Batch for F {
+    fn target(&mut self, id: &str) -> Option<(usize, Arc<str>)> {
+        self(id)
+    }
+}
 
 /// Whether this is a character of ids and of names outside quotes.
 pub fn is_id_byte(byte: u8) -> bool {
@@ -37,15 +51,14 @@ pub fn is_id_byte(byte: u8) -> bool {
 }
 
 /// Parses references out of a text, and undoes its escapes.
-pub fn parse_text(text: Cow<'_, str>, target: &mut Target<'_>) -> Result<Template, TextFault> {
-    // Nearly every text: found by a look at single bytes, without a search.
-    if !text.as_bytes().contains(&b'$') || !text.contains(MARK) {
+pub fn parse_text(text: Cow<'_, str>, batch: &mut dyn Batch) -> Result<Template, TextFault> {
+    if find_mark(&text).is_none() {
         return Ok(Template::Value(Value::Text(text.into_owned())));
     }
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = &*text;
-    while let Some(at) = rest.find(MARK) {
+    while let Some(at) = find_mark(rest) {
         let dollars = 1 + rest[..at].bytes().rev().take_while(|&byte| byte == b'$').count();
         literal.push_str(&rest[..at + 1 - dollars]);
         literal.extend(std::iter::repeat_n('$', dollars / 2));
@@ -55,18 +68,19 @@ pub fn parse_text(text: Cow<'_, str>, target: &mut Target<'_>) -> Result<Templat
             rest = after;
             continue;
         }
-        let found = path(after).map_err(|why| TextFault::Malformed { written: cut(&rest[at..]), why })?;
+        let found =
+            path(after, batch).map_err(|why| TextFault::Malformed { written: cut(&rest[at..]), why })?;
         if !literal.is_empty() {
             parts.push(TextPart::Literal(std::mem::take(&mut literal)));
         }
         rest = &after[found.length..];
-        let (place, target_id) = target(found.id).ok_or(TextFault::Stopped)?;
+        let (place, target_id) = batch.target(found.id).ok_or(TextFault::Stopped)?;
         parts.push(TextPart::Reference(Reference {
             target: place,
             target_id,
             steps: found.steps,
             braced: found.braced,
-            written: Arc::from(found.written),
+            written: batch.name(found.written),
         }));
     }
     literal.push_str(rest);
@@ -98,12 +112,12 @@ pub fn parse_text(text: Cow<'_, str>, target: &mut Target<'_>) -> Result<Templat
 
 /// The text that means `text` and nothing else: no part of it is a reference.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(MARK) {
+    if find_mark(text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(text.len() + 8);
     let mut rest = text;
-    while let Some(at) = rest.find(MARK) {
+    while let Some(at) = find_mark(rest) {
         let dollars = 1 + rest[..at].bytes().rev().take_while(|&byte| byte == b'$').count();
         escaped.push_str(&rest[..=at]);
         escaped.extend(std::iter::repeat_n('$', dollars));
@@ -151,7 +165,7 @@ struct Path<'t> {
 }
 
 /// What stands after a mark.
-fn path(text: &str) -> Result<Path<'_>, &'static str> {
+fn path<'t>(text: &'t str, batch: &mut dyn Batch) -> Result<Path<'t>, &'static str> {
     let braced = text.starts_with('{');
     let start = usize::from(braced);
     let id = id_run(&text[start..]);
@@ -163,7 +177,7 @@ fn path(text: &str) -> Result<Path<'_>, &'static str> {
     }
     let mut at = start + id.len();
     let mut steps = Vec::new();
-    while let Some((step, length)) = step(&text[at..], braced)? {
+    while let Some((step, length)) = step(&text[at..], braced, &mut |name| batch.name(name))? {
         steps.push(step);
         at += length;
     }
@@ -185,7 +199,11 @@ fn path(text: &str) -> Result<Path<'_>, &'static str> {
 }
 
 /// The next step and its length; `None` where the path ends.
-fn step(text: &str, braced: bool) -> Result<Option<(PathStep, usize)>, &'static str> {
+fn step(
+    text: &str,
+    braced: bool,
+    keep: &mut dyn FnMut(&str) -> Arc<str>,
+) -> Result<Option<(PathStep, usize)>, &'static str> {
     let bytes = text.as_bytes();
     match bytes.first() {
         Some(b'.') => {}
@@ -211,7 +229,7 @@ fn step(text: &str, braced: bool) -> Result<Option<(PathStep, usize)>, &'static 
     if run.is_empty() {
         return Ok(None);
     }
-    let step = index(run).map_or_else(|| PathStep::Name(Arc::from(run)), PathStep::Index);
+    let step = index(run).map_or_else(|| PathStep::Name(keep(run)), PathStep::Index);
     Ok(Some((step, run.len() + 1)))
 }
 
@@ -221,7 +239,7 @@ pub(super) fn step_starts(reference: &Reference) -> impl Iterator<Item = usize> 
     let mut at = id_run(written).len();
     std::iter::from_fn(move || {
         let start = at;
-        let (_, length) = step(written.get(at..)?, false).ok()??;
+        let (_, length) = step(written.get(at..)?, false, &mut |name| Arc::from(name)).ok()??;
         at += length;
         Some(start)
     })
@@ -252,6 +270,19 @@ fn index(digits: &str) -> Option<usize> {
 
 fn id_run(text: &str) -> &str {
     &text[..text.bytes().take_while(|&byte| is_id_byte(byte)).count()]
+}
+
+/// Where the next mark is. Nearly no text has a `$` at all, so it is looked for first.
+fn find_mark(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = from + bytes[from..].iter().position(|&byte| byte == b'$')?;
+        if bytes[at..].starts_with(MARK.as_bytes()) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
 }
 
 /// For a message: not longer than a line.

@@ -364,8 +364,8 @@ impl Found<'_> {
                     out.push_str(text);
                     return Ok(());
                 }
-                // A document of one level is a scalar, or a list or object that is refused below.
-                Value::Json(text) => match json::read(text.as_bytes(), 1) {
+                // A document without levels is a scalar.
+                Value::Json(text) => match json::read(text.as_bytes(), 0) {
                     Ok(document) => {
                         let scalar = Found::Value(Cow::Owned(document.root.into_value()));
                         return scalar.write_text(reference, out, bytes_left);
