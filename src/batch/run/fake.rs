@@ -40,13 +40,16 @@ pub enum Fault {
     LostAfter,
 }
 
+/// Asked before each command, with its number.
+pub type Faults = Box<dyn FnMut(usize, &Command) -> Option<Fault>>;
+
 pub struct Fake {
     pub catalogue: Arc<Catalogue>,
     pub committed: Tables,
     pub open: Option<Tables>,
     savepoint: Option<Tables>,
     /// Asked before each command, with its number.
-    pub faults: Box<dyn FnMut(usize, &Command) -> Option<Fault>>,
+    pub faults: Faults,
     pub commands: usize,
     /// Names of the commands of each flight.
     pub flights: Vec<Vec<&'static str>>,
@@ -111,8 +114,16 @@ impl Fake {
             let reply = match (self.faults)(self.commands, &command) {
                 None => self.command(&command),
                 Some(Fault::Reply(reply)) => {
-                    if matches!(command, Command::Commit) && matches!(reply, Reply::Failed(_)) {
-                        self.open = None;
+                    let ends = match &reply {
+                        Reply::Failed(error) if error.code == DbErrorCode::ConnectionLost => true,
+                        Reply::Failed(_) => matches!(command, Command::Commit | Command::Rollback),
+                        _ => matches!(command, Command::Rollback),
+                    };
+                    match &reply {
+                        _ if ends => self.open = None,
+                        Reply::Failed(_) | Reply::NotRun => {}
+                        // It was carried out; the reply is that of something else.
+                        _ => drop(self.command(&command)),
                     }
                     reply
                 }
@@ -123,7 +134,7 @@ impl Fake {
                     return Err(commits);
                 }
             };
-            failed = matches!(reply, Reply::Failed(_));
+            failed = matches!(reply, Reply::Failed(_) | Reply::NotRun);
             replies.push(reply);
         }
         Ok(replies)

@@ -97,8 +97,6 @@ impl BatchRun {
             let operation = self.plan.order[place];
             match self.work.records[operation].state {
                 State::Waiting => {}
-                // What runs after it must see its associations as they were.
-                State::Loading(_) if !self.facts.read_only => continue,
                 _ => continue,
             }
             if !self.may_go(operation, &left_behind) {

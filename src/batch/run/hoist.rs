@@ -265,7 +265,7 @@ mod tests {
     #[case(8, false)]
     fn a_create_collides_with_the_row_that_it_points_at(#[case] key: i64, #[case] expected: bool) {
         let entity = Arc::clone(&shop().entities["invoice"]);
-        let customer = entity.column_id("customer_id").unwrap();
+        let customer = entity.column_id("customer_id").expect("a column");
         let work = Work::Create {
             columns: vec![customer],
             rows: vec![vec![Value::Int(key)]],

@@ -27,7 +27,7 @@ enum Trouble {
     /// An operation failed.
     Operation(usize, OperationError),
     /// An operation touched nothing: whether for a stale version, this tells.
-    Probe(usize, BoundOperation, OperationError),
+    Probe(usize, Box<BoundOperation>, OperationError),
     /// The transaction failed at its end.
     AtCommit(OperationError),
     /// The batch cannot go on.
@@ -48,6 +48,9 @@ impl BatchRun {
             let reply = replies.next().unwrap_or(Reply::NotRun);
             if trouble.is_some() {
                 spoilt |= matches!(reply, Reply::Failed(_) | Reply::NotRun);
+                if matches!(&reply, Reply::Failed(error) if error.code == DbErrorCode::ConnectionLost) {
+                    self.transaction = Transaction::default();
+                }
                 match slot {
                     Slot::Commit if !matches!(reply, Reply::NotRun) => {
                         committed = reply == Reply::Done;
@@ -62,8 +65,8 @@ impl BatchRun {
             }
             match slot {
                 Slot::Begin => {
-                    self.transaction =
-                        Transaction { open: reply == Reply::Done, savepoint: self.transaction.savepoint };
+                    // In doubt it is open: a rollback too many does no harm.
+                    self.transaction.open = !matches!(reply, Reply::Failed(_) | Reply::NotRun);
                     trouble = self.judge_plain(reply, Cause::away);
                 }
                 Slot::TakeKey => trouble = self.judge_key(reply),
@@ -71,7 +74,7 @@ impl BatchRun {
                 Slot::Load(operation, association, asked) => {
                     trouble = match self.rows_of(operation, reply, |rows| asked.fits(rows)) {
                         Ok(rows) => self.take_association(operation, association, rows),
-                        Err(trouble) => Some(trouble),
+                        Err(trouble) => Some(*trouble),
                     };
                 }
                 Slot::Probe(operation) => trouble = Some(self.judge_probe(operation, reply)),
@@ -140,15 +143,17 @@ impl BatchRun {
         operation: usize,
         reply: Reply,
         fits: impl FnOnce(&Rows) -> bool,
-    ) -> Result<Rows, Trouble> {
+    ) -> Result<Rows, Box<Trouble>> {
         let error = match reply {
             Reply::Rows(rows) if fits(&rows) => return Ok(rows),
             Reply::Failed(error) => error,
             _ => failure::bare(DbErrorCode::Other),
         };
         let told = |error: &DbError| self.error_of(operation, error);
-        Err(retriable(&error, Some(operation), told)
-            .unwrap_or_else(|| Trouble::Operation(operation, told(&error))))
+        Err(Box::new(
+            retriable(&error, Some(operation), told)
+                .unwrap_or_else(|| Trouble::Operation(operation, told(&error))),
+        ))
     }
 
     fn error_of(&self, operation: usize, error: &DbError) -> OperationError {
@@ -163,7 +168,7 @@ impl BatchRun {
         let Sent { operation, asked, page, probe, hoisted } = sent;
         let mut rows = match self.rows_of(operation, reply, |rows| asked.fits(rows)) {
             Ok(rows) => rows,
-            Err(trouble) => return Some(trouble),
+            Err(trouble) => return Some(*trouble),
         };
         let Ok(checked) = &self.checked[operation] else {
             return Some(Trouble::Whole(Cause::internal()));
@@ -173,7 +178,7 @@ impl BatchRun {
         let truncated = page.is_some_and(|page| rows::cut(&mut rows, page));
         if let Some(error) = unexpected(checked, &self.request.operations[operation].id, touched) {
             return Some(match probe {
-                Some(probe) if touched == 0 => Trouble::Probe(operation, probe, error),
+                Some(probe) if touched == 0 => Trouble::Probe(operation, Box::new(probe), error),
                 _ => Trouble::Operation(operation, error),
             });
         }
@@ -301,9 +306,11 @@ impl BatchRun {
                 error.stale = rows::counted(&rows) > 0;
                 Trouble::Operation(operation, error)
             }
-            // Why it touched nothing stays unknown; that it did not, is known.
-            Err(Trouble::Operation(..)) => Trouble::Operation(operation, error),
-            Err(trouble) => trouble,
+            Err(trouble) => match *trouble {
+                // Why it touched nothing stays unknown; that it did not, is known.
+                Trouble::Operation(..) => Trouble::Operation(operation, error),
+                trouble => trouble,
+            },
         }
     }
 
@@ -374,13 +381,13 @@ impl BatchRun {
             Trouble::Probe(operation, probe, error) => {
                 if self.facts.pipelined && self.work.hoisted && self.pace == Pace::Hoisting {
                     self.phase = Phase::Closing(Closing::Rerun(Pace::InOrder));
-                } else if !self.transaction.open {
-                    self.fail(operation, error);
                 } else if spoilt && self.facts.pipelined && self.pace < Pace::OneByOne {
                     // What came after it broke the transaction, so it cannot be asked any more.
                     self.phase = Phase::Closing(Closing::Rerun(Pace::OneByOne));
+                } else if !self.transaction.open {
+                    self.fail(operation, error);
                 } else {
-                    self.work.probing = Some((operation, probe, error));
+                    self.work.probing = Some((operation, *probe, error));
                 }
             }
             Trouble::AtCommit(error) => self.phase = Phase::Closing(Closing::Finish(Cause::AtCommit(error))),
@@ -451,7 +458,7 @@ fn retriable(
 }
 
 /// What is wrong with the number of rows that an operation touched or returned.
-fn unexpected(
+pub(super) fn unexpected(
     checked: &crate::batch::check::CheckedOperation,
     id: &str,
     touched: u64,

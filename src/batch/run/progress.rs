@@ -147,10 +147,8 @@ fn write_meta(meta: &OperationMeta) -> Json {
 
 fn read_meta(json: &Json) -> Option<OperationMeta> {
     let text = |name: &str| json[name].as_str();
-    let code = match text("code") {
-        None => None,
-        Some(code) => Some(*CODES.iter().find(|known| **known == code).unwrap_or(&"database_error")),
-    };
+    let code =
+        text("code").map(|code| *CODES.iter().find(|known| **known == code).unwrap_or(&"database_error"));
     Some(OperationMeta {
         rows: json["rows"].as_u64(),
         merged: json["merged"].as_u64()?,
@@ -269,7 +267,7 @@ mod tests {
         #[test]
         fn a_value_is_read_back_with_its_kind_and_digits(value in values()) {
             let text = write_value(&value).to_string();
-            let read = read_value(&serde_json::from_str(&text).unwrap());
+            let read = read_value(&serde_json::from_str(&text).expect("what was written"));
             prop_assert_eq!(read.map(|value| value.to_json()), Some(value.to_json()));
         }
 

@@ -117,7 +117,7 @@ fn associations_are_one_more_flight_before_later_writes() {
     let delete = r#"{"id":"d","entity":"invoice","action":"delete","query_params":{"invoice_id":1}}"#;
     let mut fake = shop_with(&["Ada", "Bo"]);
     let invoice = vec![Value::Int(1), Value::Int(2), Value::Number("1.50".into())];
-    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    fake.committed.rows.get_mut("invoice").expect("a table").push(invoice);
     let told = Order::of(&[read, delete], "{}").on(&mut fake);
     assert_eq!(told.status(), 200, "{}", told.json);
     assert_eq!(fake.flights, [vec!["begin", "run"], vec!["run", "run"], vec!["commit"]]);
@@ -135,7 +135,7 @@ fn a_reference_reads_an_association() {
     let create = r#"{"id":"n","entity":"note","action":"create","store_params":{"note_id":1,"text":"for $ref:r.customer.name"}}"#;
     let mut fake = shop_with(&["Ada"]);
     let invoice = vec![Value::Int(1), Value::Int(1), Value::Null];
-    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    fake.committed.rows.get_mut("invoice").expect("a table").push(invoice);
     let told = Order::of(&[read, create], "{}").on(&mut fake);
     assert_eq!(told.at("/results/n/data/text"), "for Ada", "{}", told.json);
 }
