@@ -26,6 +26,7 @@ mod judge;
 mod progress;
 mod record;
 mod rows;
+mod state;
 mod stepwise;
 
 use std::sync::Arc;
@@ -39,13 +40,16 @@ use crate::batch::check::{CheckedOperation, OperationError};
 use crate::batch::operation::{Action, BoundOperation};
 use crate::batch::plan::Plan;
 use crate::batch::problem::FaultKind;
-use crate::batch::reference::{OperationResult, Results, Template, Warning};
-use crate::batch::request::{BatchRequest, Limits, OperationRequest, StoreParams};
+use crate::batch::request::{BatchRequest, Limits};
 use crate::database::{Command, Identity, Isolation, Reply, TransactionSettings};
 
 use chance::{Chance, RETRIES_MAX};
 use ending::Cause;
-use record::{Record, Slot};
+use record::Slot;
+use state::{
+    Closing, Facts, KeyClosing, KeyState, Known, Mark, Pace, Phase, Savepoint, Tally, Transaction, Work,
+    locks_rows,
+};
 
 /// What is to be done next.
 #[derive(Debug)]
@@ -211,156 +215,13 @@ pub struct BatchRun {
     finished: Option<Finished>,
 }
 
-/// What is known of the batch from the start.
-struct Facts {
-    /// No operation writes or locks.
-    read_only: bool,
-    /// For each operation, those whose results it needs.
-    targets: Vec<Vec<usize>>,
-    /// Whether another operation needs the result of this one.
-    referenced: Vec<bool>,
-    /// Place of each operation in the order.
-    position: Vec<usize>,
-    /// Everything that is known goes in one flight: atomic, and nothing goes on after a failure.
-    pipelined: bool,
-}
-
-/// What one try of the batch has got to. A retry starts from an empty one.
-struct Work {
-    records: Vec<Record>,
-    results: Vec<Option<OperationResult>>,
-    bytes_left: usize,
-    result_bytes: usize,
-    warnings: Vec<Warning>,
-    merged_rows: u64,
-    /// The operation that touched nothing, and what tells why.
-    probing: Option<(usize, BoundOperation, OperationError)>,
-    /// Something ran ahead of its place.
-    hoisted: bool,
-    /// One by one: the next place of the order.
-    cursor: usize,
-    /// One by one: what is sent next, and below what there was before it was bound.
-    ready: Option<(usize, BoundOperation)>,
-    ready_mark: Mark,
-    /// What there was before the current operation was bound.
-    mark: Mark,
-    /// One by one: the operation whose reply, associations or commit are awaited.
-    current: Option<usize>,
-    /// Not atomic: the current operation completed, its commit was not answered yet.
-    uncommitted: bool,
-}
-
-/// What to go back to when an operation is tried again.
-#[derive(Clone, Copy, Default)]
-struct Mark {
-    bytes_left: usize,
-    result_bytes: usize,
-    warnings: usize,
-}
-
-/// Counts that outlive a retry.
-#[derive(Default)]
-struct Tally {
-    waits: u32,
-    retries: Vec<&'static str>,
-    /// Retries for contention: of the batch, or of the current operation when it is not atomic.
-    contention: u32,
-    /// Whether a connection was lost: of the batch, or of the current operation.
-    lost: bool,
-    /// Not atomic: how many places of the order were told to the listener.
-    told: usize,
-    /// Not atomic: something was committed.
-    kept: bool,
-}
-
-enum Phase {
-    /// The next flight is to be chosen.
-    Running,
-    /// The transaction, if one is open, is rolled back; then this.
-    Closing(Closing),
-    /// Let time pass, then run.
-    Pausing(Duration),
-    /// There is an answer.
-    Finished,
-}
-
-enum Closing {
-    /// Try again: the batch, or the current operation.
-    Retry(Duration),
-    /// Try the batch again at another pace; no fault of anybody.
-    Rerun(Pace),
-    /// The current operation failed; go on with the next.
-    Next,
-    /// Go on from what an earlier run of the same key has kept.
-    Resume(Vec<u8>),
-    /// Answer.
-    Finish(Cause),
-}
-
-/// How much goes into one flight.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Pace {
-    /// Everything that is known, also ahead of its place.
-    Hoisting,
-    /// Everything that is known up to the first that is not.
-    InOrder,
-    /// One operation.
-    OneByOne,
-}
-
-#[derive(Default)]
-struct Transaction {
-    open: bool,
-    savepoint: Savepoint,
-}
-
-#[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Savepoint {
-    /// Not set.
-    #[default]
-    None,
-    /// Set, and all is well since.
-    Set,
-    /// Set, and what was done since is to be undone.
-    Spoilt,
-}
-
-/// The idempotency key of a batch that writes.
-#[derive(Default)]
-struct KeyState {
-    /// Not atomic: the progress that the key's row holds.
-    progress: Option<Vec<u8>>,
-    /// The progress that the commit on its way would store.
-    storing: Option<Vec<u8>>,
-    /// The answer that the commit on its way would store.
-    answer: Option<(Envelope, Answer)>,
-    /// Not atomic: the answer is being stored after the last operation failed.
-    closing: Option<KeyClosing>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum KeyClosing {
-    /// The key is to be taken.
-    Take,
-    /// It is taken.
-    Keep,
-    /// Done, or given up.
-    Over,
-}
-
-/// Results by place, as references are resolved against them.
-struct Known<'a>(&'a [Option<OperationResult>]);
-
-impl Results for Known<'_> {
-    fn result(&self, operation: usize) -> Option<&OperationResult> {
-        self.0.get(operation)?.as_ref()
-    }
-}
-
 impl BatchRun {
     /// A batch that was parsed, planned and checked. `checked` has an entry for each operation, in list order. `now` is what
     /// injected moments and versions get.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the batch, made elsewhere, and none is optional")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the batch, made elsewhere, and none is optional"
+    )]
     pub fn new(
         batch_id: Arc<str>,
         request: Arc<BatchRequest>,
@@ -644,73 +505,6 @@ impl BatchRun {
         self.work.bytes_left = mark.bytes_left;
         self.work.result_bytes = mark.result_bytes;
         self.work.warnings.truncate(mark.warnings);
-    }
-}
-
-impl Work {
-    fn new(operations: usize, limits: &Limits) -> Self {
-        Self {
-            records: (0..operations).map(|_| Record::default()).collect(),
-            results: (0..operations).map(|_| None).collect(),
-            bytes_left: limits.resolved_bytes,
-            result_bytes: 0,
-            warnings: Vec::new(),
-            merged_rows: 0,
-            probing: None,
-            hoisted: false,
-            cursor: 0,
-            ready: None,
-            ready_mark: Mark::default(),
-            mark: Mark::default(),
-            current: None,
-            uncommitted: false,
-        }
-    }
-}
-
-impl Facts {
-    fn of(request: &BatchRequest, plan: &Plan, checked: &[Result<CheckedOperation, OperationError>]) -> Self {
-        let count = request.operations.len();
-        let targets: Vec<Vec<usize>> = request.operations.iter().map(reference_targets).collect();
-        let mut referenced = vec![false; count];
-        for target in targets.iter().flatten() {
-            referenced[*target] = true;
-        }
-        let mut position = vec![0; count];
-        for (place, operation) in plan.order.iter().enumerate() {
-            position[*operation] = place;
-        }
-        let touches = |(operation, checked): (&OperationRequest, &Result<CheckedOperation, OperationError>)| {
-            checked.as_ref().is_ok_and(CheckedOperation::writes) || locks_rows(operation)
-        };
-        let read_only = !request.operations.iter().zip(checked).any(touches);
-        let pipelined = request.options.atomic && !request.options.continue_on_error;
-        Self { read_only, targets, referenced, position, pipelined }
-    }
-}
-
-/// Operations whose results an operation needs, sorted, once each.
-fn reference_targets(operation: &OperationRequest) -> Vec<usize> {
-    let mut targets = Vec::new();
-    let mut add = |template: &Template| targets.extend(template.references().map(|reference| reference.target));
-    match &operation.store_params {
-        StoreParams::None => {}
-        StoreParams::One(fields) => fields.iter().for_each(|(_, template)| add(template)),
-        StoreParams::Many { rows, .. } => rows.iter().flatten().for_each(&mut add),
-    }
-    operation.query_params.iter().chain(&operation.metadata_params).for_each(|(_, template)| add(template));
-    targets.sort_unstable();
-    targets.dedup();
-    targets
-}
-
-/// Whether a read locks rows: databases refuse that where nothing may be written.
-fn locks_rows(operation: &OperationRequest) -> bool {
-    use crate::batch::value::Value;
-    match operation.metadata("lock") {
-        None | Some(Template::Value(Value::Null)) => false,
-        Some(Template::Value(Value::Text(lock))) => lock != "none",
-        Some(_) => true,
     }
 }
 

@@ -208,16 +208,15 @@ impl<'a> Desk<'a> {
 /// Everything but what other operations answer.
 fn check_alone(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOperation, OperationError> {
     if let Some(claims) = &operation.claims {
-        let narrowed = narrow(desk.cx.caller, claims)
-            .map_err(|_| OperationError::forbidden("claims_widening", CLAIMS_WIDEN))?;
+        let narrowed = narrow(desk.cx.caller, claims).map_err(|fault| {
+            OperationError::forbidden("claims_widening", fault.why)
+                .at(format!("/operations/{}/claims{}", operation.index, fault.pointer))
+        })?;
         let desk = Desk::new(CheckContext { caller: &narrowed, ..desk.cx });
         return check_as(operation, &desk);
     }
     check_as(operation, desk)
 }
-
-const CLAIMS_WIDEN: &str =
-    "`claims` of an operation may only take roles away; anything else must be as in the token";
 
 fn check_as(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedOperation, OperationError> {
     let name = &operation.entity;

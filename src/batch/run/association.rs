@@ -10,13 +10,16 @@ use crate::database::Rows;
 /// For each row, its values of the association's columns here.
 pub fn keys(plan: &AssociationPlan, rows: &Rows, fetch_columns: &[ColumnId]) -> Vec<Vec<Value>> {
     let places: Vec<Option<usize>> = plan.pairs.iter().map(|(here, _)| place(fetch_columns, *here)).collect();
-    let cell = |row: usize, at: &Option<usize>| at.and_then(|at| rows.row(row).get(at)).cloned().unwrap_or(Value::Null);
+    let cell = |row: usize, at: &Option<usize>| {
+        at.and_then(|at| rows.row(row).get(at)).cloned().unwrap_or(Value::Null)
+    };
     (0..rows.count).map(|row| places.iter().map(|at| cell(row, at)).collect()).collect()
 }
 
 /// One value for each key: for an `object` relation the row or null, for an `array` relation the list.
 pub fn stitch(plan: &AssociationPlan, keys: &[Vec<Value>], loaded: &Rows) -> Vec<Value> {
-    let places: Vec<Option<usize>> = plan.pairs.iter().map(|(_, there)| place(&plan.fetch_columns, *there)).collect();
+    let places: Vec<Option<usize>> =
+        plan.pairs.iter().map(|(_, there)| place(&plan.fetch_columns, *there)).collect();
     let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
     for row in 0..loaded.count {
         let cells = loaded.row(row);
@@ -86,7 +89,8 @@ mod tests {
     }
 
     fn loaded(pairs: &[(i64, &str)]) -> Rows {
-        let cells = pairs.iter().flat_map(|(key, name)| [Value::Int(*key), Value::Text((*name).into())]).collect();
+        let cells =
+            pairs.iter().flat_map(|(key, name)| [Value::Int(*key), Value::Text((*name).into())]).collect();
         Rows { width: 2, count: pairs.len(), cells, merged: 0 }
     }
 

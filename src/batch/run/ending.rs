@@ -52,7 +52,11 @@ impl Cause {
     }
 
     pub fn away() -> Self {
-        Self::whole(FaultKind::DatabaseUnavailable, "the database does not answer; send the batch again later", Some(1))
+        Self::whole(
+            FaultKind::DatabaseUnavailable,
+            "the database does not answer; send the batch again later",
+            Some(1),
+        )
     }
 
     pub fn contention(error: &OperationError) -> Self {
@@ -60,16 +64,25 @@ impl Cause {
     }
 
     pub fn cancelled() -> Self {
-        Self::whole(FaultKind::BatchTimeout, "the client hung up or its deadline passed before the batch was done", None)
+        Self::whole(
+            FaultKind::BatchTimeout,
+            "the client hung up or its deadline passed before the batch was done",
+            None,
+        )
     }
 
     pub fn timed_out(limit: Duration) -> Self {
-        let detail = format!("the batch was not done within its {} ms; send fewer operations", limit.as_millis());
+        let detail =
+            format!("the batch was not done within its {} ms; send fewer operations", limit.as_millis());
         Self::whole(FaultKind::BatchTimeout, detail, None)
     }
 
     pub fn internal() -> Self {
-        Self::whole(FaultKind::Internal, "the batch could not be carried out; tell its id to whoever runs the server", None)
+        Self::whole(
+            FaultKind::Internal,
+            "the batch could not be carried out; tell its id to whoever runs the server",
+            None,
+        )
     }
 }
 
@@ -175,7 +188,9 @@ impl BatchRun {
         let order = &self.plan.order;
         let failed: Vec<Arc<str>> = order
             .iter()
-            .filter(|operation| self.work.records[**operation].is_failed() && self.counts_for(**operation, cause))
+            .filter(|operation| {
+                self.work.records[**operation].is_failed() && self.counts_for(**operation, cause)
+            })
             .map(id)
             .collect();
         let all_completed = self.work.records.iter().all(Record::is_completed);
@@ -186,7 +201,9 @@ impl BatchRun {
             batch_id: Arc::clone(&self.batch_id),
             success,
             results,
-            rolled_back: options.atomic && !unknown && (options.dry_run || fault.is_some() || !failed.is_empty()),
+            rolled_back: options.atomic
+                && !unknown
+                && (options.dry_run || fault.is_some() || !failed.is_empty()),
             failed,
             meta: Meta {
                 dry_run: options.dry_run,
@@ -231,9 +248,12 @@ impl BatchRun {
                     retry_after: (kind.status() == 503).then_some(1),
                 })
             }
-            Cause::Whole { kind, detail, retry_after, .. } => {
-                Some(StopFault { kind: *kind, detail: detail.clone(), cause: None, retry_after: *retry_after })
-            }
+            Cause::Whole { kind, detail, retry_after, .. } => Some(StopFault {
+                kind: *kind,
+                detail: detail.clone(),
+                cause: None,
+                retry_after: *retry_after,
+            }),
         }
     }
 
@@ -242,7 +262,9 @@ impl BatchRun {
             Cause::Replay { .. } => Ending::Replayed,
             Cause::Key(_) | Cause::Whole { .. } => Ending::Rejected,
             _ if envelope.is_some_and(|envelope| envelope.success) => Ending::Ok,
-            _ if !self.request.options.atomic && self.work.records.iter().any(Record::is_completed) => Ending::Partial,
+            _ if !self.request.options.atomic && self.work.records.iter().any(Record::is_completed) => {
+                Ending::Partial
+            }
             _ => Ending::Failed,
         }
     }

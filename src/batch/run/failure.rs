@@ -26,7 +26,11 @@ pub fn bare(code: DbErrorCode) -> DbError {
 }
 
 /// What a failed command means for the operation that asked for it.
-pub fn of_operation(error: &DbError, request: &OperationRequest, operation: Option<&CheckedOperation>) -> OperationError {
+pub fn of_operation(
+    error: &DbError,
+    request: &OperationRequest,
+    operation: Option<&CheckedOperation>,
+) -> OperationError {
     let entity = &request.entity;
     let action = request.action.as_str();
     let column = column_of(error, request, operation);
@@ -40,7 +44,10 @@ pub fn of_operation(error: &DbError, request: &OperationRequest, operation: Opti
             format!("`{entity}` already has a row with {what}; read it first, or send another value")
         }),
         DbErrorCode::ForeignKeyViolation => (409, "foreign_key_violation", {
-            let what = named("the row that `{column}` points to is not there", "a row that it points to is not there");
+            let what = named(
+                "the row that `{column}` points to is not there",
+                "a row that it points to is not there",
+            );
             format!("{what}, or another row still points to this one in `{entity}`")
         }),
         DbErrorCode::NotNullViolation => (409, "not_null_violation", {
@@ -54,23 +61,29 @@ pub fn of_operation(error: &DbError, request: &OperationRequest, operation: Opti
         DbErrorCode::ExclusionViolation => {
             (409, "exclusion_violation", format!("the row overlaps with another one of `{entity}`"))
         }
-        DbErrorCode::TooManyRows => {
-            (409, "too_many_rows", format!("the {action} would touch too many rows of `{entity}`; select fewer"))
-        }
+        DbErrorCode::TooManyRows => (
+            409,
+            "too_many_rows",
+            format!("the {action} would touch too many rows of `{entity}`; select fewer"),
+        ),
         DbErrorCode::RowForbidden => {
             (403, "row_forbidden", format!("you may not {action} a row of `{entity}` with these values"))
         }
-        DbErrorCode::ActionForbidden | DbErrorCode::ReadOnly => {
-            (403, "action_forbidden", format!("you may not {action} `{entity}`: the database does not allow it"))
-        }
+        DbErrorCode::ActionForbidden | DbErrorCode::ReadOnly => (
+            403,
+            "action_forbidden",
+            format!("you may not {action} `{entity}`: the database does not allow it"),
+        ),
         DbErrorCode::TypeMismatch => (400, "type_mismatch", {
             let what = named("column `{column}`", "a column");
             format!("a value does not fit {what} of `{entity}`")
         }),
         DbErrorCode::ResultTooLarge => (413, "result_too_large", too_large()),
-        DbErrorCode::SerializationFailure => {
-            (503, "serialization_failure", "other transactions changed the same rows, again and again; send it again".into())
-        }
+        DbErrorCode::SerializationFailure => (
+            503,
+            "serialization_failure",
+            "other transactions changed the same rows, again and again; send it again".into(),
+        ),
         DbErrorCode::Deadlock => {
             (503, "deadlock", "other transactions held each other up, again and again; send it again".into())
         }
@@ -102,19 +115,30 @@ fn too_large() -> String {
 /// What a failure at the end means: of COMMIT, of a deferred constraint, of keeping the answer.
 pub fn at_commit(error: &DbError) -> OperationError {
     let (status, code, sentence) = match error.code {
-        DbErrorCode::UniqueViolation => (409, "unique_violation", "two rows have the same value, which must be unique"),
-        DbErrorCode::ForeignKeyViolation => (409, "foreign_key_violation", "a row points to one that is not there"),
+        DbErrorCode::UniqueViolation => {
+            (409, "unique_violation", "two rows have the same value, which must be unique")
+        }
+        DbErrorCode::ForeignKeyViolation => {
+            (409, "foreign_key_violation", "a row points to one that is not there")
+        }
         DbErrorCode::CheckViolation => (409, "check_violation", "a row does not meet a check"),
         DbErrorCode::ExclusionViolation => (409, "exclusion_violation", "a row overlaps with another one"),
         DbErrorCode::NotNullViolation => (409, "not_null_violation", "a column needs a value"),
-        DbErrorCode::SerializationFailure => (503, "serialization_failure", "other transactions changed the same rows"),
+        DbErrorCode::SerializationFailure => {
+            (503, "serialization_failure", "other transactions changed the same rows")
+        }
         DbErrorCode::Deadlock => (503, "deadlock", "other transactions held each other up"),
-        DbErrorCode::Busy | DbErrorCode::LockTimeout => (503, "lock_timeout", "the database was locked for too long"),
+        DbErrorCode::Busy | DbErrorCode::LockTimeout => {
+            (503, "lock_timeout", "the database was locked for too long")
+        }
         DbErrorCode::StatementTimeout => (504, "statement_timeout", "committing took too long"),
         DbErrorCode::DiskFull => (500, "database_error", "the database has no room left"),
         _ => (500, "database_error", "the database could not commit; the log says more"),
     };
-    OperationError { constraint: error.constraint.as_deref().map(Arc::from), ..OperationError::new(status, code, sentence) }
+    OperationError {
+        constraint: error.constraint.as_deref().map(Arc::from),
+        ..OperationError::new(status, code, sentence)
+    }
 }
 
 /// The kind of a batch that an error of this code stopped.

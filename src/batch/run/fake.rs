@@ -40,13 +40,16 @@ pub enum Fault {
     LostAfter,
 }
 
+/// Asked before each command, with its number.
+pub type Faults = Box<dyn FnMut(usize, &Command) -> Option<Fault>>;
+
 pub struct Fake {
     pub catalogue: Arc<Catalogue>,
     pub committed: Tables,
     pub open: Option<Tables>,
     savepoint: Option<Tables>,
     /// Asked before each command, with its number.
-    pub faults: Box<dyn FnMut(usize, &Command) -> Option<Fault>>,
+    pub faults: Faults,
     pub commands: usize,
     /// Names of the commands of each flight.
     pub flights: Vec<Vec<&'static str>>,
@@ -111,8 +114,16 @@ impl Fake {
             let reply = match (self.faults)(self.commands, &command) {
                 None => self.command(&command),
                 Some(Fault::Reply(reply)) => {
-                    if matches!(command, Command::Commit) && matches!(reply, Reply::Failed(_)) {
-                        self.open = None;
+                    let ends = match &reply {
+                        Reply::Failed(error) if error.code == DbErrorCode::ConnectionLost => true,
+                        Reply::Failed(_) => matches!(command, Command::Commit | Command::Rollback),
+                        _ => matches!(command, Command::Rollback),
+                    };
+                    match &reply {
+                        _ if ends => self.open = None,
+                        Reply::Failed(_) | Reply::NotRun => {}
+                        // It was carried out; the reply is that of something else.
+                        _ => drop(self.command(&command)),
                     }
                     reply
                 }
@@ -123,7 +134,7 @@ impl Fake {
                     return Err(commits);
                 }
             };
-            failed = matches!(reply, Reply::Failed(_));
+            failed = matches!(reply, Reply::Failed(_) | Reply::NotRun);
             replies.push(reply);
         }
         Ok(replies)
@@ -166,7 +177,9 @@ impl Fake {
             }
             Command::Savepoint => self.savepoint = Some(tables.clone()),
             Command::RollbackToSavepoint => *tables = self.savepoint.clone().expect("a place to go back to"),
-            Command::ReleaseSavepoint => self.savepoint = Some(self.savepoint.take().expect("a place to forget")),
+            Command::ReleaseSavepoint => {
+                self.savepoint = Some(self.savepoint.take().expect("a place to forget"))
+            }
             Command::Run(operation) => {
                 return match apply(tables, &self.catalogue, operation) {
                     Ok(rows) => Reply::Rows(rows),
@@ -200,7 +213,11 @@ fn name(command: &Command) -> &'static str {
 }
 
 /// Does one operation.
-pub fn apply(tables: &mut Tables, catalogue: &Catalogue, operation: &BoundOperation) -> Result<Rows, DbErrorCode> {
+pub fn apply(
+    tables: &mut Tables,
+    catalogue: &Catalogue,
+    operation: &BoundOperation,
+) -> Result<Rows, DbErrorCode> {
     let entity = operation.entity.as_deref().expect("the fake has no statements");
     let before = tables.clone();
     let outcome = change(tables, catalogue, entity, operation);
@@ -226,7 +243,8 @@ fn change(
     entity: &Entity,
     operation: &BoundOperation,
 ) -> Result<Vec<Vec<Value>>, DbErrorCode> {
-    let meets = |tables: &Tables, condition: &Condition, row: &[Value]| meets(tables, condition, row) == Some(true);
+    let meets =
+        |tables: &Tables, condition: &Condition, row: &[Value]| meets(tables, condition, row) == Some(true);
     let touched = match &operation.work {
         Work::Create { columns, rows, must_hold } => {
             let mut new = Vec::new();
@@ -241,8 +259,11 @@ fn change(
             new
         }
         Work::Read { condition, sort, limit, offset, .. } => {
-            let mut found: Vec<Vec<Value>> =
-                tables.rows[&entity.name].iter().filter(|row| meets(tables, condition, row)).cloned().collect();
+            let mut found: Vec<Vec<Value>> = tables.rows[&entity.name]
+                .iter()
+                .filter(|row| meets(tables, condition, row))
+                .cloned()
+                .collect();
             found.sort_by(|left, right| {
                 sort.iter().fold(Ordering::Equal, |order, key| {
                     let by = compare(&left[key.column], &right[key.column]);
@@ -252,16 +273,26 @@ fn change(
             return Ok(found.into_iter().skip(*offset as usize).take(*limit as usize).collect());
         }
         Work::Count { condition } => {
-            return Ok(tables.rows[&entity.name].iter().filter(|row| meets(tables, condition, row)).cloned().collect());
+            return Ok(tables.rows[&entity.name]
+                .iter()
+                .filter(|row| meets(tables, condition, row))
+                .cloned()
+                .collect());
         }
         Work::Update { set, condition, must_hold, rows_max } => {
-            let found: Vec<bool> = tables.rows[&entity.name].iter().map(|row| meets(tables, condition, row)).collect();
+            let found: Vec<bool> =
+                tables.rows[&entity.name].iter().map(|row| meets(tables, condition, row)).collect();
             if found.iter().filter(|found| **found).count() as u64 > *rows_max {
                 return Err(DbErrorCode::TooManyRows);
             }
             let mut changed = Vec::new();
-            for (row, _) in
-                tables.rows.get_mut(&entity.name).expect("a table").iter_mut().zip(&found).filter(|(_, found)| **found)
+            for (row, _) in tables
+                .rows
+                .get_mut(&entity.name)
+                .expect("a table")
+                .iter_mut()
+                .zip(&found)
+                .filter(|(_, found)| **found)
             {
                 for (column, assignment) in set {
                     row[*column] = match (assignment, &row[*column]) {
@@ -279,7 +310,8 @@ fn change(
         }
         Work::Delete { condition, rows_max } => {
             let rows = tables.rows[&entity.name].clone();
-            let (gone, kept): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| meets(tables, condition, row));
+            let (gone, kept): (Vec<_>, Vec<_>) =
+                rows.into_iter().partition(|row| meets(tables, condition, row));
             if gone.len() as u64 > *rows_max {
                 return Err(DbErrorCode::TooManyRows);
             }
@@ -329,7 +361,9 @@ fn judge_constraints(tables: &Tables, catalogue: &Catalogue) -> Result<(), DbErr
                 return Err(DbErrorCode::NotNullViolation);
             }
             for relation in entity.relations.iter().filter(|relation| relation.kind == RelationKind::Object) {
-                let points = |other: &&Vec<Value>| relation.columns.iter().all(|(here, there)| row[*here] == other[*there]);
+                let points = |other: &&Vec<Value>| {
+                    relation.columns.iter().all(|(here, there)| row[*here] == other[*there])
+                };
                 let free = relation.columns.iter().any(|(here, _)| row[*here].is_null());
                 if !free && !tables.rows[&relation.entity].iter().any(|other| points(&other)) {
                     return Err(DbErrorCode::ForeignKeyViolation);
@@ -345,13 +379,18 @@ fn meets(tables: &Tables, condition: &Condition, row: &[Value]) -> Option<bool> 
     match condition {
         Condition::True => Some(true),
         Condition::False => Some(false),
-        Condition::All(parts) => parts.iter().try_fold(true, |all, part| Some(all & meets(tables, part, row)?)),
+        Condition::All(parts) => {
+            parts.iter().try_fold(true, |all, part| Some(all & meets(tables, part, row)?))
+        }
         Condition::Any(parts) => Some(parts.iter().any(|part| meets(tables, part, row) == Some(true))),
         Condition::Not(part) => meets(tables, part, row).map(|met| !met),
         Condition::Column(column, test) => passes(&row[*column], test),
-        Condition::Related { entity, columns, condition } => Some(tables.rows[&entity.name].iter().any(|other| {
-            columns.iter().all(|(here, there)| row[*here] == other[*there]) && meets(tables, condition, other) == Some(true)
-        })),
+        Condition::Related { entity, columns, condition } => {
+            Some(tables.rows[&entity.name].iter().any(|other| {
+                columns.iter().all(|(here, there)| row[*here] == other[*there])
+                    && meets(tables, condition, other) == Some(true)
+            }))
+        }
     }
 }
 

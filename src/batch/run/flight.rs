@@ -97,8 +97,6 @@ impl BatchRun {
             let operation = self.plan.order[place];
             match self.work.records[operation].state {
                 State::Waiting => {}
-                // What runs after it must see its associations as they were.
-                State::Loading(_) if !self.facts.read_only => continue,
                 _ => continue,
             }
             if !self.may_go(operation, &left_behind) {
@@ -113,7 +111,8 @@ impl BatchRun {
                 Ok(bound) => bound,
                 Err(error) => {
                     self.go_back_to(mark);
-                    let earlier = flight.slots.iter().any(|slot| matches!(slot, Slot::Run(_) | Slot::Load(..)));
+                    let earlier =
+                        flight.slots.iter().any(|slot| matches!(slot, Slot::Run(_) | Slot::Load(..)));
                     if !earlier && left_behind.is_empty() {
                         self.stop_at(operation, error);
                         return None;
@@ -152,7 +151,9 @@ impl BatchRun {
         let Some(later) = self.footprint(operation).filter(|_| !waits && self.pace == Pace::Hoisting) else {
             return false;
         };
-        left_behind.iter().all(|earlier| self.footprint(*earlier).is_some_and(|earlier| hoist::may_pass(&later, &earlier)))
+        left_behind
+            .iter()
+            .all(|earlier| self.footprint(*earlier).is_some_and(|earlier| hoist::may_pass(&later, &earlier)))
     }
 
     /// Whether later operations must wait for its associations, which they could change.
@@ -195,8 +196,12 @@ impl BatchRun {
         if !left_behind.is_empty() {
             self.work.hoisted = true;
         }
-        if let (Action::Create, false, Some(entity)) = (checked.action, left_behind.is_empty(), &checked.entity) {
-            let passed = left_behind.iter().filter_map(|earlier| self.checked[*earlier].as_ref().ok()?.entity.as_deref());
+        if let (Action::Create, false, Some(entity)) =
+            (checked.action, left_behind.is_empty(), &checked.entity)
+        {
+            let passed = left_behind
+                .iter()
+                .filter_map(|earlier| self.checked[*earlier].as_ref().ok()?.entity.as_deref());
             let columns = hoist::columns_to_compare(entity, &passed.collect::<Vec<_>>());
             let places = columns.into_iter().map(|column| (column, fetched(&mut bound, column))).collect();
             hoisted = Some((entity.clone(), places));

@@ -47,14 +47,18 @@ pub fn may_pass(later: &Footprint<'_>, earlier: &Footprint<'_>) -> bool {
         Action::Read if earlier.follows_relations => false,
         Action::Read => !same || earlier.by_full_primary_key,
         // Across a foreign key, a delete may take the new row with it and an update may point to it.
-        Action::Update | Action::Delete => !linked && (!same || earlier.by_full_primary_key) && !earlier.follows_relations,
+        Action::Update | Action::Delete => {
+            !linked && (!same || earlier.by_full_primary_key) && !earlier.follows_relations
+        }
     }
 }
 
 /// Whether the foreign key between two entities is among their relations, so that [`collides`] can see its columns.
 fn link_is_known(new: &Entity, other: &Entity) -> bool {
     let points = |from: &Entity, to: &Entity| {
-        from.relations.iter().any(|relation| relation.entity == to.name && relation.kind == RelationKind::Object)
+        from.relations
+            .iter()
+            .any(|relation| relation.entity == to.name && relation.kind == RelationKind::Object)
     };
     points(other, new) || points(new, other)
 }
@@ -122,7 +126,8 @@ pub fn collides(passed: &BoundOperation, hoisted: &HoistedRows) -> bool {
 /// Whether new rows point at one of the rows that ran ahead, through any foreign key that is known.
 fn points_at(entity: &Entity, columns: &[ColumnId], rows: &[Vec<Value>], hoisted: &HoistedRows) -> bool {
     let relations = entity.relations.iter();
-    let mut pointing = relations.filter(|it| it.entity == hoisted.entity.name && it.kind == RelationKind::Object);
+    let mut pointing =
+        relations.filter(|it| it.entity == hoisted.entity.name && it.kind == RelationKind::Object);
     pointing.any(|relation| {
         let mut pairs = Vec::with_capacity(relation.columns.len());
         for (here, there) in &relation.columns {
@@ -135,9 +140,13 @@ fn points_at(entity: &Entity, columns: &[ColumnId], rows: &[Vec<Value>], hoisted
             };
             pairs.push((here, there));
         }
-        let keys: HashSet<Vec<String>> =
-            hoisted.rows.iter().map(|row| pairs.iter().map(|(_, there)| folded(&row[*there])).collect()).collect();
-        rows.iter().any(|row| keys.contains(&pairs.iter().map(|(here, _)| folded(&row[*here])).collect::<Vec<_>>()))
+        let keys: HashSet<Vec<String>> = hoisted
+            .rows
+            .iter()
+            .map(|row| pairs.iter().map(|(_, there)| folded(&row[*there])).collect())
+            .collect();
+        rows.iter()
+            .any(|row| keys.contains(&pairs.iter().map(|(here, _)| folded(&row[*here])).collect::<Vec<_>>()))
     })
 }
 
@@ -256,9 +265,12 @@ mod tests {
     #[case(8, false)]
     fn a_create_collides_with_the_row_that_it_points_at(#[case] key: i64, #[case] expected: bool) {
         let entity = Arc::clone(&shop().entities["invoice"]);
-        let customer = entity.column_id("customer_id").unwrap();
-        let work =
-            Work::Create { columns: vec![customer], rows: vec![vec![Value::Int(key)]], must_hold: Condition::True };
+        let customer = entity.column_id("customer_id").expect("a column");
+        let work = Work::Create {
+            columns: vec![customer],
+            rows: vec![vec![Value::Int(key)]],
+            must_hold: Condition::True,
+        };
         let passed = BoundOperation { index: 0, entity: Some(entity), work, returning: Vec::new() };
         assert_eq!(collides(&passed, &hoisted(7)), expected);
     }
@@ -271,7 +283,11 @@ mod tests {
     #[case(Value::Number("1.05".into()), Value::Int(1), false)]
     #[case(Value::Int(10), Value::Int(1), false)]
     #[case(Value::Text("a".into()), Value::Text("b".into()), false)]
-    fn values_that_some_database_takes_for_equal_are(#[case] left: Value, #[case] right: Value, #[case] equal: bool) {
+    fn values_that_some_database_takes_for_equal_are(
+        #[case] left: Value,
+        #[case] right: Value,
+        #[case] equal: bool,
+    ) {
         assert_eq!(may_be_equal(&left, &right), equal);
     }
 }

@@ -27,7 +27,7 @@ enum Trouble {
     /// An operation failed.
     Operation(usize, OperationError),
     /// An operation touched nothing: whether for a stale version, this tells.
-    Probe(usize, BoundOperation, OperationError),
+    Probe(usize, Box<BoundOperation>, OperationError),
     /// The transaction failed at its end.
     AtCommit(OperationError),
     /// The batch cannot go on.
@@ -48,19 +48,25 @@ impl BatchRun {
             let reply = replies.next().unwrap_or(Reply::NotRun);
             if trouble.is_some() {
                 spoilt |= matches!(reply, Reply::Failed(_) | Reply::NotRun);
+                if matches!(&reply, Reply::Failed(error) if error.code == DbErrorCode::ConnectionLost) {
+                    self.transaction = Transaction::default();
+                }
                 match slot {
                     Slot::Commit if !matches!(reply, Reply::NotRun) => {
                         committed = reply == Reply::Done;
                         self.transaction = Transaction::default();
                     }
-                    Slot::Rollback if !matches!(reply, Reply::NotRun) => self.transaction = Transaction::default(),
+                    Slot::Rollback if !matches!(reply, Reply::NotRun) => {
+                        self.transaction = Transaction::default()
+                    }
                     _ => {}
                 }
                 continue;
             }
             match slot {
                 Slot::Begin => {
-                    self.transaction = Transaction { open: reply == Reply::Done, savepoint: self.transaction.savepoint };
+                    // In doubt it is open: a rollback too many does no harm.
+                    self.transaction.open = !matches!(reply, Reply::Failed(_) | Reply::NotRun);
                     trouble = self.judge_plain(reply, Cause::away);
                 }
                 Slot::TakeKey => trouble = self.judge_key(reply),
@@ -68,7 +74,7 @@ impl BatchRun {
                 Slot::Load(operation, association, asked) => {
                     trouble = match self.rows_of(operation, reply, |rows| asked.fits(rows)) {
                         Ok(rows) => self.take_association(operation, association, rows),
-                        Err(trouble) => Some(trouble),
+                        Err(trouble) => Some(*trouble),
                     };
                 }
                 Slot::Probe(operation) => trouble = Some(self.judge_probe(operation, reply)),
@@ -132,25 +138,37 @@ impl BatchRun {
     }
 
     /// The rows of a command of an operation, if it has them.
-    fn rows_of(&self, operation: usize, reply: Reply, fits: impl FnOnce(&Rows) -> bool) -> Result<Rows, Trouble> {
+    fn rows_of(
+        &self,
+        operation: usize,
+        reply: Reply,
+        fits: impl FnOnce(&Rows) -> bool,
+    ) -> Result<Rows, Box<Trouble>> {
         let error = match reply {
             Reply::Rows(rows) if fits(&rows) => return Ok(rows),
             Reply::Failed(error) => error,
             _ => failure::bare(DbErrorCode::Other),
         };
         let told = |error: &DbError| self.error_of(operation, error);
-        Err(retriable(&error, Some(operation), told).unwrap_or_else(|| Trouble::Operation(operation, told(&error))))
+        Err(Box::new(
+            retriable(&error, Some(operation), told)
+                .unwrap_or_else(|| Trouble::Operation(operation, told(&error))),
+        ))
     }
 
     fn error_of(&self, operation: usize, error: &DbError) -> OperationError {
-        failure::of_operation(error, &self.request.operations[operation], self.checked[operation].as_ref().ok())
+        failure::of_operation(
+            error,
+            &self.request.operations[operation],
+            self.checked[operation].as_ref().ok(),
+        )
     }
 
     fn judge_run(&mut self, sent: Sent, reply: Reply, commits: bool) -> Option<Trouble> {
         let Sent { operation, asked, page, probe, hoisted } = sent;
         let mut rows = match self.rows_of(operation, reply, |rows| asked.fits(rows)) {
             Ok(rows) => rows,
-            Err(trouble) => return Some(trouble),
+            Err(trouble) => return Some(*trouble),
         };
         let Ok(checked) = &self.checked[operation] else {
             return Some(Trouble::Whole(Cause::internal()));
@@ -160,7 +178,7 @@ impl BatchRun {
         let truncated = page.is_some_and(|page| rows::cut(&mut rows, page));
         if let Some(error) = unexpected(checked, &self.request.operations[operation].id, touched) {
             return Some(match probe {
-                Some(probe) if touched == 0 => Trouble::Probe(operation, probe, error),
+                Some(probe) if touched == 0 => Trouble::Probe(operation, Box::new(probe), error),
                 _ => Trouble::Operation(operation, error),
             });
         }
@@ -168,7 +186,8 @@ impl BatchRun {
         if let Some((entity, places)) = hoisted {
             let cells = |row: usize| places.iter().map(|(_, place)| rows.row(row)[*place].clone()).collect();
             let columns = places.iter().map(|(column, _)| *column).collect();
-            record.hoisted = Some(HoistedRows { entity, columns, rows: (0..rows.count).map(cells).collect() });
+            record.hoisted =
+                Some(HoistedRows { entity, columns, rows: (0..rows.count).map(cells).collect() });
         }
         record.meta.rows = (!checked.is_count).then_some(rows.count as u64);
         record.meta.merged = rows.merged as u64;
@@ -196,7 +215,8 @@ impl BatchRun {
             return Some(Trouble::Whole(Cause::internal()));
         };
         let rows_max = self.associated_rows_max();
-        let mut loading = Loading { rows, keys: Vec::new(), reads: Vec::new(), loaded: Vec::new(), awaited: 0 };
+        let mut loading =
+            Loading { rows, keys: Vec::new(), reads: Vec::new(), loaded: Vec::new(), awaited: 0 };
         for plan in &checked.associations {
             let keys = association::keys(plan, &loading.rows, &checked.fetch_columns);
             let read = plan.load(operation, &keys, rows_max);
@@ -226,7 +246,8 @@ impl BatchRun {
         if rows.count as u64 > self.associated_rows_max() {
             return Some(Trouble::Operation(operation, failure::result_too_large()));
         }
-        let (Ok(checked), State::Loading(loading)) = (&self.checked[operation], &mut self.work.records[operation].state)
+        let (Ok(checked), State::Loading(loading)) =
+            (&self.checked[operation], &mut self.work.records[operation].state)
         else {
             return Some(Trouble::Whole(Cause::internal()));
         };
@@ -236,7 +257,8 @@ impl BatchRun {
         if loading.awaited > 0 {
             return None;
         }
-        let State::Loading(loading) = std::mem::replace(&mut self.work.records[operation].state, State::Sent) else {
+        let State::Loading(loading) = std::mem::replace(&mut self.work.records[operation].state, State::Sent)
+        else {
             return Some(Trouble::Whole(Cause::internal()));
         };
         self.complete(operation, loading.rows, loading.loaded, false)
@@ -284,9 +306,11 @@ impl BatchRun {
                 error.stale = rows::counted(&rows) > 0;
                 Trouble::Operation(operation, error)
             }
-            // Why it touched nothing stays unknown; that it did not, is known.
-            Err(Trouble::Operation(..)) => Trouble::Operation(operation, error),
-            Err(trouble) => trouble,
+            Err(trouble) => match *trouble {
+                // Why it touched nothing stays unknown; that it did not, is known.
+                Trouble::Operation(..) => Trouble::Operation(operation, error),
+                trouble => trouble,
+            },
         }
     }
 
@@ -332,7 +356,6 @@ impl BatchRun {
         self.tell_lines();
     }
 
-
     /// What is done about the first trouble of a flight. `spoilt`: the transaction takes no more commands.
     fn act(&mut self, trouble: Trouble, spoilt: bool, elapsed: Duration) {
         if self.key.closing.is_some() {
@@ -358,13 +381,13 @@ impl BatchRun {
             Trouble::Probe(operation, probe, error) => {
                 if self.facts.pipelined && self.work.hoisted && self.pace == Pace::Hoisting {
                     self.phase = Phase::Closing(Closing::Rerun(Pace::InOrder));
-                } else if !self.transaction.open {
-                    self.fail(operation, error);
                 } else if spoilt && self.facts.pipelined && self.pace < Pace::OneByOne {
                     // What came after it broke the transaction, so it cannot be asked any more.
                     self.phase = Phase::Closing(Closing::Rerun(Pace::OneByOne));
+                } else if !self.transaction.open {
+                    self.fail(operation, error);
                 } else {
-                    self.work.probing = Some((operation, probe, error));
+                    self.work.probing = Some((operation, *probe, error));
                 }
             }
             Trouble::AtCommit(error) => self.phase = Phase::Closing(Closing::Finish(Cause::AtCommit(error))),
@@ -376,7 +399,9 @@ impl BatchRun {
     /// Retries are over.
     fn act_on_contention(&mut self, operation: Option<usize>, error: OperationError) {
         match operation {
-            Some(operation) if self.facts.pipelined || !self.request.options.atomic => self.fail(operation, error),
+            Some(operation) if self.facts.pipelined || !self.request.options.atomic => {
+                self.fail(operation, error)
+            }
             Some(operation) => {
                 // The transaction is of no more use, whatever should go on.
                 self.work.records[operation].fail(error);
@@ -413,7 +438,10 @@ fn at_end(reply: Reply) -> Option<Trouble> {
         Reply::Failed(error) => error,
         _ => failure::bare(DbErrorCode::Other),
     };
-    Some(retriable(&error, None, failure::at_commit).unwrap_or_else(|| Trouble::AtCommit(failure::at_commit(&error))))
+    Some(
+        retriable(&error, None, failure::at_commit)
+            .unwrap_or_else(|| Trouble::AtCommit(failure::at_commit(&error))),
+    )
 }
 
 /// The trouble of a failure after which everything is tried again.
@@ -430,7 +458,11 @@ fn retriable(
 }
 
 /// What is wrong with the number of rows that an operation touched or returned.
-fn unexpected(checked: &crate::batch::check::CheckedOperation, id: &str, touched: u64) -> Option<OperationError> {
+pub(super) fn unexpected(
+    checked: &crate::batch::check::CheckedOperation,
+    id: &str,
+    touched: u64,
+) -> Option<OperationError> {
     let expect = checked.expect;
     let too_few = touched < expect.min;
     let too_many = expect.max.is_some_and(|max| touched > max);

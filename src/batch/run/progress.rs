@@ -124,7 +124,8 @@ fn read_outcome(json: &Json) -> Option<OperationOutcome> {
         let status_code = u16::try_from(json["status"].as_u64()?).ok()?;
         return Some(OperationOutcome::Failed { error: error.as_str()?.to_owned(), status_code });
     }
-    let reason = if json.get("reason")?.as_str()? == DEPENDENCY_FAILED { DEPENDENCY_FAILED } else { BATCH_STOPPED };
+    let reason =
+        if json.get("reason")?.as_str()? == DEPENDENCY_FAILED { DEPENDENCY_FAILED } else { BATCH_STOPPED };
     Some(OperationOutcome::Skipped { reason })
 }
 
@@ -146,10 +147,8 @@ fn write_meta(meta: &OperationMeta) -> Json {
 
 fn read_meta(json: &Json) -> Option<OperationMeta> {
     let text = |name: &str| json[name].as_str();
-    let code = match text("code") {
-        None => None,
-        Some(code) => Some(*CODES.iter().find(|known| **known == code).unwrap_or(&"database_error")),
-    };
+    let code =
+        text("code").map(|code| *CODES.iter().find(|known| **known == code).unwrap_or(&"database_error"));
     Some(OperationMeta {
         rows: json["rows"].as_u64(),
         merged: json["merged"].as_u64()?,
@@ -164,7 +163,11 @@ fn read_meta(json: &Json) -> Option<OperationMeta> {
         constraint: text("constraint").map(Arc::from),
         pointer: text("pointer").map(str::to_owned),
         stale: json["stale"].as_bool()?,
-        blocked_by: json["blockedBy"].as_array()?.iter().filter_map(|id| id.as_str().map(Arc::from)).collect(),
+        blocked_by: json["blockedBy"]
+            .as_array()?
+            .iter()
+            .filter_map(|id| id.as_str().map(Arc::from))
+            .collect(),
     })
 }
 
@@ -178,7 +181,8 @@ fn write_result(result: &OperationResult) -> Json {
 }
 
 fn read_result(json: &Json) -> Option<OperationResult> {
-    let names: Option<Vec<Arc<str>>> = json["names"].as_array()?.iter().map(|name| name.as_str().map(Arc::from)).collect();
+    let names: Option<Vec<Arc<str>>> =
+        json["names"].as_array()?.iter().map(|name| name.as_str().map(Arc::from)).collect();
     let rows: Option<Vec<Vec<Value>>> = json["rows"].as_array()?.iter().map(read_values).collect();
     let association = |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_values(pair.get(1)?)?));
     let associations: Option<Vec<_>> = json["associations"].as_array()?.iter().map(association).collect();
@@ -226,7 +230,8 @@ fn read_value(json: &Json) -> Option<Value> {
             (name, Json::String(digits)) if name == "number" => Value::Number(digits.as_str().into()),
             (name, Json::String(document)) if name == "document" => Value::Json(document.as_str().into()),
             (name, Json::Array(pairs)) if name == "object" => {
-                let field = |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_value(pair.get(1)?)?));
+                let field =
+                    |pair: &Json| Some((Arc::from(pair.get(0)?.as_str()?), read_value(pair.get(1)?)?));
                 Value::Object(pairs.iter().map(field).collect::<Option<_>>()?)
             }
             _ => return None,
@@ -262,7 +267,7 @@ mod tests {
         #[test]
         fn a_value_is_read_back_with_its_kind_and_digits(value in values()) {
             let text = write_value(&value).to_string();
-            let read = read_value(&serde_json::from_str(&text).unwrap());
+            let read = read_value(&serde_json::from_str(&text).expect("what was written"));
             prop_assert_eq!(read.map(|value| value.to_json()), Some(value.to_json()));
         }
 

@@ -102,9 +102,12 @@ pub(super) struct Sent {
     pub page: Option<usize>,
     /// What tells a stale version from a row that is not there.
     pub probe: Option<BoundOperation>,
-    /// It ran ahead of another: what to remember of its rows, as columns and their places in the reply.
-    pub hoisted: Option<(Arc<Entity>, Vec<(ColumnId, usize)>)>,
+    /// It ran ahead of another: what to remember of its rows.
+    pub hoisted: Option<Remembered>,
 }
+
+/// Columns of new rows that are remembered, and their places in the reply.
+pub(super) type Remembered = (Arc<Entity>, Vec<(ColumnId, usize)>);
 
 /// What a command of a flight is for.
 pub(super) enum Slot {

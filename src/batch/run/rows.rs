@@ -121,7 +121,9 @@ fn reorder(rows: &mut Rows, order: &[usize]) {
     let mut cells = Vec::with_capacity(rows.cells.len());
     for row in order {
         let start = row * rows.width;
-        cells.extend(rows.cells[start..start + rows.width].iter_mut().map(|cell| std::mem::replace(cell, Value::Null)));
+        cells.extend(
+            rows.cells[start..start + rows.width].iter_mut().map(|cell| std::mem::replace(cell, Value::Null)),
+        );
     }
     rows.cells = cells;
 }
@@ -206,7 +208,12 @@ impl Decimal {
 }
 
 /// Writes what an operation answers: `data` of its entry.
-pub fn write_data(operation: &CheckedOperation, rows: &Rows, associations: &Associations, shape: DataShape) -> Vec<u8> {
+pub fn write_data(
+    operation: &CheckedOperation,
+    rows: &Rows,
+    associations: &Associations,
+    shape: DataShape,
+) -> Vec<u8> {
     let mut data = Vec::with_capacity(rows.cells.len() * 24 + 2);
     if operation.is_count {
         data.extend_from_slice(b"{\"count\":");
@@ -248,7 +255,11 @@ pub fn write_data(operation: &CheckedOperation, rows: &Rows, associations: &Asso
 }
 
 /// What references see of an operation's rows.
-pub fn into_result(operation: &CheckedOperation, mut rows: Rows, associations: Associations) -> OperationResult {
+pub fn into_result(
+    operation: &CheckedOperation,
+    mut rows: Rows,
+    associations: Associations,
+) -> OperationResult {
     if operation.is_count {
         let count = Some(counted(&rows));
         return OperationResult { names: Arc::from([]), rows: Vec::new(), count, associations };
@@ -260,7 +271,9 @@ pub fn into_result(operation: &CheckedOperation, mut rows: Rows, associations: A
         let cells = &mut rows.cells[row * width..(row + 1) * width];
         columns
             .iter()
-            .map(|(place, _)| cells.get_mut(*place).map_or(Value::Null, |cell| std::mem::replace(cell, Value::Null)))
+            .map(|(place, _)| {
+                cells.get_mut(*place).map_or(Value::Null, |cell| std::mem::replace(cell, Value::Null))
+            })
             .collect()
     };
     let moved = (0..rows.count).map(&mut take).collect();
@@ -318,7 +331,11 @@ mod tests {
     #[case("0.001", "0.01", Ordering::Less)]
     #[case("1e3", "999", Ordering::Greater)]
     #[case("0", "-0.0", Ordering::Equal)]
-    fn numbers_are_compared_without_rounding(#[case] left: &str, #[case] right: &str, #[case] expected: Ordering) {
+    fn numbers_are_compared_without_rounding(
+        #[case] left: &str,
+        #[case] right: &str,
+        #[case] expected: Ordering,
+    ) {
         assert_eq!(compare_numbers(left, right), expected);
     }
 
@@ -343,7 +360,12 @@ mod tests {
         assert!(Asked::of(&bound).fits(&rows(0, 0, 0)));
         assert!(!Asked::of(&bound).fits(&rows(2, 3, 5)));
         assert!(!Asked::of(&bound).fits(&rows(3, 2, 6)));
-        let count = BoundOperation { index: 0, entity, work: Work::Count { condition: Condition::True }, returning: vec![] };
+        let count = BoundOperation {
+            index: 0,
+            entity,
+            work: Work::Count { condition: Condition::True },
+            returning: vec![],
+        };
         assert!(Asked::of(&count).fits(&rows(1, 1, 1)));
         assert!(!Asked::of(&count).fits(&rows(1, 0, 0)));
     }

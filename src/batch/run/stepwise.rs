@@ -38,13 +38,19 @@ impl BatchRun {
         let reads = self.request.operations[operation].action == Action::Read;
         let read_only = match atomic {
             true => self.facts.read_only,
-            false => self.facts.read_only || (reads && self.key_use().is_none() && !super::locks_rows(&self.request.operations[operation])),
+            false => {
+                self.facts.read_only
+                    || (reads
+                        && self.key_use().is_none()
+                        && !super::locks_rows(&self.request.operations[operation]))
+            }
         };
         self.open(&mut flight, read_only, elapsed);
         if atomic {
             self.push_savepoint(&mut flight);
         }
-        let held = !atomic && (self.key_use().is_some() || self.is_judged_first(operation, &bound, read_only));
+        let held =
+            !atomic && (self.key_use().is_some() || self.is_judged_first(operation, &bound, read_only));
         self.work.current = Some(operation);
         self.work.mark = self.work.ready_mark;
         self.send(operation, bound, &[], &mut flight);
@@ -132,7 +138,8 @@ impl BatchRun {
     /// Why a batch ends whose operations are all settled, or stopped.
     fn settled_cause(&self) -> Cause {
         let options = &self.request.options;
-        let failed = || self.plan.order.iter().copied().find(|operation| self.work.records[*operation].is_failed());
+        let failed =
+            || self.plan.order.iter().copied().find(|operation| self.work.records[*operation].is_failed());
         match options.continue_on_error {
             true => Cause::Settled,
             false => failed().map_or(Cause::Settled, Cause::Stopped),

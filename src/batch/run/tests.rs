@@ -14,7 +14,8 @@ use super::fake::Fake;
 use super::{BatchRun, Finished, KeyUse, RunSettings, RunWatch};
 use crate::batch::access::Caller;
 use crate::batch::catalogue::{
-    Catalogue, Column, ColumnType, DatabaseKind, Entity, KeyRule, Relation, RelationKind, Version, VersionKind,
+    Catalogue, Column, ColumnType, DatabaseKind, Entity, KeyRule, Relation, RelationKind, Version,
+    VersionKind,
 };
 use crate::batch::check::{CheckContext, check_all};
 use crate::batch::request::{Limits, OperationClaims, parse};
@@ -116,8 +117,12 @@ fn build_shop() -> Catalogue {
         Vec::new(),
     );
     document.version = Some(Version { column: 2, kind: VersionKind::Integer });
-    let mut audited =
-        entity("audited", vec![column("id", int, false, auto()), column("text", text, true, None)], &[], Vec::new());
+    let mut audited = entity(
+        "audited",
+        vec![column("id", int, false, auto()), column("text", text, true, None)],
+        &[],
+        Vec::new(),
+    );
     audited.has_triggers = true;
     let all = [customer, invoice, line, note, document, audited];
     Catalogue {

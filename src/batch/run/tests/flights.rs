@@ -20,8 +20,13 @@ fn order(operations: &[String]) -> Order {
 
 #[test]
 fn customer_invoice_and_lines_are_three_waits() {
-    let operations =
-        [create_customer("c", "Ada"), invoice_of("i", "c"), line_of("l1", "i"), line_of("l2", "i"), line_of("l3", "i")];
+    let operations = [
+        create_customer("c", "Ada"),
+        invoice_of("i", "c"),
+        line_of("l1", "i"),
+        line_of("l2", "i"),
+        line_of("l3", "i"),
+    ];
     let mut fake = shop_with(&[]);
     let told = order(&operations).on(&mut fake);
     assert_eq!(told.status(), 200, "{}", told.json);
@@ -50,7 +55,8 @@ fn interleaved_customers_and_invoices_take_as_many_waits_as_the_longest_chain() 
 
 #[test]
 fn operations_that_need_nothing_are_one_wait() {
-    let operations: Vec<String> = (0..20).map(|n| create_customer(&format!("c{n}"), &format!("C{n}"))).collect();
+    let operations: Vec<String> =
+        (0..20).map(|n| create_customer(&format!("c{n}"), &format!("C{n}"))).collect();
     let mut fake = shop_with(&[]);
     assert_eq!(order(&operations).on(&mut fake).finished.waits, 1);
     assert_eq!(customers(&fake).len(), 20);
@@ -111,7 +117,7 @@ fn associations_are_one_more_flight_before_later_writes() {
     let delete = r#"{"id":"d","entity":"invoice","action":"delete","query_params":{"invoice_id":1}}"#;
     let mut fake = shop_with(&["Ada", "Bo"]);
     let invoice = vec![Value::Int(1), Value::Int(2), Value::Number("1.50".into())];
-    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    fake.committed.rows.get_mut("invoice").expect("a table").push(invoice);
     let told = Order::of(&[read, delete], "{}").on(&mut fake);
     assert_eq!(told.status(), 200, "{}", told.json);
     assert_eq!(fake.flights, [vec!["begin", "run"], vec!["run", "run"], vec!["commit"]]);
@@ -129,7 +135,7 @@ fn a_reference_reads_an_association() {
     let create = r#"{"id":"n","entity":"note","action":"create","store_params":{"note_id":1,"text":"for $ref:r.customer.name"}}"#;
     let mut fake = shop_with(&["Ada"]);
     let invoice = vec![Value::Int(1), Value::Int(1), Value::Null];
-    fake.committed.rows.get_mut("invoice").unwrap().push(invoice);
+    fake.committed.rows.get_mut("invoice").expect("a table").push(invoice);
     let told = Order::of(&[read, create], "{}").on(&mut fake);
     assert_eq!(told.at("/results/n/data/text"), "for Ada", "{}", told.json);
 }
