@@ -59,8 +59,11 @@ pub fn metrics_named_in(text: &str) -> BTreeSet<String> {
     text.split(|c| !is_part(c))
         .filter(|word| word.starts_with("penstock_"))
         .map(|word| {
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| word.strip_suffix(suffix));
-            base.filter(|base| base.ends_with("_seconds")).unwrap_or(word).to_owned()
+            let of_time = || {
+                let base = ["_sum", "_count"].iter().find_map(|suffix| word.strip_suffix(suffix));
+                base.filter(|base| base.ends_with("_seconds"))
+            };
+            word.strip_suffix("_bucket").or_else(of_time).unwrap_or(word).to_owned()
         })
         .collect()
 }

@@ -62,12 +62,15 @@ pub struct BatchFront {
     inner: Arc<Inner>,
 }
 
+/// Batches under way by caller: issuer and subject.
+type UnderWay = DashMap<(Arc<str>, Arc<str>), usize>;
+
 struct Inner {
     engine: Engine,
     desks: Vec<BatchDesk>,
     room: WaitingRoom,
     settings: FrontSettings,
-    under_way: Arc<DashMap<(Arc<str>, Arc<str>), usize>>,
+    under_way: Arc<UnderWay>,
     drawn: AtomicU64,
     metrics: Metrics,
     clock: SharedClock,
@@ -414,7 +417,7 @@ struct Reader {
 
 /// See [`Inner::take_place`].
 struct Place {
-    all: Arc<DashMap<(Arc<str>, Arc<str>), usize>>,
+    all: Arc<UnderWay>,
     who: (Arc<str>, Arc<str>),
 }
 

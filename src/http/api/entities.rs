@@ -35,9 +35,7 @@ impl Permitted<'_> {
             .is_some_and(|injection| if creating { injection.on_create } else { injection.on_update });
         let is_made = matches!(told.key, Some(KeyRule::Auto | KeyRule::Sequence(_) | KeyRule::Uuid));
         covers(self.write.as_ref(), column)
-            && !told.generated
-            && !is_version
-            && !is_injected
+            && !(told.generated || is_version || is_injected)
             && !(creating && is_made)
     }
 
