@@ -114,8 +114,15 @@ impl Schema {
 
     /// Everything that is stored.
     pub fn contents(&self, database: &Database) -> Contents {
+        let tables: Vec<&str> = self.entities.keys().map(String::as_str).collect();
+        self.contents_of(database, &tables)
+    }
+
+    /// What is stored in these tables.
+    pub fn contents_of(&self, database: &Database, tables: &[&str]) -> Contents {
         let mut contents = Contents::new();
-        for (table, entity) in &self.entities {
+        for table in tables {
+            let entity = &self.entities[*table];
             let columns: Vec<&String> =
                 entity["properties"].as_object().expect("properties").keys().collect();
             let names = columns.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -123,7 +130,7 @@ impl Schema {
             let rows = database.query(&format!("SELECT {names} FROM {table} ORDER BY {key}"));
             let cells =
                 |row: Vec<Option<String>>| columns.iter().map(|name| (*name).clone()).zip(row).collect();
-            contents.insert(table.clone(), rows.into_iter().map(cells).collect());
+            contents.insert((*table).to_owned(), rows.into_iter().map(cells).collect());
         }
         contents
     }

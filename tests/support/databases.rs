@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mysql_async::prelude::Queryable as _;
 
@@ -37,7 +38,18 @@ pub struct Database {
     folder: tempfile::TempDir,
     addr: SocketAddr,
     server: Option<Child>,
+    /// One connection for all questions: a test asks thousands.
+    asked: Mutex<Asked>,
     runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Nobody,
+    Sqlite(rusqlite::Connection),
+    Postgres(tokio_postgres::Client),
+    Mysql(Box<mysql_async::Conn>),
 }
 
 impl Database {
@@ -48,7 +60,8 @@ impl Database {
             .build()
             .expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder");
-        let mut database = Self { kind, folder, addr: free_addr(), server: None, runtime };
+        let mut database =
+            Self { kind, folder, addr: free_addr(), server: None, asked: Mutex::default(), runtime };
         match kind {
             Kind::Sqlite => {}
             Kind::Postgres => database.make_postgres(),
@@ -75,30 +88,31 @@ impl Database {
 
     /// Runs statements, divided by `;`.
     pub fn execute(&self, sql: &str) {
-        match self.kind {
-            Kind::Sqlite => self.sqlite().execute_batch(sql).unwrap_or_else(|error| panic!("{error}: {sql}")),
-            Kind::Postgres => self.runtime.block_on(async {
-                let client = self.postgres().await;
-                client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
-            }),
-            Kind::Mysql => self.runtime.block_on(async {
-                let mut connection = self.mysql().await;
+        let mut asked = self.connection();
+        match &mut *asked {
+            Asked::Nobody => unreachable!("a connection was made"),
+            Asked::Sqlite(connection) => {
+                connection.execute_batch(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+            }
+            Asked::Postgres(client) => {
+                let done = self.runtime.block_on(client.batch_execute(sql));
+                done.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+            }
+            Asked::Mysql(connection) => {
                 for statement in sql.split(';').filter(|statement| !statement.trim().is_empty()) {
-                    connection
-                        .query_drop(statement)
-                        .await
-                        .unwrap_or_else(|error| panic!("{error}: {statement}"));
+                    let done = self.runtime.block_on(connection.query_drop(statement));
+                    done.unwrap_or_else(|error| panic!("{error}: {statement}"));
                 }
-                connection.disconnect().await.expect("leave");
-            }),
+            }
         }
     }
 
     /// The answer of one query, each cell as the database writes it.
     pub fn query(&self, sql: &str) -> Vec<Vec<Option<String>>> {
-        match self.kind {
-            Kind::Sqlite => {
-                let connection = self.sqlite();
+        let mut asked = self.connection();
+        match &mut *asked {
+            Asked::Nobody => unreachable!("a connection was made"),
+            Asked::Sqlite(connection) => {
                 let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
                 let width = statement.column_count();
                 let rows = statement.query_map([], |row| {
@@ -106,10 +120,9 @@ impl Database {
                 });
                 rows.expect("rows").map(|row| row.expect("a row")).collect()
             }
-            Kind::Postgres => self.runtime.block_on(async {
-                let client = self.postgres().await;
-                let messages =
-                    client.simple_query(sql).await.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+            Asked::Postgres(client) => {
+                let messages = self.runtime.block_on(client.simple_query(sql));
+                let messages = messages.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
                 let cells = |row: &tokio_postgres::SimpleQueryRow| {
                     (0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()
                 };
@@ -118,15 +131,25 @@ impl Database {
                     _ => None,
                 });
                 rows.collect()
-            }),
-            Kind::Mysql => self.runtime.block_on(async {
-                let mut connection = self.mysql().await;
-                let rows: Vec<mysql_async::Row> =
-                    connection.query(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"));
-                connection.disconnect().await.expect("leave");
+            }
+            Asked::Mysql(connection) => {
+                let rows: Result<Vec<mysql_async::Row>, _> = self.runtime.block_on(connection.query(sql));
+                let rows = rows.unwrap_or_else(|error| panic!("{error}: {sql}"));
                 rows.into_iter().map(|row| row.unwrap().into_iter().map(mysql_text).collect()).collect()
-            }),
+            }
         }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Asked> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*asked, Asked::Nobody) {
+            *asked = match self.kind {
+                Kind::Sqlite => Asked::Sqlite(self.sqlite()),
+                Kind::Postgres => Asked::Postgres(self.runtime.block_on(self.postgres())),
+                Kind::Mysql => Asked::Mysql(Box::new(self.runtime.block_on(self.mysql()))),
+            };
+        }
+        asked
     }
 
     /// The only cell of one query, as a number.
@@ -147,6 +170,8 @@ impl Database {
 
     /// Kills the server at once, as a power cut would.
     pub fn kill_nine(&mut self) {
+        let _guard = self.runtime.enter();
+        *self.asked.get_mut().unwrap_or_else(PoisonError::into_inner) = Asked::Nobody;
         if let Some(mut server) = self.server.take() {
             server.kill().expect("kill it");
             server.wait().expect("it ends");
@@ -179,9 +204,12 @@ impl Database {
         self.server = Some(command.spawn().expect("start the database server"));
         let deadline = now() + PATIENCE;
         while !self.answers() {
-            let ended = self.server.as_mut().and_then(|server| server.try_wait().ok().flatten());
+            if self.server.as_mut().is_some_and(|server| server.try_wait().ok().flatten().is_some()) {
+                // The processes of a server that was killed may hold its memory for a moment.
+                self.server = Some(command.spawn().expect("start the database server"));
+            }
             assert!(
-                ended.is_none() && now() < deadline,
+                now() < deadline,
                 "{:?} does not start: {}",
                 self.kind,
                 std::fs::read_to_string(self.log()).unwrap_or_default()

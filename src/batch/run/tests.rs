@@ -145,7 +145,7 @@ pub(super) struct Order {
 impl Order {
     pub fn new(body: impl Into<String>) -> Self {
         let settings = RunSettings {
-            database_kind: DatabaseKind::Sqlite,
+            database_kind: DatabaseKind::Postgres,
             statement_timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(10),
