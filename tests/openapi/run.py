@@ -51,7 +51,7 @@ def installed():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--penstock", required=True, type=Path, help="the daemon's binary")
-    parser.add_argument("--examples", type=int, default=200, help="generated requests for each path and method")
+    parser.add_argument("--examples", type=int, default=40, help="generated requests for each path and method")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     program = installed()
