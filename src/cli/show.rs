@@ -7,7 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::FAILED;
+use crate::batch::catalogue::DatabaseKind;
 use crate::config::Config;
+use crate::database::DatabaseSettings;
 use crate::limiter::Forecast;
 use crate::vectors::ObjectHit;
 
@@ -72,8 +74,25 @@ pub fn good_config(config: &Config, path: Option<&Path>) {
         .collect();
     say_line(format_args!("{from} is good"));
     say_line(format_args!("  orgs    {}", orgs.join(", ")));
+    if !config.database.is_empty() {
+        let names: Vec<String> = config.databases().iter().map(database_text).collect();
+        say_line(format_args!("  batches {}", names.join(", ")));
+    }
     say_line(format_args!("  state   {}", config.state_dir.display()));
     say_line(format_args!("  output  {}", config.output_dir.display()));
+}
+
+/// A database in words. Of an address nothing is shown: it may hold a password.
+fn database_text(database: &DatabaseSettings) -> String {
+    let kind = match database.kind {
+        DatabaseKind::Sqlite => "SQLite",
+        DatabaseKind::Postgres => "PostgreSQL",
+        DatabaseKind::Mysql => "MariaDB or MySQL",
+    };
+    match &database.path {
+        Some(path) => format!("{} ({kind}, {})", database.name, path.display()),
+        None => format!("{} ({kind})", database.name),
+    }
 }
 
 fn numbers(value: &Value, key: &str) -> Vec<String> {
@@ -268,7 +287,27 @@ pub fn status(done: &Value, json: bool) {
             say_line(format_args!("  breakers: {breakers}"));
         }
     }
+    for database in list(done, "batches") {
+        say_line(format_args!("{}", queue_text(database)));
+    }
     say_line(format_args!("dead letters: {}", number(done, "dead_letters")));
+}
+
+/// One database and the batches before it.
+fn queue_text(database: &Value) -> String {
+    let connections = database.get("connections").cloned().unwrap_or_default();
+    let [idle, busy, down] = ["idle", "busy", "down"].map(|state| number(&connections, state));
+    let name = text(database, "database");
+    if database.get("open") == Some(&Value::Bool(false)) {
+        return format!("database {name}: away, tried again every now and then");
+    }
+    let down = if down > 0 { format!(", {down} not open") } else { String::new() };
+    format!(
+        "database {name}: {} entities, {} batches waiting, {} running; connections: {idle} idle, {busy} busy{down}",
+        number(database, "entities"),
+        number(database, "waiting"),
+        number(database, "running"),
+    )
 }
 
 /// What a job was expected to cost, in words.

@@ -4,6 +4,7 @@
 //! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
 //! place, on the thread that owns the file.
 
+pub mod late;
 pub mod mysql;
 pub mod postgres;
 pub mod session;
@@ -26,6 +27,11 @@ pub trait Database: Send + Sync + 'static {
 
     /// Its kind.
     fn kind(&self) -> DatabaseKind;
+
+    /// Whether it has been reached since the start. Until then its catalogue is empty.
+    fn is_open(&self) -> bool {
+        true
+    }
 
     /// The catalogue as it is now. A batch keeps the one it was planned with.
     fn catalogue(&self) -> Arc<Catalogue>;

@@ -18,6 +18,7 @@ use crate::batch::catalogue::DatabaseKind;
 use crate::batch::request::{Limits, OperationClaims};
 use crate::clock::SharedClock;
 use crate::config::{self, BatchConfig, Config, OperationClaimsMode};
+use crate::database::late::LateDatabase;
 use crate::database::mysql::MysqlDatabase;
 use crate::database::postgres::PostgresDatabase;
 use crate::database::sqlite::SqliteDatabase;
@@ -122,7 +123,7 @@ impl Batches {
 /// Opens every database of the configuration and puts a gateway before it; `None` when there is none.
 ///
 /// # Errors
-/// When a database cannot be opened: its settings do not fit its tables, it is in use, or it is away.
+/// When a database cannot be used: its settings do not fit its tables, or its file is in use. One that is away is waited for.
 pub(super) async fn open(
     config: &Config,
     engine: &Engine,
@@ -137,12 +138,28 @@ pub(super) async fn open(
         let (enforcement, connections, queue_depth) =
             (settings.enforcement.clone(), settings.connections, settings.queue_depth);
         let name = Arc::clone(&settings.name);
-        let database = open_one(settings, metrics, &outside.clock).await?;
-        tracing::info!(
-            database = &*name,
-            entities = database.catalogue().entities.len(),
-            "a database for batches is open"
-        );
+        let database = match open_one(settings.clone(), metrics, &outside.clock).await {
+            Ok(database) => {
+                say_open(&*database);
+                database
+            }
+            // The other databases, and the line, are as good as ever.
+            Err(away @ DatabaseOpenError::Away { .. }) => {
+                tracing::error!(
+                    database = &*name,
+                    error = crate::actors::fetcher::chain(&away),
+                    "a database for batches is away; its batches are answered 503 until it is there"
+                );
+                let late = Arc::new(LateDatabase::new(&settings));
+                let (waiting, engine) = (Arc::clone(&late), engine.clone());
+                let (metrics, clock) = (metrics.clone(), Arc::clone(&outside.clock));
+                tokio::spawn(
+                    async move { await_database(&waiting, &settings, &engine, &metrics, &clock).await },
+                );
+                late
+            }
+            Err(error) => return Err(error.into()),
+        };
         databases.push(OpenDatabase { database, enforcement, connections, queue_depth });
     }
     let settings = FrontSettings {
@@ -158,6 +175,47 @@ pub(super) async fn open(
     let batches = Batches::start(engine, metrics, &outside.clock, databases, settings);
     let roles_claim = config.api.issuer.first().map_or(ROLES_CLAIM, |issuer| &issuer.roles_claim);
     Ok(Some(batches.with_roles_claim(roles_claim)))
+}
+
+/// Knocks until a database is there, ever more seldom.
+async fn await_database(
+    late: &LateDatabase,
+    settings: &DatabaseSettings,
+    engine: &Engine,
+    metrics: &Metrics,
+    clock: &SharedClock,
+) {
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(30);
+    let mut pause = FIRST;
+    loop {
+        clock.sleep(pause).await;
+        if engine.is_closed() {
+            return;
+        }
+        pause = (pause * 2).min(LONGEST);
+        match open_one(settings.clone(), metrics, clock).await {
+            Ok(database) => {
+                say_open(&*database);
+                return late.arrive(database);
+            }
+            Err(DatabaseOpenError::Away { .. }) => {}
+            // Now that it can be asked, it may turn out that the settings do not fit its tables.
+            Err(error) => tracing::error!(
+                database = &*settings.name,
+                error = crate::actors::fetcher::chain(&error),
+                "a database for batches cannot be used"
+            ),
+        }
+    }
+}
+
+fn say_open(database: &dyn Database) {
+    tracing::info!(
+        database = &**database.name(),
+        entities = database.catalogue().entities.len(),
+        "a database for batches is open"
+    );
 }
 
 async fn open_one(

@@ -2,6 +2,7 @@
 //!
 //! The servers come from Debian's packages `postgresql` and `mariadb-server`; each test starts its own on a free port.
 
+mod away;
 mod conformance;
 mod exactly_once;
 mod manual;

@@ -3,6 +3,7 @@
 //! Guarantees by name: *frozen* and *drained* in `signals`, *durable* and *once* in `durable`.
 
 mod dead_letters;
+mod demo;
 mod durable;
 mod models;
 mod orgs;

@@ -206,21 +206,31 @@ impl Place {
         self.run_into(arguments, Stdio::piped())
     }
 
+    /// As [`Place::run`], with variables of the environment.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+        let mut command = self.command(arguments);
+        command.envs(variables.iter().copied());
+        ended_of(command, Stdio::piped(), arguments)
+    }
+
     /// As [`Place::run`], with a stdout of the test's own.
     pub fn run_into(&self, arguments: &[&str], stdout: Stdio) -> Ended {
-        let mut command = self.command(arguments);
-        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("penstock starts");
-        let stdout = child.stdout.take().map(reading);
-        let stderr = reading(child.stderr.take().expect("piped"));
-        let status = ended(&mut child, &format!("penstock {arguments:?}"));
-        let text = |reader: JoinHandle<String>| reader.join().expect("its output is read");
-        Ended { status, stdout: stdout.map_or_else(String::new, text), stderr: text(stderr) }
+        ended_of(self.command(arguments), stdout, arguments)
     }
 
     /// Starts the daemon and waits until it serves.
     pub fn daemon(&self) -> Daemon {
         Daemon::start(self)
     }
+}
+
+fn ended_of(mut command: Command, stdout: Stdio, arguments: &[&str]) -> Ended {
+    let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().expect("penstock starts");
+    let stdout = child.stdout.take().map(reading);
+    let stderr = reading(child.stderr.take().expect("piped"));
+    let status = ended(&mut child, &format!("penstock {arguments:?}"));
+    let text = |reader: JoinHandle<String>| reader.join().expect("its output is read");
+    Ended { status, stdout: stdout.map_or_else(String::new, text), stderr: text(stderr) }
 }
 
 fn reading(mut from: impl Read + Send + 'static) -> JoinHandle<String> {

@@ -170,6 +170,7 @@ impl BatchFront {
             let catalogue = desk.database.catalogue();
             serde_json::json!({
                 "database": desk.database.name(),
+                "open": desk.database.is_open(),
                 "entities": catalogue.entities.len(),
                 "waiting": depth.items.saturating_sub(depth.in_hand),
                 "running": depth.in_hand,
@@ -353,6 +354,10 @@ impl Inner {
             }
             request.options.dry_run = true;
         }
+        if let Some(name) = self.away_for(&request, ask.database.as_deref()) {
+            let detail = format!("database `{name}` is away; try again soon");
+            return Err(NotTaken::rejected(FaultKind::DatabaseUnavailable, &detail, instance, 5));
+        }
         let desk = self.desk_of(&request, ask.database.as_deref()).map_err(refused)?;
         let catalogue = desk.database.catalogue();
         let cx = CheckContext {
@@ -363,6 +368,25 @@ impl Inner {
         };
         let checked = check_all(&request.operations, &cx);
         Ok(Planned { request, plan, checked, desk })
+    }
+
+    /// The database that a batch would have to wait for: it has not been reached yet, and is asked for by name or may have
+    /// an entity that no other has.
+    fn away_for(&self, request: &BatchRequest, wanted: Option<&str>) -> Option<&Arc<str>> {
+        let away = |desk: &&BatchDesk| !desk.database.is_open();
+        if let Some(wanted) = wanted {
+            return self
+                .desks
+                .iter()
+                .filter(away)
+                .map(|desk| desk.database.name())
+                .find(|name| ***name == *wanted);
+        }
+        let first = self.desks.iter().find(away)?.database.name();
+        let catalogues: Vec<_> = self.desks.iter().map(|desk| desk.database.catalogue()).collect();
+        let known = |name: &str| catalogues.iter().any(|catalogue| has(catalogue, name));
+        let all_known = request.operations.iter().all(|operation| known(&operation.entity));
+        (!all_known).then_some(first)
     }
 
     /// The database that has the entities of the batch: one of them for all.
@@ -442,9 +466,6 @@ fn one_fault(kind: FaultKind, pointer: &str, detail: String) -> Refusal {
 /// Position of the one database that has every entity that any database has. Entities that nobody has belong to their
 /// operation's own failure and choose nothing.
 fn choose_database(catalogues: &[Arc<Catalogue>], request: &BatchRequest) -> Result<usize, Refusal> {
-    let has = |catalogue: &Catalogue, name: &str| {
-        catalogue.entities.contains_key(name) || catalogue.statements.contains_key(name)
-    };
     let mut left: Vec<usize> = (0..catalogues.len()).collect();
     let mut earlier = None;
     for operation in &request.operations {
@@ -467,6 +488,10 @@ fn choose_database(catalogues: &[Arc<Catalogue>], request: &BatchRequest) -> Res
         earlier = Some(&*operation.entity);
     }
     Ok(left.first().copied().unwrap_or(0))
+}
+
+fn has(catalogue: &Catalogue, name: &str) -> bool {
+    catalogue.entities.contains_key(name) || catalogue.statements.contains_key(name)
 }
 
 /// Whom PostgreSQL's own policies judge, where they do.

@@ -87,7 +87,7 @@ impl<'a> Tally<'a> {
             metrics.batch_idempotent_replays_total.inc();
         }
         let took = self.took(self.began.saturating_sub(waited), atomic);
-        let codes: Vec<&str> = failed_codes(finished).collect();
+        let codes = failed_codes(finished).collect::<Vec<_>>().join(" ");
         // A batch that did as it was told is no news.
         if finished.ending == Ending::Ok {
             tracing::debug!(
@@ -107,7 +107,7 @@ impl<'a> Tally<'a> {
                 operations,
                 outcome,
                 status = finished.answer.status,
-                ?codes,
+                codes,
                 waits = finished.waits,
                 ms = took.as_millis() as u64,
                 "batch ended"

@@ -138,8 +138,12 @@ fn plan_operation() -> Value {
         ("413", "The body is too large"),
         ("415", "The body is not JSON in UTF-8, plain or packed with gzip"),
         ("500", "Our fault"),
-        ("503", "The token's issuer does not answer"),
+        ("503", "The database, or the token's issuer, does not answer"),
     ]);
+    for status in ["400", "503"] {
+        responses[status]["headers"]["Penstock-Batch-Id"] = batch_id_header();
+    }
+    responses["503"]["headers"]["Retry-After"] = retry_after_header();
     responses["200"] = json!({
         "description": "The plan",
         "headers": { "Penstock-Batch-Id": batch_id_header() },
