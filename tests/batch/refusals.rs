@@ -222,6 +222,8 @@ fn a_database_that_is_away_is_503_and_the_daemon_stays_up() {
     still_works(&service, 0);
     service.database.kill_nine();
     let request = json!({ "operations": [{ "entity": "box", "action": "read" }] });
+    // The children of a killed server serve on until they notice.
+    until("the loss to be noticed", String::new, || service.post(&request, None).status != 200);
     let answer = service.post(&request, None);
     assert_eq!(answer.status, 503, "{}", answer.text);
     assert!(answer.header("retry-after").is_some(), "{}", answer.text);
