@@ -201,7 +201,7 @@ proptest! {
         for asked in works {
             let work = work(&bound(asked, vec![0, 2])).unwrap();
             prop_assert!(!work.text.contains('\u{2603}'), "{}", work.text);
-            prop_assert!(work.text.chars().all(|character| character.is_ascii()));
+            prop_assert!(work.text.is_ascii());
             // And it is bound, each time that the statement is run.
             let of_request = |parameter: &Parameter| matches!(&parameter.value, Value::Text(text) if text.contains('\u{2603}'));
             prop_assert!(work.rounds.iter().all(|round| round.iter().any(of_request)));
