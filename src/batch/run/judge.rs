@@ -377,6 +377,14 @@ impl BatchRun {
                 self.transaction = Transaction::default();
                 self.outcome_unknown();
             }
+            // Statements get no more time than the batch has left: this one was not slow, it came late. The server counts
+            // whole milliseconds.
+            Trouble::Operation(_, error)
+                if error.code == "statement_timeout"
+                    && elapsed + Duration::from_millis(1) >= self.time_limit() =>
+            {
+                self.phase = Phase::Closing(Closing::Finish(Cause::timed_out(self.time_limit())));
+            }
             Trouble::Operation(operation, error) => self.fail(operation, error),
             Trouble::Probe(operation, probe, error) => {
                 if self.facts.pipelined && self.work.hoisted && self.pace == Pace::Hoisting {
