@@ -126,7 +126,7 @@ impl Database for MysqlDatabase {
 
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
         Box::pin(async {
-            let mut session = self.pool.place().await;
+            let mut session = self.pool.session();
             drive(batch, &mut session, &self.clock).await
         })
     }
