@@ -51,7 +51,8 @@ pub mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Opts, OptsBuilder};
@@ -66,6 +67,9 @@ use crate::clock::{BoxFuture, SharedClock};
 
 /// Prepared statements that a connection keeps.
 const PREPARED: usize = 256;
+
+/// How often idempotency keys that are too old are removed.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// A MariaDB or MySQL database that is open.
 pub struct MysqlDatabase {
@@ -88,10 +92,10 @@ impl MysqlDatabase {
         if connection.conn.query_drop(key::CREATE_TABLE).await.is_err() {
             tracing::warn!(database = %settings.name, "the table `penstock_batch_key` could not be created");
         }
-        // Keys of a day ago are of no more use to anybody.
-        let _ = connection.conn.query_drop(key::FORGET_OLD).await;
+        connection.forget_old_keys().await;
         let catalogue = catalogue_of(&settings, &mut connection).await?;
         pool.give_back(connection);
+        tokio::spawn(keep_house(Arc::downgrade(&pool), Arc::clone(&clock)));
         Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)) })
     }
 
@@ -184,6 +188,20 @@ pub fn options(settings: &DatabaseSettings) -> Result<Opts, DatabaseOpenError> {
         // An address is what was written: a jump to the server's socket could land in another network namespace.
         .prefer_socket(false)
         .into())
+}
+
+/// Forgets keys that are too old, time and again. Ends with the database.
+async fn keep_house(pool: Weak<Pool>, clock: SharedClock) {
+    loop {
+        clock.sleep(HOUSEKEEPING).await;
+        let Some(pool) = pool.upgrade() else { return };
+        // A place of its own, so that there are never more connections than the settings say.
+        let _place = pool.place().await;
+        if let Ok(mut connection) = pool.connection().await {
+            connection.forget_old_keys().await;
+            pool.give_back(connection);
+        }
+    }
 }
 
 async fn catalogue_of(

@@ -174,8 +174,9 @@ impl Session for MysqlSession {
     fn canceller(&self) -> BoxFuture<'static, ()> {
         let Some(connection) = &self.connection else { return Box::pin(async {}) };
         let id = connection.conn.id();
-        let opts = self.pool.opts.clone();
+        let (opts, spent) = (self.pool.opts.clone(), Arc::clone(&connection.spent));
         Box::pin(async move {
+            spent.store(true, Ordering::Release);
             let Ok(mut conn) = Conn::new(opts).await else { return };
             // A statement that is over already cannot be stopped: nothing to tell.
             let _ = conn.query_drop(format!("KILL QUERY {id}")).await;

@@ -285,3 +285,57 @@ async fn a_connection_that_the_server_closed_is_told_as_lost() {
     let replies = session.flight(vec![begin(), Command::Commit]).await.unwrap();
     assert_eq!(replies, [Reply::Done, Reply::Done]);
 }
+
+#[tokio::test]
+async fn a_transaction_that_the_server_undid_for_a_changed_row_runs_nothing_more() {
+    let Some(world) = World::open().await else { return };
+    let depot = world.entity("depot");
+    world.sql("INSERT INTO depot (city) VALUES ('A')").await;
+    let mut session = world.session(Flavor::MariaDb).await;
+    session.flight(vec![Command::Rollback]).await.unwrap();
+    let strict = "SET SESSION innodb_snapshot_isolation = ON";
+    if session.connection().conn.query_drop(strict).await.is_err() {
+        // A server that does not have it undoes nothing.
+        return;
+    }
+    let repeatable = TransactionSettings { isolation: Some(Isolation::RepeatableRead), ..settings() };
+    let all = Work::Read { condition: Condition::True, sort: vec![], limit: 9, offset: 0, lock: Lock::None };
+    let replies =
+        session.flight(vec![Command::Begin(repeatable), run(&depot, all, &["city"])]).await.unwrap();
+    assert!(matches!(replies[1], Reply::Rows(_)));
+    world.sql("UPDATE depot SET country = 'BE'").await;
+
+    let remove = run(&depot, Work::Delete { condition: Condition::True, rows_max: 9 }, &[]);
+    assert_eq!(error(&mut session, remove).await.code, DbErrorCode::SerializationFailure);
+    let late = create(&depot, &["city"], vec![vec![text("Late")]], &[]);
+    assert_eq!(error(&mut session, late).await.code, DbErrorCode::SerializationFailure);
+
+    session.flight(vec![Command::Rollback]).await.unwrap();
+    assert_eq!(world.sql("SELECT city FROM depot").await, ["A"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cancelled_is_not_given_back() {
+    let Some(world) = World::open().await else { return };
+    let mut session = world.session(Flavor::MariaDb).await;
+    session.canceller().await;
+    session.flight(vec![Command::Rollback]).await.unwrap();
+
+    session.rest();
+
+    assert_eq!(world.database.state().idle, 0, "the cancellation may come late");
+}
+
+#[tokio::test]
+async fn keys_of_more_than_a_day_ago_are_forgotten() {
+    let Some(world) = World::open().await else { return };
+    let mut session = world.session(Flavor::MariaDb).await;
+    let take = |scope: &str| Command::TakeKey { scope: scope.repeat(32), fingerprint: [1; 32] };
+    session.flight(vec![take("ab"), Command::Commit, begin()]).await.unwrap();
+    world.sql("UPDATE penstock_batch_key SET created_at = created_at - INTERVAL 25 HOUR").await;
+    session.flight(vec![take("cd"), Command::Commit]).await.unwrap();
+
+    session.connection().forget_old_keys().await;
+
+    assert_eq!(world.sql("SELECT LEFT(scope, 2) FROM penstock_batch_key").await, ["cd"]);
+}
