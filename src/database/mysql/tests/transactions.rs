@@ -339,3 +339,54 @@ async fn keys_of_more_than_a_day_ago_are_forgotten() {
 
     assert_eq!(world.sql("SELECT LEFT(scope, 2) FROM penstock_batch_key").await, ["cd"]);
 }
+
+#[tokio::test]
+async fn a_secured_connection_checks_certificate_and_name() {
+    let Some((server, certificate)) = TestServer::start_secured().await else { return };
+    server.database("shop", "CREATE TABLE depot (depot_id INT PRIMARY KEY)").await;
+    let open = |host: &str, tls, ca_file: Option<&std::path::Path>, more: &str| {
+        let mut settings = DatabaseSettings::new("main", DatabaseKind::Mysql);
+        let url = format!("mysql://root@{host}:{}/shop{more}", server.port());
+        settings.url = Some(SecretUrl::new(&url));
+        settings.tls = tls;
+        settings.ca_file = ca_file.map(Into::into);
+        MysqlDatabase::open(settings, SystemClock::shared())
+    };
+    let cipher = async |database: &MysqlDatabase| {
+        let mut session = database.session().await;
+        session.open().await.expect("a connection");
+        let row: Option<(String, String)> =
+            session.connection().conn.query_first("SHOW SESSION STATUS LIKE 'Ssl_cipher'").await.unwrap();
+        row.expect("a row").1
+    };
+    let trusted = Some(&*certificate);
+
+    let database = open("localhost", TlsMode::Require, trusted, "").await.expect("it is trusted");
+    assert_ne!(cipher(&database).await, "");
+    let why = |opened: Result<MysqlDatabase, DatabaseOpenError>| match opened {
+        Ok(_) => panic!("it must not open"),
+        Err(error) => error.to_string(),
+    };
+    let careless = "?require_ssl=true&verify_ca=false&verify_identity=false";
+    assert!(
+        why(open("localhost", TlsMode::Require, None, "").await).contains("away"),
+        "nobody vouches for it"
+    );
+    assert!(why(open("localhost", TlsMode::Require, None, careless).await).contains("away"));
+    assert!(why(open("127.0.0.1", TlsMode::Require, trusted, "").await).contains("away"), "another name");
+    let key = certificate.with_extension("key");
+    assert!(why(open("localhost", TlsMode::Require, Some(&key), "").await).contains("ca_file"));
+    let database = open("127.0.0.1", TlsMode::Auto, None, "").await.expect("this machine needs none");
+    assert_eq!(cipher(&database).await, "");
+}
+
+#[tokio::test]
+async fn a_server_without_a_certificate_is_refused_where_one_is_required() {
+    let Some(server) = TestServer::start().await else { return };
+    server.database("shop", "CREATE TABLE depot (depot_id INT PRIMARY KEY)").await;
+    let mut settings = DatabaseSettings::new("main", DatabaseKind::Mysql);
+    settings.url = Some(SecretUrl::new(&server.url("shop")));
+    settings.tls = TlsMode::Require;
+    let refused = MysqlDatabase::open(settings, SystemClock::shared()).await;
+    assert!(matches!(refused, Err(DatabaseOpenError::Away { .. })));
+}
