@@ -358,6 +358,9 @@ impl BatchRun {
 
     /// What is done about the first trouble of a flight. `spoilt`: the transaction takes no more commands.
     fn act(&mut self, trouble: Trouble, spoilt: bool, elapsed: Duration) {
+        if matches!(trouble, Trouble::Lost | Trouble::Unknown) {
+            self.transaction = Transaction::default();
+        }
         if self.key.closing.is_some() {
             // Everything is committed; that the answer was not stored as well costs a repeat its replay.
             self.key.closing = Some(KeyClosing::Over);
@@ -369,13 +372,15 @@ impl BatchRun {
                 Some(pause) => self.phase = Phase::Closing(Closing::Retry(pause)),
                 None => self.act_on_contention(operation, error),
             },
-            Trouble::Lost => {
-                self.transaction = Transaction::default();
-                self.connection_lost();
-            }
-            Trouble::Unknown => {
-                self.transaction = Transaction::default();
-                self.outcome_unknown();
+            Trouble::Lost => self.connection_lost(),
+            Trouble::Unknown => self.outcome_unknown(),
+            // Statements get no more time than the batch has left: this one was not slow, it came late. The server counts
+            // whole milliseconds.
+            Trouble::Operation(_, error)
+                if error.code == "statement_timeout"
+                    && elapsed + Duration::from_millis(1) >= self.time_limit() =>
+            {
+                self.phase = Phase::Closing(Closing::Finish(Cause::timed_out(self.time_limit())));
             }
             Trouble::Operation(operation, error) => self.fail(operation, error),
             Trouble::Probe(operation, probe, error) => {
