@@ -365,6 +365,9 @@ impl BatchRun {
     fn act(&mut self, trouble: Trouble, spoilt: bool, elapsed: Duration) {
         if self.key.closing.is_some() {
             // Everything is committed; that the answer was not stored as well costs a repeat its replay.
+            if matches!(trouble, Trouble::Lost | Trouble::Unknown) {
+                self.transaction = Transaction::default();
+            }
             self.key.closing = Some(KeyClosing::Over);
             self.phase = Phase::Closing(Closing::Next);
             return;
