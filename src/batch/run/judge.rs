@@ -385,6 +385,14 @@ impl BatchRun {
                 self.transaction = Transaction::default();
                 self.outcome_unknown();
             }
+            // A statement gets no more time than the batch has left: whichever of the two is seen first, the batch's is over.
+            Trouble::Operation(_, error)
+                if error.code == "statement_timeout"
+                    && self.request.options.atomic
+                    && elapsed >= self.time_limit() =>
+            {
+                self.phase = Phase::Closing(Closing::Finish(Cause::timed_out(self.time_limit())));
+            }
             Trouble::Operation(operation, error) => self.fail(operation, error),
             Trouble::Probe(operation, probe, error) => {
                 if self.facts.pipelined && self.work.hoisted && self.pace == Pace::Hoisting {
