@@ -28,6 +28,7 @@ pub(in crate::batch) use selector::comparison;
 pub(in crate::batch) use store::version_required;
 
 use super::access::Caller;
+use super::access::exact::exact;
 use super::access::narrow::narrow;
 use super::access::rules::{Grant, Right};
 use super::bind::planned::PlannedWork;
@@ -188,7 +189,11 @@ impl<'a> Desk<'a> {
             .find(|seen| seen.0 == key && seen.1 == right)
             .map(|seen| seen.2.clone());
         known.unwrap_or_else(|| {
-            let grant = entity.grant(self.cx.caller, right).map(Rc::new);
+            let mut grant = entity.grant(self.cx.caller, right);
+            if let (DatabaseKind::Mysql, Some(grant)) = (self.kind(), &mut grant) {
+                grant.filter = exact(std::mem::replace(&mut grant.filter, Condition::False), &entity.columns);
+            }
+            let grant = grant.map(Rc::new);
             self.grants.borrow_mut().push((key, right, grant.clone()));
             grant
         })
