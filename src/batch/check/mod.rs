@@ -150,8 +150,11 @@ fn check_all_at(
     operations: &[OperationRequest],
     desk: &Desk<'_>,
 ) -> Vec<Result<CheckedOperation, OperationError>> {
-    let mut checked: Vec<Result<CheckedOperation, OperationError>> =
-        operations.iter().map(|operation| check_alone(operation, desk)).collect();
+    let mut patterns = properties::PatternsLeft::default();
+    let mut checked: Vec<Result<CheckedOperation, OperationError>> = operations
+        .iter()
+        .map(|operation| patterns.take(operation).and_then(|()| check_alone(operation, desk)))
+        .collect();
     references::check(operations, &mut checked);
     checked
 }
