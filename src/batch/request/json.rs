@@ -464,6 +464,8 @@ mod tests {
             match (&ours, &theirs) {
                 (Ok(document), Ok(value)) => prop_assert!(same(&document.root, value), "{text}"),
                 (Err(_), Err(_)) => {}
+                // `1E310` has its digits here, and no place in a float there.
+                (Ok(_), Err(error)) if error.to_string().starts_with("number out of range") => {}
                 _ => prop_assert!(false, "{text:?}: {ours:?} but {theirs:?}"),
             }
         }
