@@ -217,3 +217,22 @@ proptest! {
         prop_assert_eq!(shape(&one), shape(&other));
     }
 }
+
+#[test]
+fn a_thousand_alternatives_nest_no_deeper_than_sqlite_takes() {
+    // As the rows of a page ask for their associations over a key of two columns.
+    let both = |number| {
+        let is = |column| Condition::Column(column, Test::Eq(Value::Int(number)));
+        Condition::All(vec![is(0), is(1)])
+    };
+    let condition = Condition::Any((0..1_100).map(both).collect());
+    let count = BoundOperation {
+        index: 0,
+        entity: Some(crates()),
+        work: Work::Count { condition },
+        returning: Vec::new(),
+    };
+    let connection = rusqlite::Connection::open_in_memory().unwrap();
+    connection.execute_batch("CREATE TABLE crate (id INTEGER, depot INTEGER)").unwrap();
+    connection.prepare(&work(&count).unwrap().text).unwrap();
+}
