@@ -5,6 +5,7 @@
 
 mod batch;
 mod daemon;
+mod demo;
 mod one_shot;
 mod progress;
 mod query;
@@ -54,7 +55,7 @@ struct Output {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
-    /// Reads a whole simulated org into a library and asks it questions; needs nothing but this program
+    /// Reads a whole simulated org into a library, asks it questions, and sends a batch; needs nothing but this program
     Demo {
         /// Adds the metadata of an SFDX or metadata-API project (repeatable)
         #[arg(long, value_name = "DIR")]
@@ -247,7 +248,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: CliCommand) -> u8 {
     match command {
-        CliCommand::Demo { sfdx, latency_ms, output } => one_shot::demo(sfdx, latency_ms, output.json),
+        CliCommand::Demo { sfdx, latency_ms, output } => demo::demo(sfdx, latency_ms, output.json),
         CliCommand::Run(config) => with_config(&config, daemon::run),
         CliCommand::Schema { config, org, output } => with_config(&config, |config, _| {
             let command = Command::Schema { org };

@@ -1,6 +1,5 @@
 //! Commands that build a plant of their own, do one thing and leave.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,24 +7,15 @@ use serde_json::Value;
 
 use super::daemon::{in_system, obey_signals};
 use super::progress::Progress;
-use super::{CONFIG, FAILED, STATE_FOLDER, model_of, show, tell_problems};
+use super::{CONFIG, FAILED, STATE_FOLDER};
 use crate::actors::engine::Drained;
 use crate::actors::fetcher::chain;
-use crate::config::{Config, LogFormat, process_environment};
+use crate::config::{Config, LogFormat};
 use crate::control::{self, Command, Reply};
 use crate::database::DatabaseOpenError;
 use crate::desk;
-use crate::model::OrgName;
 use crate::plant::{Outside, Plant, PlantError};
-use crate::store::state_folder::library_path;
 use crate::telemetry::{Metrics, logging};
-use crate::vectors::{Search, SearchFilter};
-
-const QUESTIONS: [&str; 3] = [
-    "which field says why a deal was lost",
-    "where do we keep a customer's billing address",
-    "who may edit invoices",
-];
 
 /// What a command whose jobs have ended may take to say so.
 const TO_ANSWER: Duration = Duration::from_millis(200);
@@ -122,86 +112,6 @@ pub fn with_plant_and_farewell<R>(
         plant.keep_limits_now();
         outcome
     })
-}
-
-/// Reads the simulated org and asks it questions.
-pub fn demo(sfdx: Vec<PathBuf>, latency_ms: Option<u64>, json: bool) -> u8 {
-    let mut config = match Config::load(None, process_environment()) {
-        Ok(config) => config,
-        Err(problems) => return tell_problems(&problems),
-    };
-    let imported = !sfdx.is_empty();
-    if let Some(org) = config.org.first_mut().filter(|_| imported) {
-        // A name of its own: what the plain demo has cached and written stays as it is.
-        match "sfdx".parse() {
-            Ok(name) => org.name = name,
-            Err(_) => return FAILED,
-        }
-    }
-    config.simulator.sfdx = sfdx;
-    config.simulator.latency_ms = latency_ms.unwrap_or(config.simulator.latency_ms);
-    let Some(org) = config.org.first().map(|org| org.name.clone()) else { return FAILED };
-    let of_job = org.clone();
-    let outcome = with_plant(&config, !json, async move |plant| {
-        if imported {
-            // The project may have changed since the last time; the simulated org is asked again for nothing.
-            let prefix = format!("{of_job}/");
-            if let failed @ Reply::Failed { .. } = desk::perform(plant, Command::CacheClear { prefix }).await
-            {
-                return failed;
-            }
-        }
-        desk::perform(plant, Command::Schema { org: Some(of_job) }).await
-    });
-    let report = match outcome {
-        Ok(Reply::Done(done)) if done.pointer("/reports/0").is_none() => return show::schema(&done, json),
-        Ok(Reply::Done(done)) => done.pointer("/reports/0").cloned().unwrap_or_default(),
-        Ok(Reply::Failed { message, exit_code }) => {
-            eprintln!("penstock: {message}");
-            return exit_code;
-        }
-        Err(code) => return code,
-    };
-    ask_the_library(&config, org, &report, json)
-}
-
-fn ask_the_library(config: &Config, org: OrgName, report: &Value, json: bool) -> u8 {
-    let search = match Search::open_read_only(&library_path(&config.state_dir)) {
-        Ok(search) => search,
-        Err(error) => return super::tell(&error),
-    };
-    let model = match model_of(config) {
-        Ok(model) => model,
-        Err(code) => return code,
-    };
-    let filter = SearchFilter { limit: 3, ..SearchFilter::of(org) };
-    let mut answers = Vec::new();
-    for question in QUESTIONS {
-        match search.search(&*model, question, &filter) {
-            Ok(hits) => answers.push((question, hits)),
-            Err(error) => return super::tell(&error),
-        }
-    }
-    if json {
-        let answers: Vec<Value> = answers
-            .iter()
-            .map(|(question, hits)| serde_json::json!({ "question": question, "hits": hits }))
-            .collect();
-        show::say_line(format_args!("{:#}", serde_json::json!({ "report": report, "answers": answers })));
-        return 0;
-    }
-    show::say(format_args!("{}", show::report_text(report)));
-    for (question, hits) in &answers {
-        show::say_line(format_args!("\n? {question}"));
-        show::say(format_args!("{}", show::hits_text(hits)));
-    }
-    let place = if filter_is_demo(&filter) { "" } else { " --org sfdx" };
-    show::say_line(format_args!("\nAsk your own: penstock search \"...\"{place}"));
-    0
-}
-
-fn filter_is_demo(filter: &SearchFilter) -> bool {
-    filter.org.as_str() != "sfdx"
 }
 
 #[cfg(test)]

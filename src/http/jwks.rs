@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::api::{Door, NotLetIn};
+use super::api::{Admits, Door, NotLetIn};
 use crate::batch::access::Caller;
 use crate::batch::access::token::{IssuerRules, KeySet, TokenFault, UnverifiedToken};
 use crate::clock::{BoxFuture, SharedClock};
@@ -93,6 +93,10 @@ impl Door for TokenDoor {
     fn let_in(&self, authorization: Option<String>) -> BoxFuture<'static, Result<Caller, NotLetIn>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { inner.let_in(authorization.as_deref()).await })
+    }
+
+    fn admits(&self) -> Admits {
+        Admits { tokens: !self.inner.issuers.is_empty(), without_token: self.inner.admission.anonymous }
     }
 }
 

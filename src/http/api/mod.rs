@@ -42,7 +42,9 @@ use crate::batch::answer::{Answer, JSON, LINES};
 use crate::batch::problem::{FaultKind, Problem};
 
 pub(crate) use self::headers::is_idempotency_key;
-pub use self::service::{BatchAsk, BatchReply, BatchService, Door, LineStream, NotLetIn, ReplyContent};
+pub use self::service::{
+    Admits, BatchAsk, BatchReply, BatchService, Door, LineStream, NotLetIn, ReplyContent,
+};
 
 /// Threads that read requests, plan batches and write answers.
 const WORKERS: usize = 2;
@@ -131,7 +133,7 @@ async fn list_entities(request: HttpRequest, api: web::Data<ApiSources>) -> Http
 async fn describe(request: HttpRequest, api: web::Data<ApiSources>) -> HttpResponse {
     guarded(async {
         match look_in(&request, &api).await {
-            Ok(caller) => document(&openapi::document(&api.service.catalogues(), &caller)),
+            Ok(caller) => document(&openapi::document(&api.service.catalogues(), &caller, api.door.admits())),
             Err(refusal) => refusal.finish_with(None),
         }
     })

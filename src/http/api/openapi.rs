@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::Admits;
 use super::entities::{Permitted, permitted, statements};
 use crate::batch::access::Caller;
 use crate::batch::catalogue::{Catalogue, Column, ColumnType, NamedStatement};
@@ -12,7 +13,7 @@ use crate::batch::catalogue::{Catalogue, Column, ColumnType, NamedStatement};
 const REFERENCE: &str = r"^\$ref:(\{[^}]+\}|[A-Za-z0-9_]{1,64}([.\[].*)?)$";
 
 /// The document of `/openapi.json`.
-pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller) -> Value {
+pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller, admits: Admits) -> Value {
     let mut schemas = fixed_schemas();
     let mut operations = Vec::new();
     for catalogue in catalogues {
@@ -39,7 +40,7 @@ pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller) -> Value 
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Dependent reads and writes in one answer and one transaction. Shows what the caller who asked for this document may use.",
         },
-        "security": [{ "bearer": [] }],
+        "security": security(admits),
         "paths": {
             "/batch": { "post": batch_operation() },
             "/batch/plan": { "post": plan_operation() },
@@ -51,6 +52,15 @@ pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller) -> Value 
             "schemas": schemas,
         },
     })
+}
+
+/// Any one of these will do; an empty object is a caller without a token.
+fn security(admits: Admits) -> Value {
+    let token = admits.tokens.then(|| json!({ "bearer": [] }));
+    let nothing = admits.without_token.then(|| json!({}));
+    // Where neither is, nobody is let in: saying that a token is needed is the nearest.
+    let ways: Vec<Value> = nothing.into_iter().chain(token).collect();
+    if ways.is_empty() { json!([{ "bearer": [] }]) } else { Value::Array(ways) }
 }
 
 /// Component names take letters, digits, `.`, `-` and `_`; what else a table's name has becomes its code.

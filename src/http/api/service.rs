@@ -92,8 +92,20 @@ pub enum NotLetIn {
     Forbidden,
 }
 
+/// With what a caller may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admits {
+    /// There is an issuer whose tokens are taken; without one, every token is refused.
+    pub tokens: bool,
+    /// Callers without a token are let in.
+    pub without_token: bool,
+}
+
 /// Knows callers by their `Authorization` header.
 pub trait Door: Send + Sync + 'static {
     /// Who asks; without a header, the caller without a token where there may be one.
     fn let_in(&self, authorization: Option<String>) -> BoxFuture<'static, Result<Caller, NotLetIn>>;
+
+    /// With what a caller may come, for the description of the endpoint.
+    fn admits(&self) -> Admits;
 }

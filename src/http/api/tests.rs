@@ -87,6 +87,10 @@ impl Door for TokenGood {
         };
         Box::pin(async move { judged })
     }
+
+    fn admits(&self) -> Admits {
+        Admits { tokens: true, without_token: false }
+    }
 }
 
 fn answer(status: u16, retry_after: Option<u32>) -> Answer {
@@ -407,4 +411,18 @@ fn a_connection_serves_one_batch_after_another() {
         write_request(&mut stream, "POST /batch", &headers, b"{}");
         assert_eq!(read_answer(&mut stream).status, 200);
     }
+}
+
+#[rstest]
+#[case::tokens_only(true, false, "[{\"bearer\":[]}]")]
+#[case::both(true, true, "[{},{\"bearer\":[]}]")]
+#[case::nobody_signs(false, true, "[{}]")]
+#[case::nobody_comes_in(false, false, "[{\"bearer\":[]}]")]
+fn the_description_says_with_what_a_caller_may_come(
+    #[case] tokens: bool,
+    #[case] without_token: bool,
+    #[case] expected: &str,
+) {
+    let document = openapi::document(&[], &Caller::default(), Admits { tokens, without_token });
+    assert_eq!(document["security"].to_string(), expected);
 }
