@@ -5,7 +5,8 @@
 
 One run on one machine: a PostgreSQL of its own (fsync on), the daemon, and the load take turns; each figure is the
 median of the rounds in transactions a second, and what counts are the ratios. The load is `wrk`, each client one
-connection that sends its next batch when the last was answered; a batch is one customer, one invoice that names it,
+connection that sends its next batch when the last was answered, and penstock has as many connections to
+PostgreSQL as pgbench; a batch is one customer, one invoice that names it,
 and lines that name the invoice, so three waits. Two baselines of pgbench do the same inserts with RETURNING in one
 transaction, prepared: `pipelined` sends everything without waiting (the keys come from currval, so one wait is
 enough), `chained` waits where penstock has to.
@@ -234,8 +235,8 @@ def main():
         print("| PostgreSQL: operations, clients | pgbench pipelined | pgbench chained | penstock | per statement | "
               "penstock / pipelined | penstock / per statement |\n| --- | --- | --- | --- | --- | --- | --- |", flush=True)
 
-        def database(extra):
-            return lambda _: (f"[[database]]\nname = 'main'\nkind = 'postgres'\n"
+        def database(extra, connections):
+            return lambda _: (f"[[database]]\nname = 'main'\nkind = 'postgres'\nconnections = {connections}\n"
                               f"url = 'postgres://postgres@127.0.0.1:{server.port}/postgres'\n{extra}")
         try:
             for operations in sizes:
@@ -243,8 +244,8 @@ def main():
                     found = measured({
                         "pipelined": lambda: server.pgbench(operations, clients, asked.seconds, True),
                         "chained": lambda: server.pgbench(operations, clients, asked.seconds, False),
-                        "penstock": penstock_form("pipe", database(""), operations, clients, server.empty),
-                        "single": penstock_form("single", database("pipeline = false\n"), operations, clients,
+                        "penstock": penstock_form("pipe", database("", clients), operations, clients, server.empty),
+                        "single": penstock_form("single", database("pipeline = false\n", clients), operations, clients,
                                                 server.empty),
                     })
                     print(f"| {operations}, {clients} | {found['pipelined']:.0f} | {found['chained']:.0f} | "

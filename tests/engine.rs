@@ -543,7 +543,7 @@ impl Stage for Unplugged {
         if item.number == 0 {
             // Held by another slot while the incarnation is retired over its neighbours.
             self.long.notified().await;
-        } else if item.number % 3 == 0 {
+        } else if item.number.is_multiple_of(3) {
             cx.retire("the connection is gone");
         }
         self.seen.lock().unwrap().push((item.number, self.built));

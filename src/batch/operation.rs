@@ -6,6 +6,9 @@ use std::sync::Arc;
 use super::catalogue::{ColumnId, Entity, NamedStatement};
 use super::value::Value;
 
+/// Pairs of (column here, column there) that are equal along a relation.
+pub type ColumnPairs = Vec<(ColumnId, ColumnId)>;
+
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,7 +157,7 @@ pub struct SortKey {
     /// Column of the entity; or of the related entity when `through` is there.
     pub column: ColumnId,
     /// An `object` relation: the other entity and pairs of (column here, column there).
-    pub through: Option<(Arc<Entity>, Vec<(ColumnId, ColumnId)>)>,
+    pub through: Option<(Arc<Entity>, ColumnPairs)>,
     /// Largest first.
     pub descending: bool,
 }

@@ -10,7 +10,7 @@
 //! ```text
 //! loop { match run.next(elapsed) {
 //!     Step::Flight(commands) => carry them; then run.accept(replies) with one reply for each command,
-//!                               or run.lost(during_commit) if the connection broke,
+//!                               or run.lost(during_commit) if the connection broke, or run.cut_off(),
 //!     Step::Wait(pause)      => no transaction is open; wait, on any connection go on,
 //!     Step::Finished         => break,
 //! } }
@@ -333,6 +333,22 @@ impl BatchRun {
             return self.outcome_unknown();
         }
         self.connection_lost();
+    }
+
+    /// The flight was not sent, or was stopped, because time is over or the client is gone; nothing of its transaction is
+    /// kept. Not a fault of the connection: [`Self::next`] tells why the batch goes no further.
+    pub fn cut_off(&mut self) {
+        self.flight = None;
+        self.transaction = Transaction::default();
+        if matches!(self.phase, Phase::Finished | Phase::Closing(_)) {
+            return;
+        }
+        self.phase = Phase::Closing(if self.key.closing.is_some() {
+            self.key.closing = Some(KeyClosing::Over);
+            Closing::Next
+        } else {
+            Closing::Retry(Duration::ZERO)
+        });
     }
 
     /// Ends it: nothing more can be carried. Only between flights, or after [`Self::lost`].

@@ -32,7 +32,7 @@ pub struct Away;
 /// A place on one connection at a time, for one batch. Dropping it gives the connection back, or away when a transaction
 /// may still be open on it.
 pub trait Session: Send {
-    /// Makes sure that there is a connection; does nothing when there is.
+    /// Makes sure that there is a connection; does nothing when there is. May be dropped in the middle.
     fn open(&mut self) -> impl Future<Output = Result<(), Away>> + Send;
 
     /// Carries commands in order; a reply for each. Dropped in the middle, only [`Self::abandon`] may follow.
@@ -64,19 +64,75 @@ pub async fn drive<S: Session>(mut run: BatchRun, session: &mut S, clock: &Share
                 clock.sleep(pause).await;
             }
             Step::Flight(commands) => {
-                if session.open().await.is_err() {
-                    run.lost(false);
-                    run.give_up(GiveUp::DatabaseAway);
-                    continue;
+                let time_left = run.time_left(elapsed);
+                match open(session, run.watch(), time_left, clock).await {
+                    Opened::Open => {}
+                    Opened::Away => {
+                        run.lost(false);
+                        run.give_up(GiveUp::DatabaseAway);
+                        continue;
+                    }
+                    Opened::Stopped => {
+                        run.cut_off();
+                        continue;
+                    }
                 }
                 let elapsed = clock.elapsed().saturating_sub(began);
                 let time_left = run.time_left(elapsed);
                 match carry(session, commands, run.watch().clone(), time_left, clock).await {
-                    Ok(replies) => run.accept(replies, clock.elapsed().saturating_sub(began)),
-                    Err(lost) => run.lost(lost.during_commit),
+                    Carried::Answered(replies) => {
+                        run.accept(replies, clock.elapsed().saturating_sub(began));
+                    }
+                    Carried::Stopped => run.cut_off(),
+                    Carried::Lost(lost) => run.lost(lost.during_commit),
                 }
             }
         }
+    }
+}
+
+/// What became of the wait for a connection.
+enum Opened {
+    Open,
+    Away,
+    /// The batch's time was over first, or its client was gone.
+    Stopped,
+}
+
+/// Waits for a connection, as long as the batch may.
+async fn open<S: Session>(
+    session: &mut S,
+    watch: &RunWatch,
+    time_left: Duration,
+    clock: &SharedClock,
+) -> Opened {
+    let mut opening = pin!(session.open());
+    let mut over = clock.sleep(time_left);
+    loop {
+        tokio::select! {
+            biased;
+            opened = &mut opening => return if opened.is_ok() { Opened::Open } else { Opened::Away },
+            () = &mut over => return Opened::Stopped,
+            () = clock.sleep(LOOK) => {
+                if watch.is_cancelled() {
+                    return Opened::Stopped;
+                }
+            }
+        }
+    }
+}
+
+/// What became of a flight.
+enum Carried {
+    Answered(Vec<Reply>),
+    /// We stopped it, and the server said so: nothing of its transaction is kept.
+    Stopped,
+    Lost(Lost),
+}
+
+impl From<Result<Vec<Reply>, Lost>> for Carried {
+    fn from(outcome: Result<Vec<Reply>, Lost>) -> Self {
+        outcome.map_or_else(Self::Lost, Self::Answered)
     }
 }
 
@@ -87,7 +143,7 @@ async fn carry<S: Session>(
     watch: RunWatch,
     time_left: Duration,
     clock: &SharedClock,
-) -> Result<Vec<Reply>, Lost> {
+) -> Carried {
     let commits = commands.iter().any(|command| matches!(command, Command::Commit));
     let cancel = session.canceller();
     let mut stopped = None;
@@ -97,7 +153,7 @@ async fn carry<S: Session>(
         loop {
             tokio::select! {
                 biased;
-                replies = &mut flight => return replies,
+                replies = &mut flight => return replies.into(),
                 () = &mut over => break,
                 () = clock.sleep(LOOK) => {
                     if watch.is_cancelled() {
@@ -115,8 +171,10 @@ async fn carry<S: Session>(
             tokio::select! {
                 biased;
                 replies = &mut flight => {
-                    let replies = replies?;
-                    stopped = Some(if is_committed(&replies, commits) { Ok(replies) } else { Err(Lost { during_commit: false }) });
+                    stopped = Some(match replies {
+                        Ok(replies) if !is_committed(&replies, commits) => Carried::Stopped,
+                        replies => replies.into(),
+                    });
                     break;
                 }
                 () = &mut last_words => break,
@@ -124,14 +182,15 @@ async fn carry<S: Session>(
             }
         }
     }
-    if let Some(outcome) = stopped {
+    match stopped {
         // Not stopped by itself but by us: the run learns that it was cut off, and tells why.
-        if outcome.is_err() {
+        Some(Carried::Stopped) => {
             session.rest();
+            Carried::Stopped
         }
-        return outcome;
+        Some(outcome) => outcome,
+        None => Carried::Lost(session.abandon()),
     }
-    Err(session.abandon())
 }
 
 /// Whether a flight that was to be stopped was done nevertheless, COMMIT and all.

@@ -234,6 +234,7 @@ impl Inner {
         arrived: Duration,
     ) -> Result<(ReplyContent, bool), NotTaken> {
         let instance = format!("/batch/{batch_id}");
+        refuse_key_of_nobody(&ask, &instance)?;
         let place = self.take_place(&ask.caller, &instance)?;
         let Planned { request, plan, checked, desk } = self.planned(&ask, &instance)?;
         let identity = identity_of(&desk.enforcement, &ask.caller, &instance)?;
@@ -503,6 +504,8 @@ fn identity_of(
     let Enforcement::Database { role_claim, anonymous_role } = enforcement else { return Ok(None) };
     let is_nobody = caller.issuer.is_empty() && caller.claims.is_empty();
     let role = match caller.claim(role_claim).and_then(serde_json::Value::as_str) {
+        // To PostgreSQL this is no role: it would be the login itself, which the policies do not judge as anybody.
+        Some("none" | "") => None,
         Some(role) => Some(role.to_owned()),
         None if is_nobody => anonymous_role.as_ref().map(ToString::to_string),
         None => None,
@@ -515,6 +518,17 @@ fn identity_of(
             Err(NotTaken::invalid(Problem::new(FaultKind::Forbidden, detail, instance)))
         }
     }
+}
+
+/// A key belongs to a subject. All tokens of an issuer that name none would share their keys, and one caller would be
+/// answered with the rows of another.
+fn refuse_key_of_nobody(ask: &BatchAsk, instance: &str) -> Result<(), NotTaken> {
+    let has_token = !ask.caller.issuer.is_empty();
+    if ask.idempotency_key.is_some() && has_token && ask.caller.subject.is_empty() {
+        let detail = "an idempotency key needs a token with a subject (`sub`): leave the key out, or get another token";
+        return Err(NotTaken::invalid(Problem::new(FaultKind::InvalidKey, detail, instance)));
+    }
+    Ok(())
 }
 
 /// The row of a key: issuer, subject and key, each with its length so that no two of them run together.
@@ -635,6 +649,28 @@ mod tests {
     }
 
     #[test]
+    fn a_token_without_a_subject_has_no_keys_of_its_own() {
+        let ask = |issuer: &str, subject: &str, key: Option<&str>| BatchAsk {
+            body: Vec::new(),
+            caller: Arc::new(Caller {
+                issuer: Arc::from(issuer),
+                subject: Arc::from(subject),
+                ..Caller::default()
+            }),
+            idempotency_key: key.map(str::to_owned),
+            lines: false,
+            trace: None,
+            database: None,
+            dry_run: false,
+        };
+        let refused = |ask: BatchAsk| refuse_key_of_nobody(&ask, "").err().map(|why| why.problem.kind);
+        assert_eq!(refused(ask("i", "", Some("k"))), Some(FaultKind::InvalidKey));
+        assert_eq!(refused(ask("i", "", None)), None);
+        assert_eq!(refused(ask("i", "ada", Some("k"))), None);
+        assert_eq!(refused(ask("", "", Some("k"))), None, "without tokens there is one caller");
+    }
+
+    #[test]
     fn the_last_line_is_the_envelope_without_what_came_before_it() {
         assert_eq!(
             last_line(b"{\"batchId\":1}\n{\"id\":2}\n{\"success\":true}\n".to_vec()),
@@ -659,6 +695,8 @@ mod tests {
         assert_eq!(role(&by_claim(None), &clerk), Ok(Some("clerk".to_owned())));
         assert_eq!(role(&by_claim(Some("anon")), &Caller::default()), Ok(Some("anon".to_owned())));
         assert_eq!(role(&by_claim(None), &Caller::default()), Err(FaultKind::Forbidden));
+        clerk.claims.insert("db_role".to_owned(), "none".into());
+        assert_eq!(role(&by_claim(Some("anon")), &clerk), Err(FaultKind::Forbidden), "not the login itself");
         clerk.claims.clear();
         assert_eq!(
             role(&by_claim(Some("anon")), &clerk),

@@ -1,6 +1,7 @@
 //! Who may do what: the caller, the rules of each entity, row filters as condition trees.
 
 pub mod claims;
+pub mod exact;
 pub mod filter;
 pub mod narrow;
 pub mod pattern;

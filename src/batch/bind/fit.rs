@@ -210,7 +210,9 @@ fn has_nul(value: &Value) -> bool {
 }
 
 /// What a document holds, when it goes to a column that is none: a text, a number or a list that came out of a json column
-/// is as good as any other. An object stays a document: it fits nowhere else.
+/// is as good as any other. An object stays a document: it fits nowhere else. Lists in a list stay documents too, until
+/// somebody wants what is in them: how deep a document is, is up to whoever stored it, and each level takes a piece of the
+/// stack.
 pub(in crate::batch) fn opened(value: Value) -> Value {
     match value {
         Value::Json(text) => read_document(&text).unwrap_or(Value::Json(text)),
@@ -220,19 +222,23 @@ pub(in crate::batch) fn opened(value: Value) -> Value {
 
 fn read_document(text: &str) -> Option<Value> {
     let text = text.trim_matches([' ', '\t', '\n', '\r']);
+    if !text.starts_with('[') {
+        return read_scalar(text);
+    }
+    let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
+    let item = |item: &&serde_json::value::RawValue| {
+        read_scalar(item.get()).unwrap_or_else(|| Value::Json(item.get().into()))
+    };
+    Some(Value::Array(items.iter().map(item).collect()))
+}
+
+fn read_scalar(text: &str) -> Option<Value> {
     match text.bytes().next()? {
         b'n' => Some(Value::Null),
         b't' => Some(Value::Bool(true)),
         b'f' => Some(Value::Bool(false)),
         b'"' => serde_json::from_str(text).ok().map(Value::Text),
-        b'[' => {
-            let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
-            let item = |item: &&serde_json::value::RawValue| {
-                read_document(item.get()).unwrap_or_else(|| Value::Json(item.get().into()))
-            };
-            Some(Value::Array(items.iter().map(item).collect()))
-        }
-        b'{' => None,
+        b'[' | b'{' => None,
         _ => Some(match text.parse::<i64>() {
             Ok(number) => Value::Int(number),
             Err(_) => Value::Number(text.into()),

@@ -28,6 +28,7 @@ pub(in crate::batch) use selector::comparison;
 pub(in crate::batch) use store::version_required;
 
 use super::access::Caller;
+use super::access::exact::exact;
 use super::access::narrow::narrow;
 use super::access::rules::{Grant, Right};
 use super::bind::planned::PlannedWork;
@@ -149,8 +150,11 @@ fn check_all_at(
     operations: &[OperationRequest],
     desk: &Desk<'_>,
 ) -> Vec<Result<CheckedOperation, OperationError>> {
-    let mut checked: Vec<Result<CheckedOperation, OperationError>> =
-        operations.iter().map(|operation| check_alone(operation, desk)).collect();
+    let mut patterns = properties::PatternsLeft::default();
+    let mut checked: Vec<Result<CheckedOperation, OperationError>> = operations
+        .iter()
+        .map(|operation| patterns.take(operation).and_then(|()| check_alone(operation, desk)))
+        .collect();
     references::check(operations, &mut checked);
     checked
 }
@@ -188,7 +192,11 @@ impl<'a> Desk<'a> {
             .find(|seen| seen.0 == key && seen.1 == right)
             .map(|seen| seen.2.clone());
         known.unwrap_or_else(|| {
-            let grant = entity.grant(self.cx.caller, right).map(Rc::new);
+            let mut grant = entity.grant(self.cx.caller, right);
+            if let (DatabaseKind::Mysql, Some(grant)) = (self.kind(), &mut grant) {
+                grant.filter = exact(std::mem::replace(&mut grant.filter, Condition::False), &entity.columns);
+            }
+            let grant = grant.map(Rc::new);
             self.grants.borrow_mut().push((key, right, grant.clone()));
             grant
         })
@@ -212,6 +220,14 @@ fn check_alone(operation: &OperationRequest, desk: &Desk<'_>) -> Result<CheckedO
             OperationError::forbidden("claims_widening", fault.why)
                 .at(format!("/operations/{}/claims{}", operation.index, fault.pointer))
         })?;
+        if desk.cx.catalogue.enforced_by_database && narrowed != *desk.cx.caller {
+            // One identity is taken for the whole transaction, so the policies would judge what the caller may do at most.
+            return Err(OperationError::bad(
+                "claims_not_allowed",
+                "the database judges this batch by its own policies, for all operations alike: leave `claims` out, or send a batch with a narrower token",
+            )
+            .at(format!("/operations/{}/claims", operation.index)));
+        }
         let desk = Desk::new(CheckContext { caller: &narrowed, ..desk.cx });
         return check_as(operation, &desk);
     }

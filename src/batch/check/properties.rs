@@ -13,12 +13,53 @@ use super::selector::related_entity;
 use super::{AssociationPlan, Desk, add_column, metadata};
 use crate::batch::access::rules::Grant;
 use crate::batch::catalogue::{Column, ColumnId, Entity};
+use crate::batch::reference::Template;
 use crate::batch::request::OperationRequest;
+use crate::batch::value::Value;
 
 /// Names and patterns of one text.
 const ITEMS_MAX: usize = 200;
 /// Bytes that a compiled pattern may take: keeps `(a{99}){99}` from costing more than it says.
-const PATTERN_BYTES_MAX: usize = 1 << 16;
+const PATTERN_BYTES_MAX: usize = 1 << 15;
+/// Patterns of one batch: names cost nothing, but each pattern is compiled and held against every column.
+const PATTERNS_MAX: usize = 400;
+
+/// How many patterns the batch may still have.
+pub(super) struct PatternsLeft(usize);
+
+impl Default for PatternsLeft {
+    fn default() -> Self {
+        Self(PATTERNS_MAX)
+    }
+}
+
+impl PatternsLeft {
+    /// Takes the patterns of an operation, before any of them is looked at.
+    pub fn take(&mut self, operation: &OperationRequest) -> Result<(), OperationError> {
+        for key in ["properties", "_properties"] {
+            let Some(Template::Value(Value::Text(text))) = operation.metadata(key) else {
+                continue;
+            };
+            self.0 = self.0.checked_sub(patterns(text)).ok_or_else(|| {
+                OperationError::bad(
+                    "invalid_request",
+                    format!("the batch has more than {PATTERNS_MAX} patterns of columns: name the columns, or split it"),
+                )
+                .at(pointer(operation, key))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Items that are neither plain names nor `.*`, of the entity or of a relation.
+fn patterns(text: &str) -> usize {
+    let is_pattern = |item: &&str| {
+        let item = item.split_once(':').map_or(*item, |(_, behind)| behind);
+        item != ".*" && !item.chars().all(|character| character.is_alphanumeric() || character == '_')
+    };
+    text.split([',', ' ']).filter(is_pattern).count()
+}
 
 /// What a read answers.
 pub(super) struct Shown {
@@ -205,6 +246,18 @@ mod tests {
     #[case("[a-c]+_x", "abc_x", true)]
     fn a_pattern_matches_the_whole_name(#[case] pattern: &str, #[case] name: &str, #[case] matches: bool) {
         assert_eq!(whole_pattern(pattern).unwrap().is_match(name), matches);
+    }
+
+    #[rstest]
+    #[case("", 0)]
+    #[case("id,name owner", 0)]
+    #[case(".*", 0)]
+    #[case("depot:.*,crates:label", 0)]
+    #[case("addr_.* id", 1)]
+    #[case("depot:na.*|city", 1)]
+    #[case("a?,b?,(c{9}){9}", 3)]
+    fn names_are_no_patterns(#[case] text: &str, #[case] found: usize) {
+        assert_eq!(patterns(text), found);
     }
 
     #[rstest]

@@ -65,10 +65,19 @@ pub(in crate::batch) fn read(text: &[u8], depth_max: usize) -> Result<Document<'
     Ok(Document { root, repeated: reader.repeated })
 }
 
-/// Appends one step of an RFC 6901 pointer.
+/// A pointer is as long as the keys on its way, and every fault below a long key would repeat it: it is cut here.
+const POINTER_BYTES_MAX: usize = 1_024;
+
+/// Appends one step of an RFC 6901 pointer, as far as there is room.
 pub(in crate::batch) fn push_pointer_step(pointer: &mut String, step: &str) {
+    if pointer.len() >= POINTER_BYTES_MAX {
+        return;
+    }
     pointer.push('/');
     for character in step.chars() {
+        if pointer.len() >= POINTER_BYTES_MAX {
+            return pointer.push('…');
+        }
         match character {
             '~' => pointer.push_str("~0"),
             '/' => pointer.push_str("~1"),
@@ -455,6 +464,8 @@ mod tests {
             match (&ours, &theirs) {
                 (Ok(document), Ok(value)) => prop_assert!(same(&document.root, value), "{text}"),
                 (Err(_), Err(_)) => {}
+                // `1E310` has its digits here, and no place in a float there.
+                (Ok(_), Err(error)) if error.to_string().starts_with("number out of range") => {}
                 _ => prop_assert!(false, "{text:?}: {ours:?} but {theirs:?}"),
             }
         }

@@ -11,6 +11,7 @@ use super::read::Names;
 use super::{Expect, FaultKind, Limits, OperationClaims, OperationRequest, StoreParams};
 use crate::batch::operation::Action;
 use crate::batch::reference::Template;
+use crate::batch::reference::parse::ID_MAX;
 use crate::batch::value::Value;
 
 const OPERATION_KEYS: &str = "`id`, `entity`, `action`, `store_params`, `query_params`, `metadata_params`, \
@@ -386,8 +387,9 @@ impl<'l> Reader<'l> {
     /// Adds a fault of this operation; `detail` goes on after its name.
     pub fn fault(&mut self, rank: Rank, kind: FaultKind, here: &Place<'_>, detail: impl FnOnce() -> String) {
         let id = &self.id;
-        self.faults
-            .add(rank, || here.fault(kind, Some(id), format!("operation {}: {}", quoted(id), detail())));
+        // One that is no id is told where it stands, and not again with every fault of its operation.
+        let known = (id.len() <= ID_MAX).then_some(id);
+        self.faults.add(rank, || here.fault(kind, known, format!("operation {}: {}", quoted(id), detail())));
     }
 }
 

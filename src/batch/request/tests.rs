@@ -506,3 +506,23 @@ proptest! {
         prop_assert_eq!(fields[0].1.constant().map(Value::to_json), Some(value.to_string()));
     }
 }
+
+#[rstest]
+#[case::a_key("id", "a", "KEY")]
+#[case::an_id("id", "KEY", "k")]
+fn a_long_name_is_not_repeated_with_every_fault_below_it(
+    #[case] field: &str,
+    #[case] id: &str,
+    #[case] key: &str,
+) {
+    let long = "k/".repeat(300_000);
+    let faulty = vec!["$ref:nothing"; 100];
+    let (id, key) = (id.replace("KEY", &long), key.replace("KEY", &long));
+    let operation = json!({field: id, "entity": "depot", "action": "create", "store_params": {key: faulty}});
+    let faults = refused(&json!({"operations": [operation]}).to_string());
+    let bytes = |fault: &Fault| {
+        fault.pointer.len() + fault.detail.len() + fault.operation.as_ref().map_or(0, |id| id.len())
+    };
+    assert_eq!(faults.len(), FAULTS_MAX);
+    assert!(faults.iter().map(bytes).sum::<usize>() < 200_000);
+}

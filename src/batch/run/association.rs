@@ -16,8 +16,14 @@ pub fn keys(plan: &AssociationPlan, rows: &Rows, fetch_columns: &[ColumnId]) -> 
     (0..rows.count).map(|row| places.iter().map(|at| cell(row, at)).collect()).collect()
 }
 
-/// One value for each key: for an `object` relation the row or null, for an `array` relation the list.
-pub fn stitch(plan: &AssociationPlan, keys: &[Vec<Value>], loaded: &Rows) -> Vec<Value> {
+/// One value for each key: for an `object` relation the row or null, for an `array` relation the list. `None` when they would
+/// have more bytes than `bytes_max`: a thousand rows may all belong to the same large one, and each gets its copy.
+pub fn stitch(
+    plan: &AssociationPlan,
+    keys: &[Vec<Value>],
+    loaded: &Rows,
+    bytes_max: usize,
+) -> Option<Vec<Value>> {
     let places: Vec<Option<usize>> =
         plan.pairs.iter().map(|(_, there)| place(&plan.fetch_columns, *there)).collect();
     let mut by_key: HashMap<String, Vec<usize>> = HashMap::new();
@@ -26,27 +32,33 @@ pub fn stitch(plan: &AssociationPlan, keys: &[Vec<Value>], loaded: &Rows) -> Vec
         let key = places.iter().map(|at| at.and_then(|at| cells.get(at)).unwrap_or(&Value::Null));
         by_key.entry(joined(key)).or_default().push(row);
     }
-    let object = |row: usize| {
+    let mut bytes_left = bytes_max;
+    let mut object = |row: usize| {
         let cells = loaded.row(row);
+        let bytes: usize = cells.iter().map(Value::bytes).sum();
+        bytes_left = bytes_left.checked_sub(bytes)?;
         let shown = plan.answer_columns.iter().map(|column| {
             let cell = place(&plan.fetch_columns, *column).and_then(|at| cells.get(at)).cloned();
             (plan.entity.columns[*column].name.clone(), cell.unwrap_or(Value::Null))
         });
-        Value::Object(shown.collect())
+        Some(Value::Object(shown.collect()))
     };
-    let beside = |key: &Vec<Value>| {
+    let mut beside = |key: &Vec<Value>| {
         let found = match key.iter().any(Value::is_null) {
             true => None,
             false => by_key.get(&joined(key.iter())),
         };
         match (plan.kind, found) {
-            (RelationKind::Object, None) => Value::Null,
-            (RelationKind::Object, Some(rows)) => rows.first().map_or(Value::Null, |row| object(*row)),
-            (RelationKind::Array, None) => Value::Array(Vec::new()),
-            (RelationKind::Array, Some(rows)) => Value::Array(rows.iter().map(|row| object(*row)).collect()),
+            (RelationKind::Object, None) => Some(Value::Null),
+            (RelationKind::Object, Some(rows)) => rows.first().map_or(Some(Value::Null), |row| object(*row)),
+            (RelationKind::Array, None) => Some(Value::Array(Vec::new())),
+            (RelationKind::Array, Some(rows)) => {
+                let objects: Option<Vec<Value>> = rows.iter().map(|row| object(*row)).collect();
+                objects.map(Value::Array)
+            }
         }
     };
-    keys.iter().map(beside).collect()
+    keys.iter().map(&mut beside).collect()
 }
 
 fn place(columns: &[ColumnId], column: ColumnId) -> Option<usize> {
@@ -101,15 +113,29 @@ mod tests {
     #[test]
     fn an_object_is_the_row_or_null() {
         let keys = vec![vec![Value::Int(2)], vec![Value::Null], vec![Value::Int(2)], vec![Value::Int(9)]];
-        let beside = stitch(&plan(RelationKind::Object), &keys, &loaded(&[(1, "Ada"), (2, "Bo")]));
+        let beside =
+            stitch(&plan(RelationKind::Object), &keys, &loaded(&[(1, "Ada"), (2, "Bo")]), 1_000).unwrap();
         assert_eq!(told(&beside), r#"[{"name":"Bo"},null,{"name":"Bo"},null]"#);
     }
 
     #[test]
     fn a_list_keeps_the_order_in_which_rows_came() {
         let keys = vec![vec![Value::Int(2)], vec![Value::Int(3)], vec![Value::Int(1)]];
-        let beside = stitch(&plan(RelationKind::Array), &keys, &loaded(&[(2, "b"), (1, "x"), (2, "a")]));
+        let beside =
+            stitch(&plan(RelationKind::Array), &keys, &loaded(&[(2, "b"), (1, "x"), (2, "a")]), 1_000)
+                .unwrap();
         assert_eq!(told(&beside), r#"[[{"name":"b"},{"name":"a"}],[],[{"name":"x"}]]"#);
+    }
+
+    #[test]
+    fn a_large_row_is_not_copied_to_more_rows_than_an_answer_has_room_for() {
+        let large = "x".repeat(1_000);
+        let keys = vec![vec![Value::Int(1)]; 5];
+        let rows = loaded(&[(1, &large)]);
+        for kind in [RelationKind::Object, RelationKind::Array] {
+            assert!(stitch(&plan(kind), &keys, &rows, 6_000).is_some());
+            assert!(stitch(&plan(kind), &keys, &rows, 4_000).is_none());
+        }
     }
 
     #[test]

@@ -222,7 +222,8 @@ impl BatchRun {
             let read = plan.load(operation, &keys, rows_max);
             if read.is_none() {
                 // No row has a key.
-                loading.loaded.push((plan.name.clone(), association::stitch(plan, &keys, &Rows::default())));
+                let beside = association::stitch(plan, &keys, &Rows::default(), usize::MAX);
+                loading.loaded.push((plan.name.clone(), beside.unwrap_or_default()));
             } else {
                 loading.loaded.push((plan.name.clone(), Vec::new()));
                 loading.awaited += 1;
@@ -252,7 +253,11 @@ impl BatchRun {
             return Some(Trouble::Whole(Cause::internal()));
         };
         let plan = &checked.associations[association];
-        loading.loaded[association].1 = association::stitch(plan, &loading.keys[association], &rows);
+        let room = self.limits.result_bytes;
+        let Some(beside) = association::stitch(plan, &loading.keys[association], &rows, room) else {
+            return Some(Trouble::Operation(operation, failure::result_too_large()));
+        };
+        loading.loaded[association].1 = beside;
         loading.awaited -= 1;
         if loading.awaited > 0 {
             return None;
@@ -358,8 +363,14 @@ impl BatchRun {
 
     /// What is done about the first trouble of a flight. `spoilt`: the transaction takes no more commands.
     fn act(&mut self, trouble: Trouble, spoilt: bool, elapsed: Duration) {
+        if matches!(trouble, Trouble::Lost | Trouble::Unknown) {
+            self.transaction = Transaction::default();
+        }
         if self.key.closing.is_some() {
             // Everything is committed; that the answer was not stored as well costs a repeat its replay.
+            if matches!(trouble, Trouble::Lost | Trouble::Unknown) {
+                self.transaction = Transaction::default();
+            }
             self.key.closing = Some(KeyClosing::Over);
             self.phase = Phase::Closing(Closing::Next);
             return;
@@ -369,13 +380,23 @@ impl BatchRun {
                 Some(pause) => self.phase = Phase::Closing(Closing::Retry(pause)),
                 None => self.act_on_contention(operation, error),
             },
-            Trouble::Lost => {
-                self.transaction = Transaction::default();
-                self.connection_lost();
+            Trouble::Lost => self.connection_lost(),
+            Trouble::Unknown => self.outcome_unknown(),
+            // Statements get no more time than the batch has left: this one was not slow, it came late. The server counts
+            // whole milliseconds.
+            Trouble::Operation(_, error)
+                if error.code == "statement_timeout"
+                    && elapsed + Duration::from_millis(1) >= self.time_limit() =>
+            {
+                self.phase = Phase::Closing(Closing::Finish(Cause::timed_out(self.time_limit())));
             }
-            Trouble::Unknown => {
-                self.transaction = Transaction::default();
-                self.outcome_unknown();
+            // A statement gets no more time than the batch has left: whichever of the two is seen first, the batch's is over.
+            Trouble::Operation(_, error)
+                if error.code == "statement_timeout"
+                    && self.request.options.atomic
+                    && elapsed >= self.time_limit() =>
+            {
+                self.phase = Phase::Closing(Closing::Finish(Cause::timed_out(self.time_limit())));
             }
             Trouble::Operation(operation, error) => self.fail(operation, error),
             Trouble::Probe(operation, probe, error) => {

@@ -195,6 +195,10 @@ impl Comparison {
     }
 }
 
+/// Parts that are written side by side. A database reads `a OR b OR c` as a tree that gets one level deeper with each, and
+/// SQLite takes no more than a thousand.
+const JOINED_MAX: usize = 64;
+
 /// Writes one statement.
 pub struct SqlWriter<'d> {
     dialect: &'d dyn Dialect,
@@ -368,6 +372,14 @@ impl<'d> SqlWriter<'d> {
         match parts {
             [] => self.condition(none, entity, at),
             [one] => self.condition(one, entity, at),
+            parts if parts.len() > JOINED_MAX => {
+                let (first, second) = parts.split_at(parts.len() / 2);
+                self.push("(");
+                self.joined(first, word, none, entity, at);
+                self.push(word);
+                self.joined(second, word, none, entity, at);
+                self.push(")");
+            }
             parts => {
                 self.push("(");
                 for (index, part) in parts.iter().enumerate() {

@@ -4,6 +4,8 @@
 //! has undone a transaction by itself (a deadlock), everything up to the `Rollback` fails as the deadlock did, so that no
 //! statement commits on its own, nor does one outside of a transaction; a command after one that failed is not tried.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -38,6 +40,8 @@ pub struct Connection {
     state: State,
     /// The lock of the idempotency key that this transaction holds.
     pub(super) key_lock: Option<String>,
+    /// A cancellation was sent for it, which may come late and hit whatever runs then.
+    pub(super) spent: Arc<AtomicBool>,
 }
 
 /// What the connection is in the middle of.
@@ -74,12 +78,20 @@ impl Connection {
             conn.query_first("SELECT VERSION(), @@innodb_rollback_on_timeout").await?.unwrap_or_default();
         let flavor = if version.contains("MariaDB") { Flavor::MariaDb } else { Flavor::Mysql };
         let server = Server { flavor, undoes_on_lock_timeout: undoes != 0 };
-        Ok(Self { conn, server, merge, limits: None, state: State::Free, key_lock: None })
+        Ok(Self {
+            conn,
+            server,
+            merge,
+            limits: None,
+            state: State::Free,
+            key_lock: None,
+            spent: Arc::default(),
+        })
     }
 
     /// Whether a batch may be given it: no transaction is open and no answer is awaited.
     pub fn is_free(&self) -> bool {
-        self.state == State::Free && self.key_lock.is_none()
+        self.state == State::Free && self.key_lock.is_none() && !self.spent.load(Ordering::Acquire)
     }
 
     /// What is known of a flight that was dropped.
@@ -198,6 +210,8 @@ impl Connection {
             });
         }
         sql.push_str(if settings.read_only { "START TRANSACTION READ ONLY" } else { "START TRANSACTION" });
+        // Until all of it went well, nobody knows which were set.
+        self.limits = None;
         self.text(&sql).await?;
         self.limits = Some(limits);
         Ok(())

@@ -39,9 +39,10 @@ pub fn plain(code: DbErrorCode, native_code: &str) -> DbError {
     DbError { code, column: None, constraint: None, native_code: native_code.to_owned() }
 }
 
-/// Whether the server has undone the whole transaction by itself.
+/// Whether the server has undone the whole transaction by itself. MariaDB does for rows that changed since the snapshot, too;
+/// where it did not, a transaction that is of no more use is rolled back a little later.
 pub fn undoes_transaction(code: DbErrorCode) -> bool {
-    matches!(code, DbErrorCode::Deadlock)
+    matches!(code, DbErrorCode::Deadlock | DbErrorCode::SerializationFailure)
 }
 
 fn db_error(code: u16, state: &str, message: &str) -> DbError {

@@ -7,6 +7,7 @@
 //! primary key still keeps a key from being used twice.
 
 use mysql_async::Value as Wire;
+use mysql_async::prelude::Queryable;
 use sha2::{Digest as _, Sha256};
 
 use super::connection::{Connection, Done, count_of, refused};
@@ -22,8 +23,8 @@ pub(super) const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS penstock_batch
      created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
      KEY penstock_batch_key_created_at (created_at)) ENGINE = InnoDB";
 
-/// Forgets keys that are older than a day.
-pub(super) const FORGET_OLD: &str =
+/// Forgets keys that are older than a day, some at a time.
+const FORGET_OLD: &str =
     "DELETE FROM penstock_batch_key WHERE created_at < CURRENT_TIMESTAMP(6) - INTERVAL 24 HOUR LIMIT 1000";
 
 impl Connection {
@@ -89,6 +90,20 @@ impl Connection {
 
     pub(super) async fn drop_key(&mut self, scope: &str) -> Done<()> {
         self.first("DELETE FROM penstock_batch_key WHERE scope = ?", vec![bytes(scope)]).await.map(drop)
+    }
+
+    /// Forgets keys that are of no more use to anybody. What fails here is done the next time.
+    pub(super) async fn forget_old_keys(&mut self) {
+        loop {
+            match self.conn.query_drop(FORGET_OLD).await {
+                Ok(()) if self.conn.affected_rows() > 0 => {}
+                Ok(()) => return,
+                Err(_) => {
+                    tracing::debug!("old idempotency keys were not removed");
+                    return;
+                }
+            }
+        }
     }
 
     /// Lets go of the named lock. What fails here changes nothing of what was committed.

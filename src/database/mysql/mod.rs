@@ -51,10 +51,13 @@ pub mod test_server;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Opts, OptsBuilder};
+use mysql_async::{Opts, OptsBuilder, SslOpts};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 pub use self::connection::{Connection, Server};
 pub use self::pool::{MysqlSession, Pool};
@@ -66,6 +69,9 @@ use crate::clock::{BoxFuture, SharedClock};
 
 /// Prepared statements that a connection keeps.
 const PREPARED: usize = 256;
+
+/// How often idempotency keys that are too old are removed.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
 
 /// A MariaDB or MySQL database that is open.
 pub struct MysqlDatabase {
@@ -81,17 +87,24 @@ impl MysqlDatabase {
     /// # Errors
     /// A setting that does not fit, or a server that is not to be had.
     pub async fn open(settings: DatabaseSettings, clock: SharedClock) -> Result<Self, DatabaseOpenError> {
-        let opts = options(&settings)?;
+        let authorities = match &settings.ca_file {
+            None => None,
+            Some(path) => Some(tokio::fs::read(path).await.map_err(|error| DatabaseOpenError::Setting {
+                database: Arc::clone(&settings.name),
+                why: format!("`ca_file`: {error}"),
+            })?),
+        };
+        let opts = options(&settings, authorities)?;
         let pool = Pool::new(opts, settings.connections, settings.pipeline, Arc::clone(&clock));
         let mut connection = pool.connection().await.map_err(|why| away(&settings, why))?;
         // A login without the right to create finds the table there, or has no idempotency keys: told, not fatal.
         if connection.conn.query_drop(key::CREATE_TABLE).await.is_err() {
             tracing::warn!(database = %settings.name, "the table `penstock_batch_key` could not be created");
         }
-        // Keys of a day ago are of no more use to anybody.
-        let _ = connection.conn.query_drop(key::FORGET_OLD).await;
+        connection.forget_old_keys().await;
         let catalogue = catalogue_of(&settings, &mut connection).await?;
         pool.give_back(connection);
+        tokio::spawn(keep_house(Arc::downgrade(&pool), Arc::clone(&clock)));
         Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)) })
     }
 
@@ -126,7 +139,7 @@ impl Database for MysqlDatabase {
 
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
         Box::pin(async {
-            let mut session = self.pool.place().await;
+            let mut session = self.pool.session();
             drive(batch, &mut session, &self.clock).await
         })
     }
@@ -136,15 +149,15 @@ impl Database for MysqlDatabase {
     }
 }
 
-/// How to connect.
+/// How to connect. `authorities`: what stands in `ca_file`.
 ///
-/// The driver is built without TLS, so a connection is only opened where it needs none: to this machine, or with
-/// `tls = "disable"` through a network that is secured otherwise. Anything else is refused at the start; a password is
-/// never sent over an open network because nobody thought of it.
+/// `tls = "require"`, and `auto` to another machine, take rustls with the server's certificate and name checked, against the
+/// built-in roots and those authorities; there is no mode that encrypts without checking, and a server that offers no TLS is
+/// refused before a password is sent. What the URL says of TLS does not count.
 ///
 /// # Errors
 /// A setting that is missing or does not fit.
-pub fn options(settings: &DatabaseSettings) -> Result<Opts, DatabaseOpenError> {
+pub fn options(settings: &DatabaseSettings, authorities: Option<Vec<u8>>) -> Result<Opts, DatabaseOpenError> {
     let fault =
         |why: &str| DatabaseOpenError::Setting { database: Arc::clone(&settings.name), why: why.to_owned() };
     let Some(url) = &settings.url else {
@@ -167,23 +180,46 @@ pub fn options(settings: &DatabaseSettings) -> Result<Opts, DatabaseOpenError> {
     let host = opts.ip_or_hostname().trim_start_matches('[').trim_end_matches(']');
     let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     let here = loopback || host == "localhost" || opts.socket().is_some();
-    match settings.tls {
-        TlsMode::Disable => {}
-        TlsMode::Auto if here => {}
-        TlsMode::Auto | TlsMode::Require => {
-            return Err(fault(
-                "connections with TLS are not offered for MariaDB and MySQL: reach the server on this machine or \
-                 through a tunnel, or say `tls = \"disable\"` for a network that is secured otherwise",
-            ));
+    let secured = match settings.tls {
+        TlsMode::Disable => false,
+        TlsMode::Auto => !here,
+        TlsMode::Require if opts.socket().is_some() => {
+            return Err(fault("a socket has no TLS: say `tls = \"auto\"`, or name a host"));
         }
+        TlsMode::Require => true,
+    };
+    if let Some(pem) = &authorities
+        && !CertificateDer::pem_slice_iter(pem)
+            .map(|found| found.is_ok())
+            .reduce(|all, one| all && one)
+            .unwrap_or(false)
+    {
+        return Err(fault("`ca_file` is not a PEM file of certificates"));
     }
+    let roots = authorities.map(|pem| pem.into()).into_iter().collect();
+    let tls = secured.then(|| SslOpts::default().with_root_certs(roots));
     Ok(OptsBuilder::from_opts(opts)
         // Rows that match count, whether or not a value changes.
         .client_found_rows(true)
         .stmt_cache_size(PREPARED)
+        .ssl_opts(tls)
         // An address is what was written: a jump to the server's socket could land in another network namespace.
         .prefer_socket(false)
         .into())
+}
+
+/// Forgets keys that are too old, time and again. Ends with the database.
+async fn keep_house(pool: Weak<Pool>, clock: SharedClock) {
+    loop {
+        clock.sleep(HOUSEKEEPING).await;
+        let Some(pool) = pool.upgrade() else { return };
+        // A place of its own, so that there are never more connections than the settings say.
+        let _place = pool.place().await;
+        if let Ok(mut connection) = pool.connection().await {
+            connection.forget_old_keys().await;
+            pool.give_back(connection);
+        }
+    }
 }
 
 async fn catalogue_of(

@@ -54,7 +54,12 @@ impl Pool {
     pub async fn place(self: &Arc<Self>) -> MysqlSession {
         // The semaphore is never closed; without a permit a place is still a place.
         let permit = Arc::clone(&self.places).acquire_owned().await.ok();
-        MysqlSession { pool: Arc::clone(self), connection: None, _permit: permit }
+        MysqlSession { pool: Arc::clone(self), connection: None, permit }
+    }
+
+    /// As [`Self::place`], but the place is waited for by [`Session::open`].
+    pub fn session(self: &Arc<Self>) -> MysqlSession {
+        MysqlSession { pool: Arc::clone(self), connection: None, permit: None }
     }
 
     /// What the connections do.
@@ -122,7 +127,7 @@ fn away_words(error: &mysql_async::Error) -> String {
 pub struct MysqlSession {
     pool: Arc<Pool>,
     connection: Option<Connection>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl MysqlSession {
@@ -135,6 +140,10 @@ impl MysqlSession {
 
 impl Session for MysqlSession {
     async fn open(&mut self) -> Result<(), Away> {
+        if self.permit.is_none() {
+            // Never closed; without a permit a place is still a place.
+            self.permit = Arc::clone(&self.pool.places).acquire_owned().await.ok();
+        }
         if self.connection.is_none() {
             match self.pool.connection().await {
                 Ok(connection) => {
@@ -165,8 +174,9 @@ impl Session for MysqlSession {
     fn canceller(&self) -> BoxFuture<'static, ()> {
         let Some(connection) = &self.connection else { return Box::pin(async {}) };
         let id = connection.conn.id();
-        let opts = self.pool.opts.clone();
+        let (opts, spent) = (self.pool.opts.clone(), Arc::clone(&connection.spent));
         Box::pin(async move {
+            spent.store(true, Ordering::Release);
             let Ok(mut conn) = Conn::new(opts).await else { return };
             // A statement that is over already cannot be stopped: nothing to tell.
             let _ = conn.query_drop(format!("KILL QUERY {id}")).await;

@@ -20,9 +20,38 @@ pub struct TestServer {
 impl TestServer {
     /// Starts one; `None` when MariaDB is not installed here.
     pub async fn start() -> Option<Self> {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), &[]).await
+    }
+
+    /// Starts one with a certificate of its own for the name `localhost`, and answers where that is.
+    pub async fn start_secured() -> Option<(Self, PathBuf)> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let (certificate, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+            .args([
+                "-addext",
+                "subjectAltName=DNS:localhost",
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+            ])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("openssl runs");
+        assert!(made.success(), "openssl makes a certificate");
+        let arguments =
+            [format!("--ssl-cert={}", certificate.display()), format!("--ssl-key={}", key.display())];
+        Some((Self::start_in(directory, &arguments).await?, certificate))
+    }
+
+    async fn start_in(directory: tempfile::TempDir, arguments: &[String]) -> Option<Self> {
         let server = installed("mariadbd")?;
         let install = installed("mariadb-install-db")?;
-        let directory = tempfile::tempdir().expect("a temporary directory");
         let data = directory.path().join("data");
         // A server that root starts must be told to stay root: the directory is root's.
         let user = if is_root() { Some("--user=root") } else { None };
@@ -52,6 +81,7 @@ impl TestServer {
                 "--innodb-buffer-pool-size=32M",
                 "--innodb-flush-log-at-trx-commit=0",
             ])
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -69,6 +99,11 @@ impl TestServer {
     /// The address of a database on it.
     pub fn url(&self, database: &str) -> String {
         format!("mysql://root@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Makes a database and runs statements in it.

@@ -147,3 +147,97 @@ async fn a_server_that_is_away_is_told_and_a_broken_idle_connection_is_replaced(
     let finished = run(&bench, CHAIN).await;
     assert_eq!(finished.answer.status, 200, "{}", answered(&finished));
 }
+
+/// Creates that are merged, and with nothing before them go out together with their COMMIT.
+fn badges(codes: &[&str]) -> String {
+    let creates = codes.iter().enumerate().map(|(index, code)| {
+        format!(
+            r#"{{"id": "b{index}", "entity": "badge", "action": "create", "store_params": {{"badge_code": "{code}"}}}}"#
+        )
+    });
+    format!(r#"{{"operations": [{}]}}"#, creates.collect::<Vec<_>>().join(","))
+}
+
+#[tokio::test]
+async fn an_answer_says_what_was_kept_also_when_a_merged_key_comes_back_changed() {
+    let bench = bench("CREATE TABLE badge (badge_code varchar(4) PRIMARY KEY)").await;
+    // Spaces past the end are cut off, as the SQL standard has it.
+    let finished = run(&bench, &badges(&["aaaa  ", "b", "c", "d"])).await;
+    let answer = answered(&finished);
+    assert_eq!(finished.answer.status, 200, "{answer}");
+    assert_eq!(answer["results"]["b0"]["data"]["badge_code"], "aaaa");
+    assert_eq!(bench.rows("badge").await.len(), 4);
+}
+
+#[tokio::test]
+async fn texts_that_look_like_uuids_and_differ_in_case_are_two_keys() {
+    let bench = bench(SHOP).await;
+    let (upper, lower) = ("0191D2C4-6F3E-7ABC-8DEF-0123456789AB", "0191d2c4-6f3e-7abc-8def-0123456789ab");
+    let finished = run(&bench, &badges(&[upper, lower, "c", "d"])).await;
+    let answer = answered(&finished);
+    assert_eq!(finished.answer.status, 200, "{answer}");
+    assert_eq!(answer["results"]["b0"]["data"]["badge_code"], upper);
+    assert_eq!(answer["results"]["b1"]["data"]["badge_code"], lower);
+    assert_eq!(bench.rows("badge").await.len(), 4);
+}
+
+#[tokio::test]
+async fn the_time_limits_of_a_batch_that_failed_are_not_those_of_the_next() {
+    let bench = bench_with(
+        TestServer::shared(),
+        &format!("{SHOP}; CREATE VIEW nap AS SELECT 1 AS one, pg_sleep(0.5)::text AS nap"),
+        |settings, _| {
+            settings.connections = 1;
+        },
+    )
+    .await
+    .expect("it opens");
+    let slow = r#"{"operations": [{"id": "n", "entity": "nap", "action": "read"}]}"#;
+    assert_eq!(run(&bench, slow).await.answer.status, 200);
+    let brief = RunSettings { statement_timeout: Duration::from_millis(200), ..settings() };
+    let refused = badges(&["a", "a"]);
+    assert_eq!(run_with(&bench, &refused, brief, RunWatch::default()).await.answer.status, 400);
+    let finished = run(&bench, slow).await;
+    assert_eq!(finished.answer.status, 200, "{}", answered(&finished));
+}
+
+#[tokio::test]
+async fn a_batch_ends_by_its_time_also_while_it_waits_for_a_connection() {
+    let bench = bench_with(
+        TestServer::shared(),
+        &format!("{SHOP}; CREATE VIEW nap AS SELECT 1 AS one, pg_sleep(3)::text AS nap"),
+        |settings, _| {
+            settings.connections = 1;
+        },
+    )
+    .await
+    .expect("it opens");
+    let slow = r#"{"operations": [{"id": "n", "entity": "nap", "action": "read"}]}"#;
+    let brief = RunSettings { batch_timeout: Duration::from_millis(300), ..settings() };
+    let clock = SystemClock::shared();
+    let (_, (finished, took)) = tokio::join!(run(&bench, slow), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let finished = run_with(&bench, &badges(&["a"]), brief, RunWatch::default()).await;
+        (finished, clock.elapsed())
+    });
+    let answer = answered(&finished);
+    assert_eq!((finished.answer.status, &answer["rolledBack"]), (504, &true.into()), "{answer}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(bench.rows("badge").await.is_empty());
+}
+
+#[tokio::test]
+async fn each_operation_of_a_keyed_batch_that_is_not_atomic_is_kept_once() {
+    let bench = bench(SHOP).await;
+    let keyed = RunSettings {
+        idempotency: Some(KeyUse { scope: "apart".to_owned(), fingerprint: [3; 32] }),
+        ..settings()
+    };
+    let apart = CHAIN.replace("\n]}", r#"], "options": {"atomic": false}}"#);
+    let first = run_with(&bench, &apart, keyed.clone(), RunWatch::default()).await;
+    assert_eq!(first.answer.status, 200, "{}", answered(&first));
+    let second = run_with(&bench, &apart, keyed, RunWatch::default()).await;
+    assert!(second.replayed);
+    assert_eq!(first.answer.body, second.answer.body);
+    assert_eq!(bench.rows("crate").await.len(), 4);
+}

@@ -11,13 +11,14 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, RowStream};
 
 use super::cells::{AsText, Raw};
-use super::errors::{blames_a_row, failure, forgets_statements, is_aborted_transaction};
+use super::errors::{blames_a_row, ends_transaction, failure, forgets_statements, is_aborted_transaction};
 use super::lower::{About, KeyFound, Kind, Part, Piece, Query, Standing, key_found, pieces};
 use super::tls::Tls;
 use crate::batch::value::Value;
@@ -107,12 +108,13 @@ enum Attempt {
 }
 
 impl Connection {
-    pub(super) fn new(client: Client, tls: Tls) -> Self {
+    /// Takes a connection that was set up for batches, with these time limits: of a statement, a lock, and idleness.
+    pub(super) fn new(client: Client, tls: Tls, timeouts: [Duration; 3]) -> Self {
         Self {
             client,
             tls,
             prepared: Prepared::default(),
-            standing: Standing::default(),
+            standing: Standing { timeouts: Some(timeouts), ..Standing::default() },
             commit_on_its_way: false,
             in_flight: false,
             spent: Arc::new(AtomicBool::new(false)),
@@ -182,6 +184,8 @@ impl Connection {
     ) -> Result<Attempt, Lost> {
         let mut standing = self.standing.clone();
         let pieces = pieces(commands, from, merges, about, &mut standing);
+        // Whom the transaction is for holds from its BEGIN on, also when something after it fails.
+        self.standing.identity.clone_from(&standing.identity);
         let mut rest = &pieces[..];
         while !rest.is_empty() {
             let together = 1 + rest[1..].iter().take_while(|piece| !piece.waits).count();
@@ -217,7 +221,6 @@ impl Connection {
                 }
             }
         }
-        self.standing = Standing { open: self.standing.open, ..standing };
         Ok(Attempt::Through)
     }
 
@@ -273,6 +276,8 @@ impl Connection {
         // COMMIT is in these pieces, and nothing before it has failed: it may hold.
         let mut may_commit = pieces.iter().any(|piece| matches!(piece.kind, Kind::Commit));
         let mut failed = None;
+        // What failed did so for us alone: PostgreSQL goes on, and a COMMIT after it holds.
+        let mut unseen = false;
         for piece in pieces {
             let mut tables = Vec::new();
             let mut error = None;
@@ -285,6 +290,11 @@ impl Connection {
                 }
             }
             if failed.is_some() {
+                unseen &= error.is_none();
+                if unseen && matches!(piece.kind, Kind::Commit) {
+                    tracing::error!("an answer could not be read, and its COMMIT was under way");
+                    return Judged::Lost(Lost { during_commit: true });
+                }
                 continue;
             }
             if let Some(error) = error {
@@ -296,6 +306,10 @@ impl Connection {
                 }
                 may_commit = false;
                 tracing::debug!(sqlstate = %fault.native_code, "a statement failed");
+                if matches!(piece.kind, Kind::Commit | Kind::Rollback) && !ends_transaction(fault.code) {
+                    // Stopped before it had begun, it leaves the transaction open.
+                    self.spent.store(true, Ordering::Release);
+                }
                 let begins = matches!(piece.kind, Kind::Begin);
                 let unmerges = matches!(piece.kind, Kind::Merged(_)) && blames_a_row(fault.code);
                 if !unmerges {
@@ -315,6 +329,7 @@ impl Connection {
             }
             if let Err(unmerge) = reply(piece, tables, replies) {
                 failed = Some(unmerge);
+                unseen = true;
             }
         }
         failed.map_or(Judged::Through, Judged::Failed)
@@ -377,11 +392,8 @@ fn reply(piece: &Piece, tables: Vec<Table>, replies: &mut Vec<Reply>) -> Result<
             match key_found(row.map_or(&[], |row| row)) {
                 KeyFound::Ours => replies.push(Reply::Done),
                 KeyFound::InFlight => return fail(replies, DbErrorCode::KeyInFlight, ""),
-                KeyFound::There(answer) => {
-                    replies.push(Reply::Key(answer));
-                    // Whatever follows in the flight is for a key that is ours.
-                    return Err(None);
-                }
+                // What follows in the flight was done, and is kept or not as the run says: the key may be its own.
+                KeyFound::There(answer) => replies.push(Reply::Key(answer)),
             }
         }
     }

@@ -61,6 +61,18 @@ fn code_of(state: &str, routine: Option<&str>) -> DbErrorCode {
     }
 }
 
+/// Whether a COMMIT that failed so has ended its transaction for sure.
+pub(super) fn ends_transaction(code: DbErrorCode) -> bool {
+    matches!(
+        code,
+        DbErrorCode::UniqueViolation
+            | DbErrorCode::ForeignKeyViolation
+            | DbErrorCode::CheckViolation
+            | DbErrorCode::ExclusionViolation
+            | DbErrorCode::SerializationFailure
+    )
+}
+
 /// Whether prepared statements of the connection are worth nothing any more.
 pub(super) fn forgets_statements(error: &Error) -> bool {
     error.as_db_error().is_some_and(|told| {

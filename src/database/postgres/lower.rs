@@ -89,6 +89,7 @@ pub(super) struct Piece {
 pub(super) struct Standing {
     pub(super) open: bool,
     pub(super) identity: Option<Identity>,
+    /// The session's own time limits, where it has some: of a statement, a lock, and idleness.
     pub(super) timeouts: Option<[Duration; 3]>,
 }
 
@@ -117,7 +118,7 @@ pub(super) fn pieces(
         let piece = match groups.next_if(|group| group.commands.start == at) {
             Some(group) => {
                 let verdict = verdict_of(&commands[at]);
-                unjudged |= verdict || !opens;
+                unjudged |= verdict || !opens || group.is_unsure;
                 merged_piece(group, verdict, opens)
             }
             None => {
@@ -237,16 +238,6 @@ fn begin(settings: &TransactionSettings, standing: &mut Standing) -> Vec<Part> {
     if standing.open {
         parts.push(text("ROLLBACK"));
     }
-    let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
-    if standing.timeouts != Some(timeouts) {
-        // For the session, and before the transaction: what is set inside is undone with it. Zero would be no limit.
-        let [statement, lock, idle] = timeouts.map(|limit| limit.as_millis().clamp(1, i32::MAX as u128));
-        parts.push(Part::Text(format!(
-            "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
-             SET idle_in_transaction_session_timeout = {idle}"
-        )));
-        standing.timeouts = Some(timeouts);
-    }
     let mut sql = "BEGIN".to_owned();
     sql.push_str(match settings.isolation {
         None => "",
@@ -254,8 +245,19 @@ fn begin(settings: &TransactionSettings, standing: &mut Standing) -> Vec<Part> {
         Some(Isolation::RepeatableRead) => " ISOLATION LEVEL REPEATABLE READ",
         Some(Isolation::Serializable) => " ISOLATION LEVEL SERIALIZABLE",
     });
-    if settings.read_only {
-        sql.push_str(" READ ONLY");
+    // Said each time: outside of a transaction the session only reads.
+    sql.push_str(if settings.read_only { " READ ONLY" } else { " READ WRITE" });
+    let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
+    if standing.timeouts != Some(timeouts) {
+        // In one text with BEGIN: what cannot be set leaves no transaction that would take what follows. And for this
+        // transaction only, so that the next one on the connection does not inherit it.
+        let [statement, lock, idle] = timeouts.map(milliseconds);
+        // Writing to memory cannot fail.
+        let _ = write!(
+            sql,
+            "; SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+             SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        );
     }
     parts.push(Part::Text(sql));
     if let Some(identity) = &settings.identity {
@@ -264,6 +266,22 @@ fn begin(settings: &TransactionSettings, standing: &mut Standing) -> Vec<Part> {
     standing.open = true;
     standing.identity.clone_from(&settings.identity);
     parts
+}
+
+/// A time limit as PostgreSQL takes it. Zero would be no limit.
+fn milliseconds(limit: Duration) -> u128 {
+    limit.as_millis().clamp(1, i32::MAX as u128)
+}
+
+/// What a session is told before it is given batches. What is sent after a BEGIN without a wait for its answer would be
+/// kept statement by statement if that BEGIN failed (stopped by a limit, or cancelled): so the session only reads, and
+/// every transaction that writes says so.
+pub(super) fn set_up_for_batches(timeouts: [Duration; 3]) -> String {
+    let [statement, lock, idle] = timeouts.map(milliseconds);
+    format!(
+        "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+         SET idle_in_transaction_session_timeout = {idle}; SET default_transaction_read_only = on"
+    )
 }
 
 fn of_text(value: &str) -> Parameter {

@@ -40,7 +40,11 @@ pub(super) struct Merged {
     pub(super) width: usize,
     /// Rows of each command.
     pub(super) rows: Vec<usize>,
+    /// Whether a key may come back other than it was sent, so that the answer is to be read before a COMMIT.
+    pub(super) is_unsure: bool,
     key: Key,
+    /// Whether a column of the key holds UUIDs, whose letters come back small.
+    uuids: Vec<bool>,
     sent_keys: Vec<Vec<Value>>,
 }
 
@@ -113,6 +117,7 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
         }
     };
     let document = document(entity, columns, &rows)?;
+    let key_columns = || entity.primary_key.iter().map(|column| &entity.columns[*column]);
     let mut returning = first.returning.clone();
     returning.extend_from_slice(&entity.primary_key);
     Some(Merged {
@@ -127,6 +132,10 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
             })
             .collect(),
         commands: range,
+        // Of a text that is too long by spaces alone these are cut off.
+        is_unsure: matches!(key, Key::Sent(_))
+            && key_columns().any(|column| &*column.native_type == "character varying"),
+        uuids: key_columns().map(|column| column.column_type == ColumnType::Uuid).collect(),
         key,
         sent_keys,
     })
@@ -218,32 +227,23 @@ impl Merged {
                 let keys = self.width..self.width + places.len();
                 let mut by_key: HashMap<String, Vec<Value>> = HashMap::with_capacity(answer.len());
                 for row in answer {
-                    by_key.insert(key_text(row.get(keys.clone())?), row);
+                    by_key.insert(self.key_text(row.get(keys.clone())?), row);
                 }
-                self.sent_keys.iter().map(|key| by_key.remove(&key_text(key))).collect()
+                self.sent_keys.iter().map(|key| by_key.remove(&self.key_text(key))).collect()
             }
         }
     }
-}
 
-/// A key as text that is the same for the same key.
-fn key_text(values: &[Value]) -> String {
-    let mut out = Vec::new();
-    for value in values {
-        match value {
-            // Only text and UUIDs are written so; a text that differs in case alone finds its pair missing at worst.
-            Value::Text(text) if is_uuid(text) => write_json_text(&text.to_ascii_lowercase(), &mut out),
-            value => value.write_json(&mut out),
+    /// A key as text that is the same for the same key.
+    fn key_text(&self, values: &[Value]) -> String {
+        let mut out = Vec::new();
+        for (value, is_uuid) in values.iter().zip(&self.uuids) {
+            match value {
+                Value::Text(text) if *is_uuid => write_json_text(&text.to_ascii_lowercase(), &mut out),
+                value => value.write_json(&mut out),
+            }
+            out.push(b',');
         }
-        out.push(b',');
+        String::from_utf8_lossy(&out).into_owned()
     }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }

@@ -116,8 +116,8 @@ impl PostgresDatabase {
         opener.check_rights(&client).await?;
         let key_table = opener.make_key_table(&client).await;
         let known = opener.read(&client, key_table).await?;
+        let first = opener.for_batches(client).await?;
         let Opener { config, tls, settings, clock } = opener;
-        let first = Connection::new(client, tls.clone());
         let database = Arc::new(Self {
             places: Arc::new(Semaphore::new(settings.connections.max(1))),
             settings,
@@ -172,10 +172,12 @@ impl PostgresDatabase {
         if self.away_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until) {
             return Err(Away);
         }
-        match self.opener().connect(None).await {
-            Ok((client, _)) => {
+        let opener = self.opener();
+        let opened = async { opener.for_batches(opener.connect(None).await?.0).await };
+        match opened.await {
+            Ok(connection) => {
                 *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                Ok(Connection::new(client, self.tls.clone()))
+                Ok(connection)
             }
             Err(error) => {
                 let until = self.clock.elapsed() + PAUSE_AFTER_FAILURE;
@@ -353,6 +355,15 @@ impl Opener {
              SET client_min_messages = warning";
         client.batch_execute(set_up).await.map_err(|error| self.away(&error))?;
         Ok((client, end))
+    }
+
+    /// Makes a connection one that carries batches.
+    async fn for_batches(&self, client: Client) -> Result<Connection, DatabaseOpenError> {
+        let settings = &self.settings;
+        let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
+        let set_up = lower::set_up_for_batches(timeouts);
+        client.batch_execute(&set_up).await.map_err(|error| self.away(&error))?;
+        Ok(Connection::new(client, self.tls.clone(), timeouts))
     }
 
     /// The table of idempotency keys, made if it is missing.

@@ -64,7 +64,7 @@ fn table(
         columns.push(ColumnFacts {
             name: column,
             column_type: column_type(&declared),
-            nullable: !row.get::<_, bool>(2)? && !(without_rowid && place > 0),
+            nullable: !(row.get::<_, bool>(2)? || without_rowid && place > 0),
             has_default: row.get(3)?,
             auto_increment: false,
             // 2 and 3: computed when read, computed when written.

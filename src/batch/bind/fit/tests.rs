@@ -210,6 +210,23 @@ fn a_misfit_says_what_would_fit_and_never_the_value() {
     assert_eq!(misfit.to_string(), "a whole number from -32768 to 32767, not this text");
 }
 
+#[rstest]
+#[case::a_number(ColumnType::Int { bits: 32, unsigned: false })]
+#[case::a_text(ColumnType::Text)]
+#[case::a_list(ColumnType::Array(Box::new(ColumnType::Int { bits: 32, unsigned: false })))]
+fn a_document_of_a_hundred_thousand_levels_is_refused_and_not_followed_to_its_end(
+    #[case] column_type: ColumnType,
+) {
+    // Nobody sends one, but references can make one: each operation stores the document of the one before in a list.
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    let column = ColumnType::Array(Box::new(column_type.clone()));
+    for taker in [column_type, column] {
+        for kind in KINDS {
+            assert!(fit_type(Value::Json(deep.as_str().into()), &taker, kind).is_err());
+        }
+    }
+}
+
 fn any_type() -> impl Strategy<Value = ColumnType> {
     prop_oneof![
         (prop_oneof![Just(8u8), Just(16), Just(24), Just(32), Just(64)], any::<bool>())

@@ -122,3 +122,57 @@ fn a_relation_needs_its_foreign_key_and_the_other_entity_to_be_readable() {
     );
     assert_eq!(code(fixture.read_with("crate", json!({"sort": "depot.name"}))), "403 column_forbidden");
 }
+
+#[rstest]
+#[case::equal("owner = ${claims.who}", "(owner = \"ada\" & owner like <ada>)")]
+#[case::not_equal("owner <> ${claims.who}", "owner not like <ada>")]
+#[case::one_of(
+    "owner IN (${claims.who}, 'open')",
+    "(owner in [\"ada\", \"open\"] & (owner like <ada> or owner like <open>))"
+)]
+#[case::none_of("owner NOT IN (${claims.who}, 'open')", "(owner not like <ada> & owner not like <open>)")]
+#[case::a_number("vault_id = 7", "vault_id = 7")]
+fn a_row_filter_tells_ada_from_ada_in_capitals_on_mysql_too(#[case] filter: &str, #[case] want: &str) {
+    use crate::batch::access::rules::Permissions;
+    use crate::batch::catalogue::settings::{GrantSetting, RuleSetting};
+    let read = |kind| {
+        let mut fixture = Fixture::new(kind);
+        fixture.caller.claims.insert("who".to_owned(), json!("ada"));
+        let vault = fixture.catalogue.entities.get_mut("vault").and_then(Arc::get_mut).unwrap();
+        let grant = GrantSetting::Some { columns: None, filter: Some(filter.to_owned()) };
+        let rule = RuleSetting { right: Right::Read, role: "public".to_owned(), grant };
+        let permissions = Permissions::new(&[rule], &vault.columns, &mut |_, why| panic!("{why}"));
+        vault.permissions = Some(permissions);
+        fixture.condition("vault", json!({}))
+    };
+    assert_eq!(read(crate::batch::catalogue::DatabaseKind::Mysql), want);
+    assert!(!read(Sqlite).contains("like"), "elsewhere texts are equal when they are the same");
+}
+
+#[rstest]
+#[case::names("vault_id,owner,pin,.*", true)]
+#[case::patterns("v?,o?,p?,.*(a?){50},v?", false)]
+fn a_batch_has_so_many_patterns_and_no_more(#[case] properties: &str, #[case] good: bool) {
+    let properties = properties.replace("v?", "vault.?id").replace("o?", "o.*").replace("p?", "p.n");
+    let read = json!({"entity": "vault", "action": "read", "metadata_params": {"properties": properties}});
+    let checked = Fixture::new(Sqlite).batch(json!(vec![read; 100]));
+    let failed =
+        checked.iter().filter(|one| matches!(one, Err(error) if error.error.contains("patterns"))).count();
+    assert_eq!(failed == 0, good, "{failed}");
+}
+
+#[rstest]
+#[case::rules_narrowed(false, json!({"roles": []}), "ok")]
+#[case::policies_narrowed(true, json!({"roles": []}), "400 claims_not_allowed")]
+#[case::policies_repeated(true, json!({"team": {"id": 7}, "roles": ["planner"]}), "ok")]
+#[case::policies_widened(true, json!({"roles": ["chief"]}), "403 claims_widening")]
+fn claims_are_not_narrowed_where_policies_of_the_database_would_not_see_it(
+    #[case] by_database: bool,
+    #[case] claims: Json,
+    #[case] want: &str,
+) {
+    let mut fixture = Fixture::new(crate::batch::catalogue::DatabaseKind::Postgres);
+    fixture.catalogue.enforced_by_database = by_database;
+    let read = json!({"entity": "vault", "action": "read", "claims": claims});
+    assert_eq!(code(fixture.one(read)), want);
+}

@@ -133,6 +133,22 @@ fn operations() -> Vec<String> {
     ]
 }
 
+#[test]
+fn a_connection_that_is_lost_while_the_answer_is_stored_is_not_asked_for_a_rollback() {
+    let all = operations();
+    let chosen: Vec<&str> = all.iter().map(String::as_str).skip(4).take(2).collect();
+    for lost in 1..20 {
+        let order = Order::of(&chosen, r#"{"atomic":false,"continueOnError":false}"#).key("k", 1);
+        let mut fake = shop_with(&["Old"]);
+        fake.faults = Box::new(move |number, _| {
+            (number == lost).then(|| Fault::Reply(Reply::Failed(failed(DbErrorCode::ConnectionLost))))
+        });
+        // The fake panics at a rollback without a transaction.
+        order.on(&mut fake);
+        assert!(fake.open.is_none(), "command {lost}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]

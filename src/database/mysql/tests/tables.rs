@@ -125,8 +125,11 @@ async fn a_key_of_a_sequence_is_drawn_for_each_row() {
 
 #[rstest]
 #[case::no_database("mysql://u:secret@127.0.0.1:3306", TlsMode::Auto, "names no database")]
-#[case::open_network("mysql://u:secret@db.example.org/shop", TlsMode::Auto, "TLS")]
-#[case::tls_asked_for("mysql://u:secret@127.0.0.1/shop", TlsMode::Require, "TLS")]
+#[case::a_socket_that_must_be_secured(
+    "mysql://u:secret@localhost/shop?socket=%2Frun%2Fmysqld.sock",
+    TlsMode::Require,
+    "TLS"
+)]
 #[case::another_kind("postgres://u:secret@127.0.0.1/shop", TlsMode::Auto, "not one of MariaDB")]
 fn an_address_that_cannot_be_used_is_refused_without_its_password(
     #[case] url: &str,
@@ -137,7 +140,33 @@ fn an_address_that_cannot_be_used_is_refused_without_its_password(
     settings.url = Some(SecretUrl::new(url));
     settings.tls = tls;
 
-    let refused = options(&settings).expect_err("it is refused").to_string();
+    let refused = options(&settings, None).expect_err("it is refused").to_string();
 
     assert!(refused.contains(why) && !refused.contains("secret"), "{refused}");
+}
+
+#[rstest]
+#[case::over_a_network("mysql://u@db.example.org/shop", TlsMode::Auto, true)]
+#[case::whatever_the_address_says(
+    "mysql://u@db.example.org/shop?require_ssl=true&verify_ca=false",
+    TlsMode::Auto,
+    true
+)]
+#[case::to_this_machine("mysql://u@127.0.0.1/shop", TlsMode::Auto, false)]
+#[case::to_this_machine_by_another_name("mysql://u@localhost/shop?require_ssl=true", TlsMode::Auto, false)]
+#[case::asked_for("mysql://u@127.0.0.1/shop", TlsMode::Require, true)]
+#[case::waived("mysql://u@db.example.org/shop", TlsMode::Disable, false)]
+fn a_connection_is_secured_and_checked_where_it_leaves_the_machine(
+    #[case] url: &str,
+    #[case] tls: TlsMode,
+    #[case] secured: bool,
+) {
+    let mut settings = DatabaseSettings::new("main", DatabaseKind::Mysql);
+    settings.url = Some(SecretUrl::new(url));
+    settings.tls = tls;
+
+    let opts = options(&settings, None).expect("it can be used");
+
+    assert_eq!(opts.ssl_opts().is_some(), secured);
+    assert!(opts.ssl_opts().is_none_or(|tls| !tls.accept_invalid_certs() && !tls.skip_domain_validation()));
 }

@@ -285,3 +285,108 @@ async fn a_connection_that_the_server_closed_is_told_as_lost() {
     let replies = session.flight(vec![begin(), Command::Commit]).await.unwrap();
     assert_eq!(replies, [Reply::Done, Reply::Done]);
 }
+
+#[tokio::test]
+async fn a_transaction_that_the_server_undid_for_a_changed_row_runs_nothing_more() {
+    let Some(world) = World::open().await else { return };
+    let depot = world.entity("depot");
+    world.sql("INSERT INTO depot (city) VALUES ('A')").await;
+    let mut session = world.session(Flavor::MariaDb).await;
+    session.flight(vec![Command::Rollback]).await.unwrap();
+    let strict = "SET SESSION innodb_snapshot_isolation = ON";
+    if session.connection().conn.query_drop(strict).await.is_err() {
+        // A server that does not have it undoes nothing.
+        return;
+    }
+    let repeatable = TransactionSettings { isolation: Some(Isolation::RepeatableRead), ..settings() };
+    let all = Work::Read { condition: Condition::True, sort: vec![], limit: 9, offset: 0, lock: Lock::None };
+    let replies =
+        session.flight(vec![Command::Begin(repeatable), run(&depot, all, &["city"])]).await.unwrap();
+    assert!(matches!(replies[1], Reply::Rows(_)));
+    world.sql("UPDATE depot SET country = 'BE'").await;
+
+    let remove = run(&depot, Work::Delete { condition: Condition::True, rows_max: 9 }, &[]);
+    assert_eq!(error(&mut session, remove).await.code, DbErrorCode::SerializationFailure);
+    let late = create(&depot, &["city"], vec![vec![text("Late")]], &[]);
+    assert_eq!(error(&mut session, late).await.code, DbErrorCode::SerializationFailure);
+
+    session.flight(vec![Command::Rollback]).await.unwrap();
+    assert_eq!(world.sql("SELECT city FROM depot").await, ["A"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cancelled_is_not_given_back() {
+    let Some(world) = World::open().await else { return };
+    let mut session = world.session(Flavor::MariaDb).await;
+    session.canceller().await;
+    session.flight(vec![Command::Rollback]).await.unwrap();
+
+    session.rest();
+
+    assert_eq!(world.database.state().idle, 0, "the cancellation may come late");
+}
+
+#[tokio::test]
+async fn keys_of_more_than_a_day_ago_are_forgotten() {
+    let Some(world) = World::open().await else { return };
+    let mut session = world.session(Flavor::MariaDb).await;
+    let take = |scope: &str| Command::TakeKey { scope: scope.repeat(32), fingerprint: [1; 32] };
+    session.flight(vec![take("ab"), Command::Commit, begin()]).await.unwrap();
+    world.sql("UPDATE penstock_batch_key SET created_at = created_at - INTERVAL 25 HOUR").await;
+    session.flight(vec![take("cd"), Command::Commit]).await.unwrap();
+
+    session.connection().forget_old_keys().await;
+
+    assert_eq!(world.sql("SELECT LEFT(scope, 2) FROM penstock_batch_key").await, ["cd"]);
+}
+
+#[tokio::test]
+async fn a_secured_connection_checks_certificate_and_name() {
+    let Some((server, certificate)) = TestServer::start_secured().await else { return };
+    server.database("shop", "CREATE TABLE depot (depot_id INT PRIMARY KEY)").await;
+    let open = |host: &str, tls, ca_file: Option<&std::path::Path>, more: &str| {
+        let mut settings = DatabaseSettings::new("main", DatabaseKind::Mysql);
+        let url = format!("mysql://root@{host}:{}/shop{more}", server.port());
+        settings.url = Some(SecretUrl::new(&url));
+        settings.tls = tls;
+        settings.ca_file = ca_file.map(Into::into);
+        MysqlDatabase::open(settings, SystemClock::shared())
+    };
+    let cipher = async |database: &MysqlDatabase| {
+        let mut session = database.session().await;
+        session.open().await.expect("a connection");
+        let row: Option<(String, String)> =
+            session.connection().conn.query_first("SHOW SESSION STATUS LIKE 'Ssl_cipher'").await.unwrap();
+        row.expect("a row").1
+    };
+    let trusted = Some(&*certificate);
+
+    let database = open("localhost", TlsMode::Require, trusted, "").await.expect("it is trusted");
+    assert_ne!(cipher(&database).await, "");
+    let why = |opened: Result<MysqlDatabase, DatabaseOpenError>| match opened {
+        Ok(_) => panic!("it must not open"),
+        Err(error) => error.to_string(),
+    };
+    let careless = "?require_ssl=true&verify_ca=false&verify_identity=false";
+    assert!(
+        why(open("localhost", TlsMode::Require, None, "").await).contains("away"),
+        "nobody vouches for it"
+    );
+    assert!(why(open("localhost", TlsMode::Require, None, careless).await).contains("away"));
+    assert!(why(open("127.0.0.1", TlsMode::Require, trusted, "").await).contains("away"), "another name");
+    let key = certificate.with_extension("key");
+    assert!(why(open("localhost", TlsMode::Require, Some(&key), "").await).contains("ca_file"));
+    let database = open("127.0.0.1", TlsMode::Auto, None, "").await.expect("this machine needs none");
+    assert_eq!(cipher(&database).await, "");
+}
+
+#[tokio::test]
+async fn a_server_without_a_certificate_is_refused_where_one_is_required() {
+    let Some(server) = TestServer::start().await else { return };
+    server.database("shop", "CREATE TABLE depot (depot_id INT PRIMARY KEY)").await;
+    let mut settings = DatabaseSettings::new("main", DatabaseKind::Mysql);
+    settings.url = Some(SecretUrl::new(&server.url("shop")));
+    settings.tls = TlsMode::Require;
+    let refused = MysqlDatabase::open(settings, SystemClock::shared()).await;
+    assert!(matches!(refused, Err(DatabaseOpenError::Away { .. })));
+}

@@ -57,12 +57,23 @@ async fn a_key_is_taken_once_and_its_answer_kept() {
         first.flight(vec![keep, Command::Commit]).await.expect("it stays"),
         [Reply::Done, Reply::Done]
     );
-    let replies = bench.fly(vec![begin(), take(), Command::Commit]).await;
+    let replies = bench.fly(vec![begin(), take(), Command::Rollback]).await;
     assert_eq!(replies[1], Reply::Key(answer));
-    assert_eq!(replies[2], Reply::NotRun);
+    assert_eq!(replies[2], Reply::Done, "the key may be the batch's own: it says what becomes of the rest");
     let drop_it = Command::DropKey { scope: "s".to_owned() };
     bench.fly(vec![begin(), drop_it, Command::Commit]).await;
     assert_eq!(bench.fly(vec![begin(), take(), Command::Rollback]).await[1], Reply::Done);
+    assert!(bench.rows("depot").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_follows_a_transaction_that_did_not_begin_stores_nothing() {
+    let bench = bench(SHOP).await;
+    let mut session = PostgresSession::new(&bench.database);
+    session.open().await.expect("a connection");
+    // As if BEGIN had been stopped: the rest of the flight is at the server by then.
+    let replies = session.flight(vec![depots(&bench, &["a"]).remove(0)]).await.expect("it stays");
+    assert_eq!(code(&replies[0]), DbErrorCode::ReadOnly);
     assert!(bench.rows("depot").await.is_empty());
 }
 
@@ -461,7 +472,7 @@ async fn a_secured_connection_checks_certificate_and_name() {
         .expect("it reads");
     assert!(secured.get::<_, bool>(0));
     // Cancelling goes over a secured connection as well.
-    Connection::new(client, database.tls.clone()).canceller().await;
+    Connection::new(client, database.tls.clone(), [Duration::from_secs(5); 3]).canceller().await;
     let why = |opened: Result<Arc<PostgresDatabase>, DatabaseOpenError>| match opened {
         Ok(_) => panic!("it must not open"),
         Err(error) => error.to_string(),
