@@ -185,7 +185,9 @@ proptest! {
                 prop_assert_eq!(&fake.committed, &before, "{}", told.json);
             }
             let success = told.at("/success") == true;
-            prop_assert!(!kept || success || unknown, "{}", told.json);
+            // A COMMIT that kept nothing, of a batch that only reads, may be tried again and then fail.
+            let kept_something = kept && fake.committed != before;
+            prop_assert!(!kept_something || success || unknown, "{}", told.json);
             prop_assert!(!success || kept, "{}", told.json);
         } else if told.json["results"].is_object() {
             let created = ["a", "b", "c"].iter().filter(|id| told.json["results"][**id]["status"] == "completed").count();
