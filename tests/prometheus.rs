@@ -200,10 +200,22 @@ fn every_panel_has_data() {
     if !servers_wanted("prometheus") {
         return;
     }
-    let place = Place::new(
+    let place = Place::new(&format!(
         "[[org]]\nname = \"demo\"\nsimulated = true\n[simulator]\nlatency_ms = 10\n\
-         [schema]\ninclude = [\"A*\"]\n",
-    );
+         [schema]\ninclude = [\"A*\"]\n[api]\nlisten = \"{}\"\n\
+         [[database]]\nname = \"shop\"\nkind = \"sqlite\"\ninit_sql = \"example:shop\"\n",
+        free_addr()
+    ));
+    // One of each kind, so that each series moves.
+    let batches = [true, false].map(|atomic| {
+        let line = r#"{"invoice_id":1,"description":"a part","unit_price":1}"#;
+        let create = format!(
+            r#"{{"operations":[{{"entity":"invoice_line","action":"create","store_params":{line}}}],"options":{{"atomic":{atomic}}}}}"#
+        );
+        let file = place.state().with_file_name(format!("batch-{atomic}.json"));
+        std::fs::write(&file, create).expect("write a batch");
+        file
+    });
     let daemon = place.daemon();
     daemon.await_jobs("demo", 1);
     // A second run answers from the cache, and finds its texts unchanged.
@@ -212,6 +224,9 @@ fn every_panel_has_data() {
     every_panel_has_data_from(daemon.http(), || {
         place.run(&["cache", "clear"]).good();
         place.run(&["schema"]).good();
+        for batch in &batches {
+            place.run(&["batch", &batch.display().to_string()]).good();
+        }
     });
 }
 

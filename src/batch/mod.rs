@@ -12,7 +12,7 @@
 //! | module | what it decides |
 //! | --- | --- |
 //! | [`request`] | what a body may say; every fault of it, with its pointer |
-//! | [`reference`] | what `$ref:` means, and what a path reads |
+//! | [`mod@reference`] | what `$ref:` means, and what a path reads |
 //! | [`plan`] | edges, order, cycles, groups |
 //! | [`catalogue`] | which entities there are, from what a database says of itself and the config |
 //! | [`access`] | who may do what to which columns and rows |
