@@ -11,6 +11,7 @@ pub mod control;
 pub mod database;
 pub mod desk;
 pub mod http;
+pub mod leads;
 pub mod library;
 pub mod limiter;
 pub mod messages;

@@ -15,6 +15,7 @@
 mod body;
 mod entities;
 mod headers;
+pub mod lead_service;
 mod openapi;
 mod service;
 #[cfg(test)]
