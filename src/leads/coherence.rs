@@ -34,7 +34,7 @@ impl<'l> Known<'l> {
             (!domains.contains(host)).then_some(host)
         };
         let company = |field| {
-            let name = lead.get(field).filter(|name| !reference::is_placeholder(name))?;
+            let name = lead.get(field).filter(|name| !reference::is_no_company(name))?;
             Some(Folded::of(name).company_core())
         };
         let country = |field| lead.get(field).and_then(reference::country);

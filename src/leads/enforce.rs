@@ -186,7 +186,7 @@ fn usable(lead: &Lead, field: LeadField, value: Value, domains: &FreeMail) -> Re
         return employees(lead, &value);
     }
     let text = value.as_str().unwrap_or_default().trim();
-    if reference::is_placeholder(text) {
+    if reference::is_no_company(text) {
         return Err(Dropped::Placeholder);
     }
     match field {

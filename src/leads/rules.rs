@@ -162,6 +162,11 @@ fn acquisition(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
         Some(name) if reference::is_placeholder(name) => Part::Unusable(why),
         Some(_) => Part::Good,
     };
+    let company = match value(lead, F::Company) {
+        None => Part::Missing(0.0),
+        Some(name) if reference::is_no_company(name) => Part::Unusable("a placeholder as company"),
+        Some(_) => Part::Good,
+    };
     let listed = |field, is_listed: &dyn Fn(&str) -> bool| match value(lead, field) {
         None => Part::Missing(0.0),
         Some(text) if is_listed(text) => Part::Good,
@@ -190,7 +195,7 @@ fn acquisition(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
     let is_country = |_: &str| country.is_some();
     parts.judge(0.125, F::Country, "country", listed(F::Country, &is_country));
     parts.judge(0.125, F::Industry, "industry", listed(F::Industry, &reference::is_sector));
-    parts.judge(0.125, F::Company, "company", named(F::Company, "a placeholder as company"));
+    parts.judge(0.125, F::Company, "company", company);
     parts.judge(0.125, F::Website, "website", website(lead, F::Website, domains, 0.0));
 }
 
@@ -212,7 +217,7 @@ fn enrichment(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
     let when_missing = if is_small(lead) { UNLISTED } else { 0.0 };
     let company = match value(lead, F::EnrichedCompany) {
         None => Part::Missing(when_missing),
-        Some(name) if reference::is_placeholder(name) => Part::Unusable("a placeholder as company"),
+        Some(name) if reference::is_no_company(name) => Part::Unusable("a placeholder as company"),
         Some(_) => Part::Good,
     };
     parts.judge(0.28, F::EnrichedCompany, "company", company);

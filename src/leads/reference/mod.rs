@@ -47,19 +47,14 @@ const SECTORS: [&str; 32] = [
 ];
 
 /// What stands in a mandatory field where nothing is known, folded. Sorted.
-const PLACEHOLDERS: [&str; 62] = [
+const PLACEHOLDERS: [&str; 38] = [
     "a",
-    "aa",
     "aaa",
-    "abc",
     "anonymous",
     "asd",
     "asdf",
     "asdfasdf",
     "blank",
-    "company",
-    "company name",
-    "companyname",
     "demo",
     "do not call",
     "dummy",
@@ -67,49 +62,54 @@ const PLACEHOLDERS: [&str; 62] = [
     "fake",
     "first name",
     "firstname",
-    "foo",
-    "freelance",
-    "freelancer",
-    "guest",
-    "home",
-    "independent",
-    "individual",
     "last name",
     "lastname",
-    "me",
-    "my company",
-    "myself",
     "n a",
     "na",
     "name",
     "nil",
-    "no company",
     "no name",
-    "none",
     "noname",
+    "none",
     "not applicable",
     "not available",
     "not known",
     "not provided",
     "nothing",
     "null",
-    "personal",
-    "private",
     "qwerty",
-    "retired",
-    "self",
-    "self employed",
-    "selfemployed",
-    "student",
     "tba",
     "tbd",
     "test",
     "test test",
     "testing",
-    "unemployed",
     "unknown",
     "x",
     "xx",
+];
+
+/// What stands for a company of which there is none; a person may be called so. Folded, sorted.
+const NO_COMPANIES: [&str; 20] = [
+    "company",
+    "company name",
+    "companyname",
+    "freelance",
+    "freelancer",
+    "home",
+    "independent",
+    "individual",
+    "me",
+    "my company",
+    "myself",
+    "no company",
+    "personal",
+    "private",
+    "retired",
+    "self",
+    "self employed",
+    "selfemployed",
+    "student",
+    "unemployed",
 ];
 
 /// Code of a country, two letters; `None` for what is none.
@@ -146,12 +146,17 @@ pub fn is_placeholder(text: &str) -> bool {
     PLACEHOLDERS.binary_search(&text).is_ok() || is_one_letter_again_and_again(text)
 }
 
+/// Whether it stands for no company: a placeholder, or `self-employed`.
+pub fn is_no_company(text: &str) -> bool {
+    let folded = Folded::of(text);
+    NO_COMPANIES.binary_search(&folded.as_str()).is_ok() || is_placeholder(text)
+}
+
 fn is_one_letter_again_and_again(text: &str) -> bool {
     let mut letters = text.chars().filter(|c| *c != ' ');
-    match letters.next() {
-        None => true,
-        Some(first) => text.len() > 2 && letters.all(|letter| letter == first),
-    }
+    let Some(first) = letters.next() else { return true };
+    // Two may be a name: `Oo` is one.
+    letters.clone().count() >= 2 && letters.all(|letter| letter == first)
 }
 
 /// Market that a country belongs to.
@@ -173,9 +178,10 @@ mod tests {
         assert!(STATES.is_sorted_by(|one, next| (one.0, one.1) < (next.0, next.1)));
         assert!(SECTORS.is_sorted_by(|one, next| one < next));
         assert!(PLACEHOLDERS.is_sorted_by(|one, next| one < next));
+        assert!(NO_COMPANIES.is_sorted_by(|one, next| one < next));
         let spellings = COUNTRIES.iter().map(|(spelling, _)| spelling);
         let states = STATES.iter().map(|(spelling, ..)| spelling);
-        for spelling in spellings.chain(states).chain(&SECTORS).chain(&PLACEHOLDERS) {
+        for spelling in spellings.chain(states).chain(&SECTORS).chain(&PLACEHOLDERS).chain(&NO_COMPANIES) {
             assert_eq!(Folded::of(spelling).as_str(), *spelling);
         }
     }
@@ -240,7 +246,6 @@ mod tests {
     #[case("[[Unknown]]", true)]
     #[case("---", true)]
     #[case("xxxx", true)]
-    #[case("Self-Employed", true)]
     #[case("Test", true)]
     #[case("Testo", false)]
     #[case("3M", false)]
@@ -249,5 +254,15 @@ mod tests {
     #[case("王", false)]
     fn placeholders_are_seen_through(#[case] text: &str, #[case] placeholder: bool) {
         assert_eq!(is_placeholder(text), placeholder);
+    }
+
+    #[rstest]
+    #[case("Self-Employed", true)]
+    #[case("n/a", true)]
+    #[case("Self & Sons", false)]
+    #[case("Homebase", false)]
+    fn who_works_for_nobody_names_no_company(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(is_no_company(text), expected);
+        assert!(!is_placeholder("Self"), "a family name");
     }
 }
