@@ -22,6 +22,8 @@ pub mod reference;
 pub mod rules;
 pub mod settings;
 pub mod size;
+#[cfg(test)]
+mod test_support;
 mod text;
 
 pub use answer::{AnswerFault, RawAnswer, read_answer};

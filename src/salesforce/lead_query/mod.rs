@@ -139,7 +139,7 @@ const FUNCTIONS: [&str; 16] = [
 ];
 
 /// Spans of time by name.
-const DATE_LITERALS: [&str; 22] = [
+const DATE_LITERALS: [&str; 23] = [
     "YESTERDAY",
     "TODAY",
     "TOMORROW",
@@ -162,6 +162,7 @@ const DATE_LITERALS: [&str; 22] = [
     "NEXT_FISCAL_QUARTER",
     "LAST_FISCAL_YEAR",
     "THIS_FISCAL_YEAR",
+    "NEXT_FISCAL_YEAR",
 ];
 /// Units of spans that take a number: `LAST_N_DAYS:30`, `N_WEEKS_AGO:2`.
 const DATE_UNITS: [&str; 7] =
@@ -553,7 +554,7 @@ impl<'t> Parser<'t> {
             self.next += 1;
             return Ok(upper.to_ascii_lowercase());
         }
-        if DATE_LITERALS.contains(&upper.as_str()) || upper == "NEXT_FISCAL_YEAR" {
+        if DATE_LITERALS.contains(&upper.as_str()) {
             self.next += 1;
             return Ok(upper);
         }
