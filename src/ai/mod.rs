@@ -7,6 +7,7 @@
 pub mod identifiers;
 pub mod model_folder;
 pub mod static_model;
+pub mod website;
 
 use std::path::Path;
 use std::sync::Arc;
