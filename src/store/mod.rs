@@ -6,6 +6,7 @@ pub mod disk;
 pub mod high_water;
 pub mod journal;
 pub mod journal_contract;
+pub mod lead_jobs;
 pub mod library_folder;
 pub mod limits_file;
 pub mod state_folder;
