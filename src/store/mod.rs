@@ -1,5 +1,6 @@
 //! What lies on the disk: the journal, the cache, the library's files for people, each written whole or not at all.
 
+pub mod assessments;
 pub mod atomic_file;
 pub mod cache;
 pub mod disk;

@@ -7,6 +7,7 @@
 
 mod batches;
 mod error;
+mod folder;
 mod intake;
 mod keys;
 mod outcomes;
@@ -28,6 +29,7 @@ use rusqlite::{OptionalExtension, params};
 pub use self::batches::{EndpointBatch, Question};
 pub(crate) use self::error::During;
 pub use self::error::LeadStoreError;
+pub use self::folder::{FoundLeadJob, LeadJobSummary, LeadJobsFolder};
 pub use self::report::StoredRows;
 use self::worker::{Answer, Change, Request, View, Worker, Written};
 use super::disk::{SharedDisk, is_full};
