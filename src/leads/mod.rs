@@ -16,10 +16,10 @@ pub mod lead;
 pub mod limits;
 pub mod money;
 pub mod outcome;
-pub mod report_row;
 pub mod phone;
 pub mod prompt;
 pub mod reference;
+pub mod report_row;
 pub mod rules;
 pub mod settings;
 pub mod size;
@@ -39,7 +39,7 @@ pub use money::cost;
 pub use outcome::{
     Assessment, Flags, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Ordinal, Scores, Spent,
 };
-pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
+pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use rules::{flags, rule_scores};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};
