@@ -8,6 +8,9 @@ somebody else's contract: the published description of such endpoints, by Prism 
 `../shared/specs/openai_subset.json`; without it there is nothing to hold anything against, and this fails. Prism is
 installed once into a cache folder outside the checkout (PENSTOCK_CLIENTS_DIR, else ~/.cache/penstock-clients). Before the
 client is run, requests that must be refused are sent, so that a proxy which lets everything through is found out.
+
+One thing is corrected in the copy of the description that Prism reads: it calls the content of a file JSON text, where
+endpoints send the bytes of the file, as `application/octet-stream`.
 """
 
 import argparse
@@ -27,9 +30,6 @@ PRISM = "@stoplight/prism-cli@5.14.2"
 PROJECT = Path(__file__).resolve().parents[2]
 SPEC = PROJECT.parent / "shared" / "specs" / "openai_subset.json"
 KEY = "sk-example"
-# What a file holds is described as JSON text, and is lines of JSON as a stream of bytes: Prism says so of every download,
-# and it is the published description that is wrong.
-KNOWN = ["openai_subset", "/files/{file_id}/content"]
 
 
 def main():
@@ -45,7 +45,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="penstock-prism-") as folder, Endpoint(arguments.aisim) as upstream:
         with Proxy(prism, arguments.spec, upstream.url, Path(folder)) as proxy:
             must_be_refused(proxy.url)
-            done = subprocess.run([arguments.requests, proxy.url], capture_output=True, text=True, timeout=300)
+            proxy.judged_from = len(proxy.log.read_text())
+            done = subprocess.run([arguments.requests, proxy.url], env={**os.environ, "RUST_BACKTRACE": "0"},
+                                  capture_output=True, text=True, timeout=300)
             print(done.stdout, end="")
             told = proxy.violations()
         seen = json.load(urllib.request.urlopen(f"{upstream.url[:-3]}/__sim/log", timeout=30))
@@ -53,6 +55,7 @@ def main():
     due = {
         "POST chat/completions", "POST files", "GET files", "POST batches", "GET batches", "GET batches/ID",
         "POST batches/ID/cancel", "GET files/ID/content", "DELETE files/ID",
+        "GET models",  # asked here, until the proxy is up
     }  # fmt: skip
     failures = []
     if done.returncode != 0:
@@ -118,8 +121,13 @@ class Proxy:
     def __init__(self, prism, spec, upstream, folder):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.log = folder / "prism.log"
-        command = [prism, "proxy", "--errors", "-h", "127.0.0.1", "-p", str(port), str(spec), upstream]
+        self.log, self.judged_from = folder / "prism.log", 0
+        described = json.loads(spec.read_text())
+        download = described["paths"]["/files/{file_id}/content"]["get"]["responses"]["200"]
+        download["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+        corrected = folder / "described.json"
+        corrected.write_text(json.dumps(described))
+        command = [prism, "proxy", "--errors", "-h", "127.0.0.1", "-p", str(port), str(corrected), upstream]
         # A group of its own: Prism starts a second process.
         self.process = subprocess.Popen(
             command, stdout=self.log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
@@ -148,8 +156,9 @@ class Proxy:
         return urllib.request.Request(f"{self.url}{path}", headers={"Authorization": f"Bearer {KEY}"})
 
     def violations(self):
-        lines = self.log.read_text().splitlines()
-        return [line for line in lines if "violation" in line.lower() and "MUST FAIL" not in line]
+        """What Prism has complained of since `judged_from`."""
+        lines = self.log.read_text()[self.judged_from :].splitlines()
+        return [line for line in lines if "violation" in line.lower()]
 
     def __enter__(self):
         return self
