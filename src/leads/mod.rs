@@ -9,6 +9,7 @@ pub mod id;
 pub mod job;
 pub mod lead;
 pub mod outcome;
+pub mod plan;
 pub mod report_row;
 pub mod settings;
 
@@ -19,5 +20,6 @@ pub use lead::{Lead, Presence};
 pub use outcome::{
     Assessment, Flags, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Ordinal, Scores, Spent,
 };
+pub use plan::{Retrieval, RetrievalNeeds, RetrievalPlan};
 pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};
