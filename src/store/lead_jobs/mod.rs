@@ -6,6 +6,8 @@
 //! not grow with the number of rows. A full disk changes nothing and is told apart.
 
 mod batches;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod folder;
 mod intake;

@@ -24,7 +24,7 @@ impl Disk for SetDisk {
     }
 }
 
-fn spec() -> LeadJobSpec {
+pub(super) fn spec() -> LeadJobSpec {
     LeadJobSpec {
         job: "leads-1".to_owned(),
         org: "acme".parse().unwrap(),
@@ -37,11 +37,11 @@ fn spec() -> LeadJobSpec {
     }
 }
 
-fn disk() -> SharedDisk {
+pub(super) fn disk() -> SharedDisk {
     Arc::new(RealDisk)
 }
 
-fn lead_id(number: u64) -> LeadId {
+pub(super) fn lead_id(number: u64) -> LeadId {
     let mut text = *b"00Q000000000000";
     let mut rest = number;
     for place in text[3..].iter_mut().rev() {
@@ -51,11 +51,11 @@ fn lead_id(number: u64) -> LeadId {
     LeadId::read(std::str::from_utf8(&text).unwrap()).unwrap().id
 }
 
-fn lead_row(row: u64, number: u64) -> IntakeRow {
+pub(super) fn lead_row(row: u64, number: u64) -> IntakeRow {
     IntakeRow { row, id: RowId::Lead { id: lead_id(number), repaired: false } }
 }
 
-fn spent(requests: u32) -> Spent {
+pub(super) fn spent(requests: u32) -> Spent {
     let tokens = u64::from(requests) * 100;
     Spent { prompt_tokens: tokens, completion_tokens: tokens / 4, cost: Money(tokens * 3), requests }
 }
@@ -68,7 +68,7 @@ fn lead(id: LeadId, presence: Presence) -> Lead {
     })
 }
 
-fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
+pub(super) fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
     let scores = Scores {
         acquisition: Some(62.5),
         enrichment: Some(1.0 / 3.0),
@@ -84,7 +84,7 @@ fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
     LeadResult { ordinal, lead: lead(id, Presence::Found), outcome: LeadOutcome::Assessed(assessment) }
 }
 
-fn answered(spent: Spent, reused: bool) -> ModelVerdict {
+pub(super) fn answered(spent: Spent, reused: bool) -> ModelVerdict {
     let answer = ModelAnswer {
         score: 40,
         score_said: 90,
@@ -100,7 +100,7 @@ fn failed(spent: Spent) -> ModelVerdict {
     ModelVerdict::Failed { reason: "prose".to_owned(), spent }
 }
 
-fn unread(ordinal: Ordinal, id: LeadId) -> LeadResult {
+pub(super) fn unread(ordinal: Ordinal, id: LeadId) -> LeadResult {
     let outcome = LeadOutcome::Unread { reason: "503 five times".to_owned() };
     LeadResult { ordinal, lead: Lead::without_values(id, Presence::NotVisible), outcome }
 }
@@ -114,7 +114,7 @@ fn rows_of(store: &LeadJobStore) -> Vec<ReportRow> {
     all
 }
 
-fn check(counts: &LeadCounts) {
+pub(super) fn check(counts: &LeadCounts) {
     assert_eq!(counts.rows, counts.blank + counts.invalid + counts.leads + counts.duplicates, "{counts:?}");
     let sum = counts.assessed + counts.failed + counts.no_record + counts.unread + counts.open;
     assert_eq!(counts.leads, sum, "{counts:?}");
@@ -291,8 +291,10 @@ fn a_folder_without_a_job_a_damaged_one_and_a_younger_one_are_told_apart() {
     drop(LeadJobStore::create(folder.path(), &spec(), disk()).unwrap());
     rusqlite::Connection::open(&path).unwrap().execute("UPDATE job SET version = 9", []).unwrap();
     assert_eq!(open(), LeadStoreError::Younger { path: path.clone(), found: 9, known: 1 });
-    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
-    assert!(open().is_damage(), "{:?}", open());
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::write(damaged.path().join(JOB_FILE), vec![b'x'; 8192]).unwrap();
+    let error = LeadJobStore::open(damaged.path(), disk()).map(|_opened| ()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
 }
 
 #[tokio::test]
