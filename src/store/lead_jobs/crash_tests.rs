@@ -24,7 +24,7 @@ fn left_behind(of: &Path, to: &Path, length: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3, ..ProptestConfig::default() })]
 
     #[test]
     fn a_job_cut_off_anywhere_is_as_after_one_of_its_calls_and_goes_on_to_the_same_end(
