@@ -16,6 +16,7 @@ pub mod money;
 pub mod outcome;
 pub mod prompt;
 pub mod rules;
+pub mod report_row;
 pub mod settings;
 
 pub use answer::{AnswerFault, RawAnswer, read_answer};
@@ -32,4 +33,5 @@ pub use outcome::{
 };
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
 pub use rules::{flags, rule_scores};
+pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};
