@@ -88,7 +88,8 @@ pub(super) async fn end_of(service: &Arc<dyn LeadService>, job: &str) -> Result<
         // An error is the sender that went away: it is over.
         drop(progress.wait_for(|progress| progress.phase.is_over()).await);
     }
-    let view = service.job(job).ok_or_else(|| Refused::not_found(format!("there is no job `{job}` any more")))?;
+    let view =
+        service.job(job).ok_or_else(|| Refused::not_found(format!("there is no job `{job}` any more")))?;
     match view.progress.phase {
         JobPhase::Done => Ok(view),
         JobPhase::Failed => {
@@ -116,7 +117,12 @@ pub(super) struct Whole {
 }
 
 /// Answers with a job of `leads` leads, as preference and threshold say.
-pub(super) async fn answer(call: &Call, spec: &LeadJobSpec, leads: u64, whole: Whole) -> Result<HttpResponse, Refused> {
+pub(super) async fn answer(
+    call: &Call,
+    spec: &LeadJobSpec,
+    leads: u64,
+    whole: Whole,
+) -> Result<HttpResponse, Refused> {
     let service = call.service();
     let is_small = leads <= service.settings().large_dataset_threshold as u64;
     let preference = preference(&call.request);
@@ -145,7 +151,11 @@ pub(super) async fn answer(call: &Call, spec: &LeadJobSpec, leads: u64, whole: W
 }
 
 /// Everything, page by page.
-async fn written(service: &Arc<dyn LeadService>, view: LeadJobView, whole: Whole) -> Result<HttpResponse, Refused> {
+async fn written(
+    service: &Arc<dyn LeadService>,
+    view: LeadJobView,
+    whole: Whole,
+) -> Result<HttpResponse, Refused> {
     let (spec, progress) = (&view.spec, &view.progress);
     let counts = progress.counts;
     let mut data = whole.members;
@@ -191,7 +201,10 @@ async fn written(service: &Arc<dyn LeadService>, view: LeadJobView, whole: Whole
         }
     });
     let body = stream::once(async { Ok::<_, actix_web::Error>(Bytes::from(start)) }).chain(rest);
-    Ok(HttpResponse::Ok().content_type(JSON).insert_header((CACHE_CONTROL, "no-store")).streaming(Box::pin(body)))
+    Ok(HttpResponse::Ok()
+        .content_type(JSON)
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .streaming(Box::pin(body)))
 }
 
 /// An object to which members can be added: without its last brace.
@@ -228,7 +241,8 @@ impl Pages {
         }
         let results = self.service.results(&self.job, self.from, PAGE).await?;
         let mut text = String::new();
-        for entry in results.iter().filter_map(|result| self.entry(result)) {
+        let section = self.section;
+        for entry in results.iter().filter_map(|result| entry_of(section, result)) {
             if !self.is_first {
                 text.push(',');
             }
@@ -242,16 +256,6 @@ impl Pages {
         Ok(Some(text))
     }
 
-    fn entry(&self, result: &LeadResult) -> Option<Value> {
-        match (self.section, &result.outcome) {
-            (Section::Leads, LeadOutcome::Assessed(assessment)) => {
-                Some(Value::Object(seed_view::analyzed(result, assessment)))
-            }
-            (Section::Others, _) => seed_view::not_analyzed(result),
-            _ => None,
-        }
-    }
-
     fn end_section(&mut self, text: &mut String) {
         self.from = 0;
         self.is_first = true;
@@ -263,6 +267,16 @@ impl Pages {
             text.push_str("}}");
             self.section = Section::End;
         }
+    }
+}
+
+fn entry_of(section: Section, result: &LeadResult) -> Option<Value> {
+    match (section, &result.outcome) {
+        (Section::Leads, LeadOutcome::Assessed(assessment)) => {
+            Some(Value::Object(seed_view::analyzed(result, assessment)))
+        }
+        (Section::Others, _) => seed_view::not_analyzed(result),
+        _ => None,
     }
 }
 

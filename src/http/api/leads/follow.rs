@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, UPGRADE};
 use actix_web::web::Bytes;
-use actix_web::HttpResponse;
 use actix_ws::{CloseCode, CloseReason, Message, MessageStream, Session};
 use futures_util::stream;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::Call;
-use super::describe::OPERATIONS;
+use super::describe::all;
 use super::envelope::{Refused, json_answer};
 
 /// Addresses of older clients that are not served, and why.
@@ -34,7 +34,10 @@ pub(super) const REFUSED: [(&str, &str); 7] = [
         "/leads/analyze-query/export",
         "it paid for every assessment a second time; take `report.xlsx` of the job that `POST /leads/analyze-query` names",
     ),
-    ("/ui", "there is no web page; `penstock leads FILE` shows progress in a terminal, and `GET /` lists the endpoints"),
+    (
+        "/ui",
+        "there is no web page; `penstock leads FILE` shows progress in a terminal, and `GET /` lists the endpoints",
+    ),
 ];
 
 /// Answers one of [`REFUSED`].
@@ -45,9 +48,10 @@ pub(super) fn refused(path: &str) -> HttpResponse {
 
 /// Name, version and what there is.
 pub(super) async fn index(_call: Call) -> Result<HttpResponse, Refused> {
-    let endpoints: Map<String, Value> = OPERATIONS
-        .iter()
-        .map(|operation| (format!("{} {}", operation.method.to_uppercase(), operation.path), operation.summary.into()))
+    let endpoints: Map<String, Value> = all()
+        .map(|operation| {
+            (format!("{} {}", operation.method.to_uppercase(), operation.path), operation.summary.into())
+        })
         .collect();
     let told = json!({ "name": "penstock", "version": env!("CARGO_PKG_VERSION"), "endpoints": endpoints });
     Ok(json_answer(StatusCode::OK, &told))

@@ -5,13 +5,13 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
+use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::web::Bytes;
-use actix_web::HttpResponse;
 use futures_util::stream;
 use serde_json::{Map, Value, json};
 
@@ -62,13 +62,19 @@ pub(super) async fn begin(mut call: Call) -> Result<HttpResponse, Refused> {
     told.only(&OPTIONS)?;
     let start = options(&told)?;
     let source = match (sent.texts("ids", IDS_MAX, 1_024)?, sent.text("soql", SOQL_BYTES_MAX)?) {
-        (Some(ids), None) if ids.is_empty() => return Err(Refused::wrong("`ids` is empty; list a Lead id at least")),
+        (Some(ids), None) if ids.is_empty() => {
+            return Err(Refused::wrong("`ids` is empty; list a Lead id at least"));
+        }
         (Some(ids), None) => StartSource::Ids { ids },
         (None, Some(soql)) => {
             let query = guard(soql, FOUND_MAX).map_err(|fault| Refused::wrong(format!("`soql`, {fault}")))?;
             StartSource::Query { soql: query.soql }
         }
-        _ => return Err(Refused::wrong("send either `ids` or `soql`; a file is sent as `multipart/form-data`")),
+        _ => {
+            return Err(Refused::wrong(
+                "send either `ids` or `soql`; a file is sent as `multipart/form-data`",
+            ));
+        }
     };
     start_job(&call, StartLeads { source, ..start }).await
 }
@@ -119,7 +125,8 @@ pub(super) fn told(view: &LeadJobView) -> Map<String, Value> {
 /// The job of the address.
 pub(super) fn job_of(call: &Call) -> Result<LeadJobView, Refused> {
     let job = call.part("job");
-    let is_plain = (1..=100).contains(&job.len()) && job.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let is_plain =
+        (1..=100).contains(&job.len()) && job.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let view = if is_plain { call.service().job(job) } else { None };
     view.ok_or_else(|| Refused::not_found("there is no such job; `GET /v1/jobs` lists those that are kept"))
 }
@@ -188,11 +195,15 @@ pub(super) async fn report(call: Call) -> Result<HttpResponse, Refused> {
         JobPhase::Done => {}
         JobPhase::Failed => {
             let why = view.progress.error.as_deref().unwrap_or("no reason is known");
-            return Err(Refused::not_yet(format!("the job failed, and has no report: {why}; a retry goes on with it")));
+            return Err(Refused::not_yet(format!(
+                "the job failed, and has no report: {why}; a retry goes on with it"
+            )));
         }
         phase => {
             let phase = phase.as_str();
-            return Err(Refused::not_yet(format!("the job is at `{phase}`; its report is there when it is `done`")));
+            return Err(Refused::not_yet(format!(
+                "the job is at `{phase}`; its report is there when it is `done`"
+            )));
         }
     }
     let path = call.service().report(&view.spec.job, format).await?;
@@ -278,12 +289,9 @@ pub(super) async fn send_report(
         .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
         .insert_header((ETAG, tag))
         .insert_header((CACHE_CONTROL, "private, no-cache"))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .insert_header((REPORT_JOB, super::super::header_value(job)));
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"));
     Ok(response.body(SizedStream::new(bytes, Box::pin(body))))
 }
-
-const REPORT_JOB: HeaderName = HeaderName::from_static("penstock-job");
 
 /// The next bytes; fewer than were there when the file was opened are an error, for the answer has said how many come.
 async fn read_some(mut file: File, left: u64) -> std::io::Result<(File, Bytes)> {
@@ -291,7 +299,11 @@ async fn read_some(mut file: File, left: u64) -> std::io::Result<(File, Bytes)> 
         let mut some = vec![0; READ_AT_ONCE.min(usize::try_from(left).unwrap_or(READ_AT_ONCE))];
         let read = file.read(&mut some)?;
         some.truncate(read);
-        if some.is_empty() { Err(std::io::ErrorKind::UnexpectedEof.into()) } else { Ok((file, Bytes::from(some))) }
+        if some.is_empty() {
+            Err(std::io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Ok((file, Bytes::from(some)))
+        }
     });
     read.await.unwrap_or_else(|_panic| Err(std::io::ErrorKind::Other.into()))
 }

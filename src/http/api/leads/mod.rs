@@ -16,6 +16,8 @@ mod answering;
 mod describe;
 mod envelope;
 mod excel;
+mod export;
+mod export_sheet;
 mod follow;
 mod front;
 mod jobs;
@@ -56,6 +58,8 @@ pub(super) use self::describe::{paths, schemas};
 
 /// Uploads that come in at once.
 const UPLOADS_AT_ONCE: usize = 8;
+/// Reports that are made of sent results at once: their results lie in memory.
+const EXPORTS_AT_ONCE: usize = 2;
 /// Clients that follow jobs at once.
 const FOLLOWERS_MAX: usize = 256;
 /// Bytes of a JSON body that is no report.
@@ -82,6 +86,7 @@ pub struct LeadSources {
 struct LeadApi {
     sources: LeadSources,
     uploads: Semaphore,
+    exports: Semaphore,
     followers: Arc<Semaphore>,
 }
 
@@ -111,12 +116,15 @@ struct Call {
 }
 
 /// Makes ready what the workers share; `None` without leads.
-pub(super) fn prepare(sources: Option<&LeadSources>) -> Option<impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static> {
+pub(super) fn prepare(
+    sources: Option<&LeadSources>,
+) -> Option<impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static> {
     let sources = sources?.clone();
     upload::sweep(&sources.uploads);
     let shared = web::Data::new(LeadApi {
         sources,
         uploads: Semaphore::new(UPLOADS_AT_ONCE),
+        exports: Semaphore::new(EXPORTS_AT_ONCE),
         followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
     });
     Some(move |config: &mut web::ServiceConfig| {
@@ -133,13 +141,17 @@ fn routes(config: &mut web::ServiceConfig) {
     route(config, &get, "/", ToAll, Envelope, front::index);
     route(config, &get, "/health", ToAll, Envelope, front::health);
     for (path, _) in front::REFUSED {
-        config.service(web::resource(*path).route(web::to(move || async move { front::refused(path) })));
+        config.service(web::resource(path).route(web::to(move || async move { front::refused(path) })));
     }
     route(config, &post, "/excel/parse", ToCallers, Envelope, validation::parse);
     route(config, &post, "/excel/validate-lead-ids", ToCallers, Envelope, validation::validate_sheet);
     route(config, &post, "/test-lead-validation", ToCallers, Envelope, validation::validate_list);
     route(config, &post, "/excel/analyze", ToCallers, Envelope, excel::analyze);
     route(config, &post, "/excel/analyze-batch-optimized", ToCallers, Envelope, excel::analyze_batched);
+    route(config, &post, "/excel/export-analysis", ToCallers, Envelope, export::rows);
+    route(config, &post, "/excel/export-analysis-with-file", ToCallers, Envelope, export::file);
+    route(config, &post, "/leads/export-analysis-data", ToCallers, Envelope, export::leads);
+    route(config, &post, "/leads/export-single-lead-data", ToCallers, Envelope, export::single);
     route(config, &get, "/lead/{id}", ToCallers, Envelope, single::lead);
     route(config, &get, "/lead/{id}/confidence", ToCallers, Envelope, single::confidence);
     route(config, &get, "/leads", ToCallers, Envelope, queries::list);

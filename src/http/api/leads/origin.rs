@@ -25,10 +25,14 @@ pub(super) struct Provenance<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Foreign {
     /// A page of another site.
-    #[error("a web page of another site sent this; call it from a page of this listener, or from no page at all")]
+    #[error(
+        "a web page of another site sent this; call it from a page of this listener, or from no page at all"
+    )]
     Page,
     /// A name of somebody else's that points here.
-    #[error("`Host` names neither `localhost` nor this machine's loopback address; use one of them, or send a token")]
+    #[error(
+        "`Host` names neither `localhost` nor this machine's loopback address; use one of them, or send a token"
+    )]
     Name,
 }
 

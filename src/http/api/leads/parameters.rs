@@ -42,11 +42,15 @@ impl Parameters {
     /// Of the query of an address.
     pub fn of_address(query: &str) -> Result<Self, Refused> {
         let read = actix_web::web::Query::<Vec<(String, String)>>::from_query(query);
-        let pairs = read.map_err(|_| Refused::wrong("the query of the address is not in UTF-8; encode it with %"))?;
+        let pairs =
+            read.map_err(|_| Refused::wrong("the query of the address is not in UTF-8; encode it with %"))?;
         let mut values = BTreeMap::new();
         for (name, text) in pairs.into_inner() {
             if values.contains_key(&name) {
-                return Err(Refused::wrong(format!("`{}` stands twice in the query of the address", cut(&name))));
+                return Err(Refused::wrong(format!(
+                    "`{}` stands twice in the query of the address",
+                    cut(&name)
+                )));
             }
             values.insert(name, Value::String(text));
         }
@@ -72,7 +76,8 @@ impl Parameters {
     /// A value; null, and an empty text in a form, is none.
     fn get(&self, name: &str) -> Option<&Value> {
         let value = self.values.get(name)?;
-        let is_nothing = value.is_null() || (self.empty_is_nothing && value.as_str().is_some_and(str::is_empty));
+        let is_nothing =
+            value.is_null() || (self.empty_is_nothing && value.as_str().is_some_and(str::is_empty));
         (!is_nothing).then_some(value)
     }
 
@@ -117,9 +122,9 @@ impl Parameters {
             },
             _ => None,
         };
-        truth.map(Some).ok_or_else(|| {
-            Refused::wrong(format!("`{name}` takes `true` or `false`, not {}", shown(value)))
-        })
+        truth
+            .map(Some)
+            .ok_or_else(|| Refused::wrong(format!("`{name}` takes `true` or `false`, not {}", shown(value))))
     }
 
     /// Money in units of the currency.
@@ -166,7 +171,9 @@ impl Parameters {
         };
         let words: Vec<&str> = match value {
             Value::String(text) if self.are_texts => text.split(',').map(str::trim).collect(),
-            Value::Array(words) => words.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(wrong)?,
+            Value::Array(words) => {
+                words.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(wrong)?
+            }
             _ => return Err(wrong()),
         };
         let mut formats = Vec::new();
@@ -193,7 +200,9 @@ impl Parameters {
         }
         let text_at = |(index, item): (usize, &Value)| match item {
             Value::String(text) if text.len() <= bytes_max => Ok(text.clone()),
-            Value::String(_) => Err(Refused::wrong(format!("`{name}[{index}]` is longer than {bytes_max} bytes"))),
+            Value::String(_) => {
+                Err(Refused::wrong(format!("`{name}[{index}]` is longer than {bytes_max} bytes")))
+            }
             other => Err(Refused::wrong(format!("`{name}[{index}]` takes a text, not {}", shown(other)))),
         };
         items.iter().enumerate().map(text_at).collect::<Result<_, _>>().map(Some)
@@ -321,7 +330,10 @@ mod tests {
         let list = body(json!(["a", "b", "c"]));
         assert_eq!(list.texts("x", 3, 1).unwrap().unwrap().len(), 3);
         assert!(list.texts("x", 2, 1).unwrap_err().message.contains("POST /v1/leads"));
-        assert_eq!(body(json!(["a", 1])).texts("x", 3, 1).unwrap_err().message, "`x[1]` takes a text, not `1`");
+        assert_eq!(
+            body(json!(["a", 1])).texts("x", 3, 1).unwrap_err().message,
+            "`x[1]` takes a text, not `1`"
+        );
     }
 
     #[test]

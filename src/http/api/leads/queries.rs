@@ -29,7 +29,8 @@ fn guarded(parameter: &str, text: &str, limit: u64) -> Result<GuardedQuery, Refu
 pub(super) async fn preview(mut call: Call) -> Result<HttpResponse, Refused> {
     let sent = call.object().await?;
     let limit = sent.count("preview_limit", 1..=PREVIEW.0)?.unwrap_or(PREVIEW.1 as usize);
-    let query = guarded("soql_query", sent.text("soql_query", SOQL_BYTES_MAX)?.unwrap_or_default(), FOUND_MAX)?;
+    let query =
+        guarded("soql_query", sent.text("soql_query", SOQL_BYTES_MAX)?.unwrap_or_default(), FOUND_MAX)?;
     let found = call.service().query_ids(&query.soql, limit).await?;
     let data = json!({
         "total_found": found.total,

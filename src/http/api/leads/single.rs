@@ -39,7 +39,8 @@ pub(super) async fn confidence(call: Call) -> Result<HttpResponse, Refused> {
     });
     match &assessment.model {
         ModelVerdict::Failed { reason, .. } => {
-            Err(Refused::no_answer(format!("the lead was read; the model gave no usable answer: {reason}")).with_data(data))
+            Err(Refused::no_answer(format!("the lead was read; the model gave no usable answer: {reason}"))
+                .with_data(data))
         }
         ModelVerdict::Answered { .. } => Ok(success("the lead was assessed", data)),
         ModelVerdict::NotAsked => {
@@ -64,6 +65,8 @@ async fn read(call: &Call, assess: bool) -> Result<(LeadResult, Assessment), Ref
             let reason = data["reason"].as_str().unwrap_or_default();
             Err(Refused::not_found(format!("no lead `{id}`: {reason}")).with_data(data.clone()))
         }
-        LeadOutcome::Unread { reason } => Err(Refused::failed(format!("the lead could not be read: {reason}"))),
+        LeadOutcome::Unread { reason } => {
+            Err(Refused::failed(format!("the lead could not be read: {reason}")))
+        }
     }
 }

@@ -94,7 +94,9 @@ pub(super) async fn take_in(
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = content_type.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("multipart/form-data") {
-        return Err(Refused::wrong_media_type("send a form with the file: `Content-Type: multipart/form-data`"));
+        return Err(Refused::wrong_media_type(
+            "send a form with the file: `Content-Type: multipart/form-data`",
+        ));
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let most = bounds.file_bytes.saturating_add(bounds.wide_bytes as u64).saturating_add(FRAME_BYTES);
@@ -164,7 +166,8 @@ async fn keep(field: &mut Field, bounds: Bounds<'_>) -> Result<UploadedFile, Ref
     Ok(UploadedFile { name, path })
 }
 
-fn create(folder: &Path, suffix: &str) -> std::io::Result<(File, TempPath)> {
+/// A file of our own in the uploads folder, removed with its path.
+pub(super) fn create(folder: &Path, suffix: &str) -> std::io::Result<(File, TempPath)> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -199,7 +202,10 @@ async fn read_text(field: &mut Field, name: &str, most: usize) -> Result<String,
     while let Some(chunk) = in_time(field.next()).await? {
         let chunk = chunk.map_err(|fault| broken(&fault))?;
         if bytes.len() + chunk.len() > most {
-            return Err(Refused::too_large(format!("the form field `{}` may have {most} bytes", plain_name(name))));
+            return Err(Refused::too_large(format!(
+                "the form field `{}` may have {most} bytes",
+                plain_name(name)
+            )));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -208,7 +214,8 @@ async fn read_text(field: &mut Field, name: &str, most: usize) -> Result<String,
 }
 
 async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Refused> {
-    let late = |_| Refused::wrong(format!("nothing came for {} seconds; send the form again", IDLE.as_secs()));
+    let late =
+        |_| Refused::wrong(format!("nothing came for {} seconds; send the form again", IDLE.as_secs()));
     tokio::time::timeout(IDLE, work).await.map_err(late)
 }
 
@@ -236,7 +243,8 @@ fn not_kept(error: std::io::Error) -> Refused {
 /// The last part of a path of any system, without what could confuse a terminal or a header.
 fn plain_name(told: &str) -> String {
     let last = told.rsplit(['/', '\\']).next().unwrap_or_default();
-    let kept = last.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '<' | '>' | '|' | ':' | '*' | '?'));
+    let kept =
+        last.chars().filter(|c| !c.is_control() && !matches!(c, '"' | '<' | '>' | '|' | ':' | '*' | '?'));
     let name: String = kept.take(NAME_CHARACTERS).collect();
     let name = name.trim().trim_start_matches('.');
     if name.is_empty() { "upload".to_owned() } else { name.to_owned() }

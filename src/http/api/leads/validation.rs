@@ -16,8 +16,8 @@ use super::answering::INVALID_LISTED;
 use super::envelope::{Refused, success};
 use super::excel::{source_of, with_defaults};
 use super::upload::{UploadedFile, blocking};
-use crate::leads::{IdFault, LeadId};
-use crate::sheets::{self, CellView, OpenOptions, OwnedCell, RowView, SheetError, Workbook};
+use crate::leads::{IdFault, LeadId, ReadId};
+use crate::sheets::{self, CellView, IdColumn, OpenOptions, OwnedCell, RowView, SheetError, Workbook};
 
 /// Ids in one question. Encoded in an address they take 27 bytes each, and 16 KiB are the limit.
 const IDS_A_QUESTION: usize = 400;
@@ -43,7 +43,8 @@ pub(super) async fn parse(mut call: Call) -> Result<HttpResponse, Refused> {
     let mut upload = call.upload(&[], 0).await?;
     let (file, sheet) = (upload.file()?, upload.fields.name("sheet_name")?);
     let options = call.leads.sources.sheets.clone();
-    let seen = blocking(move || sheets::preview(file.path(), &file.name, sheet.as_deref(), &options)).await??;
+    let seen =
+        blocking(move || sheets::preview(file.path(), &file.name, sheet.as_deref(), &options)).await??;
     let guessed = seen.id_column.as_ref().map(|column| json!({ "header": column.header, "why": column.why }));
     let data = json!({
         "sheet_names": seen.sheet_names,
@@ -80,7 +81,9 @@ pub(super) async fn validate_sheet(mut call: Call) -> Result<HttpResponse, Refus
     let wanted = Wanted { sheet, id_column, valid: keep, invalid: INVALID_LISTED };
     let scan = blocking(move || scan(&file, &wanted, &options)).await??;
     let exist = match keep {
-        0 => Existence::not_asked(format!("lists of more than {threshold} leads are checked as they are analysed")),
+        0 => Existence::not_asked(format!(
+            "lists of more than {threshold} leads are checked as they are analysed"
+        )),
         _ => ask(call.service(), &scan.valid).await,
     };
     let missing = exist.missing(&scan.valid);
@@ -239,33 +242,40 @@ fn scan_at(
     options: &OpenOptions,
 ) -> Result<Scan, SheetError> {
     let mut workbook = Workbook::open(path, name, options)?;
-    let column = {
-        let mut rows = workbook.rows(wanted.sheet.as_deref())?;
-        let headers = rows.headers().to_vec();
-        let mut sample = Vec::new();
-        while sample.len() < SAMPLE_ROWS
-            && let Some(row) = rows.next_row()?
-        {
-            sample.push(owned(row, headers.len()));
-        }
-        sheets::find_id_column(&headers, &sample, wanted.id_column.as_deref())?
-    };
+    let column = id_column(&mut workbook, wanted.sheet.as_deref(), wanted.id_column.as_deref())?;
     let mut found = Scan { id_column: column.header, valid: BTreeSet::new(), invalid: Vec::new() };
     let mut rows = workbook.rows(wanted.sheet.as_deref())?;
     while let Some(row) = rows.next_row()? {
-        match read_id(row.cell(column.index)) {
-            None => {}
-            Some(Ok(id)) if found.valid.len() < wanted.valid => {
-                found.valid.insert(id);
+        let cell = row.cell(column.index);
+        match read_id(cell) {
+            Some(Ok(read)) if found.valid.len() < wanted.valid => {
+                found.valid.insert(read.id);
             }
-            Some(Ok(_)) => {}
-            Some(Err((written, fault))) if found.invalid.len() < wanted.invalid => {
-                found.invalid.push(InvalidRow { row: row.number, written, reason: fault.to_string() });
+            Some(Err(fault)) if found.invalid.len() < wanted.invalid => {
+                let (row, written) = (row.number, written_in(cell));
+                found.invalid.push(InvalidRow { row, written, reason: fault.to_string() });
             }
-            Some(Err(_)) => {}
+            Some(_) | None => {}
         }
     }
     Ok(found)
+}
+
+/// The column of the ids: the one named, else guessed from the first rows.
+pub(super) fn id_column(
+    workbook: &mut Workbook,
+    sheet: Option<&str>,
+    wanted: Option<&str>,
+) -> Result<IdColumn, SheetError> {
+    let mut rows = workbook.rows(sheet)?;
+    let headers = rows.headers().to_vec();
+    let mut sample = Vec::new();
+    while sample.len() < SAMPLE_ROWS
+        && let Some(row) = rows.next_row()?
+    {
+        sample.push(owned(row, headers.len()));
+    }
+    sheets::find_id_column(&headers, &sample, wanted)
 }
 
 /// Words that stand for nothing, as older exports have them.
@@ -275,19 +285,24 @@ fn is_blank(text: &str) -> bool {
 }
 
 /// The id in a cell; `None`: the cell is blank.
-fn read_id(cell: CellView<'_>) -> Option<Result<LeadId, (String, IdFault)>> {
-    let (written, fault) = match cell {
-        CellView::Empty => return None,
-        CellView::Text(text) if is_blank(text) => return None,
-        CellView::Text(text) => match LeadId::read(text) {
-            Ok(read) => return Some(Ok(read.id)),
-            Err(fault) => (text.to_owned(), fault),
-        },
-        CellView::Number { written, .. } => (written.to_owned(), IdFault::Number),
-        CellView::Bool(value) => (value.to_string(), IdFault::NotText),
-        CellView::Error(code) => (code.to_owned(), IdFault::NotText),
-    };
-    Some(Err((cut(&written), fault)))
+pub(super) fn read_id(cell: CellView<'_>) -> Option<Result<ReadId, IdFault>> {
+    match cell {
+        CellView::Empty => None,
+        CellView::Text(text) if is_blank(text) => None,
+        CellView::Text(text) => Some(LeadId::read(text)),
+        CellView::Number { .. } => Some(Err(IdFault::Number)),
+        CellView::Bool(_) | CellView::Error(_) => Some(Err(IdFault::NotText)),
+    }
+}
+
+/// What stands in a cell, as far as it is repeated.
+pub(super) fn written_in(cell: CellView<'_>) -> String {
+    match cell {
+        CellView::Empty => String::new(),
+        CellView::Text(text) | CellView::Error(text) => cut(text),
+        CellView::Number { written, .. } => cut(written),
+        CellView::Bool(value) => value.to_string(),
+    }
 }
 
 fn cut(written: &str) -> String {
