@@ -76,6 +76,13 @@ impl DelimitedBook {
         self.delimiter
     }
 
+    /// Whether the file begins with a byte order mark, by which some spreadsheets know what they read.
+    pub(super) fn has_mark(&self) -> bool {
+        let mut first = [0; 3];
+        let read = self.file.read_at(&mut first, 0).unwrap_or(0);
+        Encoding::for_bom(&first[..read]).is_some()
+    }
+
     /// Starts a pass over the rows.
     pub(super) fn rows(&mut self) -> Result<DelimitedRows, SheetError> {
         let text = Transcoder::of(FromStart::of(&self.file)?, self.encoding).map_err(cannot_read)?;
