@@ -18,6 +18,7 @@ pub mod messages;
 pub mod model;
 pub mod plant;
 pub mod salesforce;
+pub mod sheets;
 pub mod signals;
 pub mod store;
 pub mod telemetry;

@@ -40,7 +40,7 @@ const PURE: &[&str] = &["model", "limiter", "library", "batch"];
 /// Jobs whose planning halves will join [`PURE`] file by file as they are built.
 const JOBS: &[&str] = &["leads", "sync"];
 /// Reach the disk, the network, a model or the command line's end of the control socket.
-const IO: &[&str] = &["salesforce", "vectors", "ai", "store", "warehouse", "database", "control"];
+const IO: &[&str] = &["salesforce", "sheets", "vectors", "ai", "store", "warehouse", "database", "control"];
 
 /// Which files a rule is about, by the name directly below `src`.
 enum About {

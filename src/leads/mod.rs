@@ -15,6 +15,7 @@ pub mod lead;
 pub mod money;
 pub mod outcome;
 pub mod prompt;
+pub mod report_row;
 pub mod rules;
 pub mod settings;
 
@@ -31,5 +32,6 @@ pub use outcome::{
     Assessment, Flags, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Ordinal, Scores, Spent,
 };
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
+pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use rules::{flags, rule_scores};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};

@@ -1,0 +1,65 @@
+//! Which column holds the ids.
+
+use super::cell::OwnedCell;
+use super::error::SheetError;
+use crate::leads::LeadId;
+
+/// The column that holds the ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdColumn {
+    /// Its index; the first column is 0.
+    pub index: usize,
+    /// Its head.
+    pub header: String,
+    /// Why it is this one, as a sentence.
+    pub why: String,
+}
+
+/// Names that columns of Lead ids go by, the likeliest first, as [`plain`] tells them.
+const NAMES: [&str; 8] =
+    ["leadid", "leadid18", "leadid15", "salesforceid", "salesforceleadid", "sfid", "sfdcid", "id"];
+
+/// The column named, or the one that holds most Lead ids in the sample, or the one whose head says that it does.
+///
+/// # Errors
+/// When no column has the name, or none is like ids: the sentence lists the columns.
+pub fn find_id_column(
+    headers: &[String],
+    sample: &[Vec<OwnedCell>],
+    wanted: Option<&str>,
+) -> Result<IdColumn, SheetError> {
+    let column = |index: usize, why: String| IdColumn { index, header: headers[index].clone(), why };
+    if let Some(wanted) = wanted {
+        let same = headers.iter().position(|header| header == wanted.trim());
+        let alike =
+            || headers.iter().position(|header| header.to_lowercase() == wanted.trim().to_lowercase());
+        return match same.or_else(alike) {
+            Some(index) => Ok(column(index, "named".to_owned())),
+            None => Err(SheetError::NoSuchColumn { wanted: wanted.to_owned(), found: headers.to_vec() }),
+        };
+    }
+    let ids_in = |index: usize| {
+        let is_id = |row: &&Vec<OwnedCell>| matches!(row.get(index), Some(OwnedCell::Text(text)) if LeadId::read(text).is_ok());
+        sample.iter().filter(is_id).count()
+    };
+    let rank = |index: usize| {
+        let name = plain(&headers[index]);
+        NAMES.iter().position(|known| **known == name)
+    };
+    // Most ids; of as many, the better name; of as good ones, the first.
+    let best = (0..headers.len())
+        .map(|index| (ids_in(index), rank(index), index))
+        .max_by_key(|&(ids, rank, index)| (ids, std::cmp::Reverse((rank.unwrap_or(NAMES.len()), index))));
+    match best {
+        Some((ids @ 1.., _, index)) => {
+            Ok(column(index, format!("{ids} of the first {} rows hold a Lead's id", sample.len())))
+        }
+        Some((0, Some(_), index)) => Ok(column(index, "its name says that it holds the ids".to_owned())),
+        _ => Err(SheetError::NoIdColumn { found: headers.to_vec() }),
+    }
+}
+
+/// Letters and digits alone, in lower case: `Lead ID` and `lead_id` are `leadid`.
+fn plain(header: &str) -> String {
+    header.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
