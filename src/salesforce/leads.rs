@@ -13,9 +13,10 @@ use serde::Deserialize;
 use super::client::OrgClient;
 use super::collections::{IDS_PER_CALL, RetrieveError};
 use super::error::OrgError;
-use super::lead_columns::{LeadColumns, ParentTarget, ParentValues, gone, text_of, unreadable};
-use super::rows::Cell;
-use super::soql::{Condition, FieldPath, Literal, Select, Source};
+use super::lead_columns::{BulkColumns, LeadColumns, ParentTarget, ParentValues, gone, text_of, unreadable};
+use super::query::{CursorCheckpoint, QueryError, RowPages, Surface};
+use super::rows::{Cell, Column, ColumnKind, Columns, Row};
+use super::soql::{Condition, FieldPath, Literal, Select, Soql, Source};
 use crate::leads::{Lead, LeadId, Presence};
 use crate::model::ObjectName;
 
@@ -108,7 +109,7 @@ impl OrgClient {
         let mut orphans: Vec<Orphan> = Vec::new();
         let mut at = 0;
         let mut cells: Vec<Cell<'static>> = Vec::new();
-        let mut taker = |_: &str, row: Option<&super::rows::Row<'_>>| {
+        let mut taker = |_: &str, row: Option<&Row<'_>>| {
             let place = at;
             at += 1;
             let (Some(row), Some(id)) = (row, ids.get(place)) else {
@@ -182,7 +183,7 @@ impl OrgClient {
         parents: &ParentCache,
     ) -> Result<Vec<String>, OrgError> {
         let mut missing = Vec::new();
-        let mut taker = |id: &str, row: Option<&super::rows::Row<'_>>| {
+        let mut taker = |id: &str, row: Option<&Row<'_>>| {
             let Some(row) = row else {
                 missing.push(id.to_owned());
                 return Ok(());
@@ -233,6 +234,22 @@ impl OrgClient {
         Ok(ids.iter().map(|id| traces.get(id).copied().unwrap_or(Presence::NotVisible)).collect())
     }
 
+    /// The ids that a guarded statement finds, page by page; nothing is asked until [`RowPages::next_ids`].
+    ///
+    /// # Errors
+    /// When the statement is longer than the org takes.
+    pub fn lead_id_pages(&self, guarded: &str, at: Option<CursorCheckpoint>) -> Result<RowPages, OrgError> {
+        let wrong = |why: String| unreadable("a query of leads".to_owned(), &why);
+        let statement = Soql::of_a_person(guarded.to_owned(), Source::literal("Lead"))
+            .map_err(|error| wrong(error.to_string()))?;
+        let columns = Columns::new(vec![Column::new("Id", ColumnKind::Id)]);
+        let columns = columns.map_err(|error| wrong(error.to_string()))?;
+        Ok(match at {
+            Some(at) => self.resume_query_rows(Surface::Data, &statement, columns, at),
+            None => self.query_rows(Surface::Data, &statement, columns),
+        })
+    }
+
     /// How many leads there are, by the org's own cached count. 1 call.
     ///
     /// # Errors
@@ -243,11 +260,25 @@ impl OrgClient {
     }
 
     /// The statement of a Bulk query of all leads.
-    pub fn bulk_leads(columns: &super::lead_columns::BulkColumns) -> Result<super::soql::Soql, OrgError> {
+    pub fn bulk_leads(columns: &BulkColumns) -> Result<Soql, OrgError> {
         let paths = columns.columns().as_slice().iter().filter_map(|column| FieldPath::read(&column.name));
         Select::new(paths, Source::literal("Lead"))
             .build()
             .map_err(|error| unreadable("a query of all leads".to_owned(), &error.to_string()))
+    }
+}
+
+impl RowPages {
+    /// Appends the ids of the next page; false after the last.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub async fn next_ids(&mut self, ids: &mut Vec<String>) -> Result<bool, QueryError> {
+        let mut taker = |row: &Row<'_>| {
+            ids.extend(text_of(row.cell(0).as_ref()).map(str::to_owned));
+            Ok(())
+        };
+        Ok(self.next(&mut taker).await?.is_some())
     }
 }
 
