@@ -11,11 +11,13 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, watch};
 
 use super::lead_asker::LeadAsker;
+use super::lead_budget::LeadBudget;
 use super::lead_bulk::BulkReading;
 use crate::leads::{
-    FreeMail, JobPhase, LeadCounts, LeadId, LeadJobSpec, LeadProgress, LeadSettings, Ordinal,
+    FreeMail, JobPhase, Lead, LeadCounts, LeadId, LeadJobSpec, LeadOutcome, LeadProgress, LeadResult,
+    LeadSettings, Ordinal, Presence,
 };
-use crate::messages::{Header, JobId};
+use crate::messages::{Header, JobId, UnreadLead};
 use crate::salesforce::{LeadColumns, ParentCache};
 use crate::store::lead_jobs::LeadJobStore;
 
@@ -54,6 +56,8 @@ pub struct LeadRun {
     pub(super) folder: PathBuf,
     pub(super) store: LeadJobStore,
     pub(super) domains: FreeMail,
+    /// What it may still spend.
+    pub(super) budget: LeadBudget,
     /// Asks the model; `None`: the rules alone.
     pub(super) asker: Option<Arc<LeadAsker>>,
     /// Parents of leads that were read.
@@ -105,6 +109,7 @@ impl LeadRun {
         };
         Arc::new(Self {
             domains: FreeMail::new(&settings.free_mail_domains),
+            budget: LeadBudget::new(spec.max_cost, counts.cost),
             spec,
             settings,
             folder,
@@ -127,8 +132,10 @@ impl LeadRun {
         self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_columns(&self, columns: LeadColumns) {
-        *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(columns));
+    pub(super) fn set_columns(&self, columns: LeadColumns) -> Arc<LeadColumns> {
+        let columns = Arc::new(columns);
+        *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
+        columns
     }
 
     /// Leads without a record, to be looked up together with others.
@@ -212,4 +219,11 @@ impl LeadRun {
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Memory::Relaxed)
     }
+}
+
+/// What is kept of a lead that could not be read.
+pub(super) fn unread_result(unread: &UnreadLead) -> LeadResult {
+    // Whether the org has it nobody knows; the outcome says so.
+    let lead = Lead::without_values(unread.id, Presence::NotVisible);
+    LeadResult { ordinal: unread.ordinal, lead, outcome: LeadOutcome::Unread { reason: unread.reason.clone() } }
 }

@@ -6,18 +6,24 @@
 
 pub mod answer;
 pub mod assess;
+mod coherence;
 pub mod domains;
 pub mod enforce;
 pub mod field;
 pub mod id;
 pub mod job;
 pub mod lead;
+pub mod limits;
 pub mod money;
 pub mod outcome;
+pub mod phone;
 pub mod prompt;
+pub mod reference;
 pub mod report_row;
 pub mod rules;
 pub mod settings;
+pub mod size;
+mod text;
 
 pub use answer::{AnswerFault, RawAnswer, read_answer};
 pub use assess::{assess_by_rules, assess_with, confidence};

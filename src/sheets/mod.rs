@@ -10,6 +10,7 @@ mod error;
 mod id_column;
 mod number_format;
 mod preview;
+pub mod report;
 mod rows;
 mod sniff;
 mod xls;

@@ -86,6 +86,17 @@ impl AtomicFile {
     }
 }
 
+/// Appends bytes. Nobody sees them before [`AtomicFile::commit`].
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
 /// Replaces `target` by `text` atomically and durably, readable by its owner alone.
 ///
 /// # Errors
