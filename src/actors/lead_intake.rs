@@ -166,19 +166,19 @@ pub(super) fn kept(error: &LeadStoreError) -> StageError {
 }
 
 /// What reading a sheet takes, on a thread that may block.
-struct SheetTask {
-    path: std::path::PathBuf,
-    name: String,
-    sheet: Option<String>,
-    id_column: String,
-    place: Option<usize>,
-    options: OpenOptions,
-    from: u64,
+pub(super) struct SheetTask {
+    pub(super) path: std::path::PathBuf,
+    pub(super) name: String,
+    pub(super) sheet: Option<String>,
+    pub(super) id_column: String,
+    pub(super) place: Option<usize>,
+    pub(super) options: OpenOptions,
+    pub(super) from: u64,
 }
 
 impl SheetTask {
     /// Reads to the end, or until nobody wants more.
-    fn read(self, chunks: &mpsc::Sender<Vec<IntakeRow>>) -> Result<(), SheetError> {
+    pub(super) fn read(self, chunks: &mpsc::Sender<Vec<IntakeRow>>) -> Result<(), SheetError> {
         let mut workbook = Workbook::open(&self.path, &self.name, &self.options)?;
         let mut rows = workbook.rows(self.sheet.as_deref())?;
         let named = |at: &usize| rows.headers().get(*at).is_some_and(|header| *header == self.id_column);
