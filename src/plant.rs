@@ -227,8 +227,8 @@ impl Plant {
         let gate: Arc<dyn Gate> = Arc::new(LimiterGate::new(limiter, outside.clock.clone(), metrics.clone()));
         let clients = org_clients(config, &simulators, &gate, &outside)?;
         let (runs, lead_runs) = (SchemaRuns::default(), LeadRuns::default());
-        let lead_settings = Arc::new(leads::settings(config));
-        let asker = leads::asker(&lead_settings, &engine, &state, &outside)?;
+        let lead_settings = Arc::new(config.leads.settings());
+        let asker = leads::asker(&lead_settings, &engine, &state, &outside, &metrics)?;
 
         let actors = &config.actors;
         let writer = SyncWriter::new(library.clone(), runs.clone(), lead_runs.clone(), metrics.clone());
@@ -257,7 +257,7 @@ impl Plant {
         );
         let assess = Assessor::new(lead_runs.clone());
         let assessor = engine.stage(
-            leads::ASSESSOR,
+            stage_config(&actors.assessor),
             metrics.actor(Assessor::NAME),
             sync_writer.clone(),
             move || assess.clone(),
@@ -275,10 +275,12 @@ impl Plant {
             engine.batch_stage(size, seal, metrics.actor(Batcher::NAME), fetcher.clone(), || Batcher)?;
 
         let take_in = LeadIntake::new(Arc::clone(&clients), lead_runs.clone());
-        let intake =
-            engine.stage(leads::INTAKE, metrics.actor(LeadIntake::NAME), Arc::new(NoOutlet), move || {
-                take_in.clone()
-            });
+        let intake = engine.stage(
+            stage_config(&actors.lead_intake),
+            metrics.actor(LeadIntake::NAME),
+            Arc::new(NoOutlet),
+            move || take_in.clone(),
+        );
         let lead_desk = leads::desk(LeadJobParts {
             engine: engine.clone(),
             journal: Arc::clone(&journal),
@@ -341,7 +343,7 @@ impl Plant {
 
     /// Who runs lead jobs; `None` without an org.
     pub fn lead_service(&self) -> Option<Arc<dyn LeadService>> {
-        None
+        (!self.clients.is_empty()).then(|| Arc::new(self.leads.clone()) as Arc<dyn LeadService>)
     }
 
     /// The state folder.

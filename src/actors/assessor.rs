@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::engine::{Output, Stage, StageCx, StageError};
 use super::lead_asker::{AskedLead, LeadAsker, Unsettled};
@@ -94,10 +95,8 @@ async fn verdicts(
             None => open.push((place, asked)),
         }
     }
-    let at_once = open.len().max(1);
-    let mut answers = stream::iter(open)
-        .map(|(place, asked)| async move { (place, asker.ask(asked, &run.budget).await) })
-        .buffer_unordered(at_once);
+    let ask = async |place, asked| (place, asker.ask(asked, &run.budget).await);
+    let mut answers: FuturesUnordered<_> = open.into_iter().map(|(place, asked)| ask(place, asked)).collect();
     // After a refusal those under way are still awaited: they may be paid for.
     let mut refused = None;
     while let Some((place, answer)) = answers.next().await {

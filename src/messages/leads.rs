@@ -20,8 +20,7 @@ pub struct IntakeAsk {
 
 impl Item for IntakeAsk {
     fn bytes(&self) -> u32 {
-        // What it holds while it reads: a chunk of rows, and a part of the sheet.
-        1 << 20
+        256
     }
 }
 
