@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lead_trial import ids_of, programs, rows_of, start_endpoint, start_org, write_config, write_csv, write_xlsx
+from lead_trial import ids_of, programs, questions_of, rows_of, start_endpoint, start_org, write_config, write_csv, write_xlsx
 
 
 def main():
@@ -113,7 +113,7 @@ def pace(binaries, folder, arguments):
                 if told_by == "config":
                     model["requests_per_minute"] = allowed
                 run(penstock, folder / f"pace-{allowed}-{told_by}", org, sheet, endpoint, **model)
-                log = endpoint.get("/__sim/log")
+                log = questions_of(endpoint)
                 served = sorted(one["at_ms"] for one in log if one["status"] == 200)
                 refused = sum(one["status"] == 429 for one in log)
                 # The first fifth and the last tenth are begin and end, not steady.

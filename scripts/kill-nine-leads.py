@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lead_trial import ids_of, programs, rows_of, start_endpoint, start_org, write_config, write_csv
+from lead_trial import ids_of, programs, questions_of, rows_of, start_endpoint, start_org, write_config, write_csv
 
 
 def main():
@@ -61,14 +61,14 @@ def main():
                     run.wait()
                     killed += 1
                     time.sleep(0.3)
-                    answered = sum(one["status"] == 200 for one in endpoint.get("/__sim/log"))
+                    answered = sum(one["status"] == 200 for one in questions_of(endpoint))
                     unstored = answered - stored(again)
                     print(f"killed {killed}: {answered} answered, {unstored} of them not stored", flush=True)
             last = job(penstock, again, org, endpoint, sheet)
             if last.wait() not in (0, 1):
                 sys.exit("the last run failed")
             ended = json.loads(last.stdout.read())["progress"]["counts"]
-            log = [one for one in endpoint.get("/__sim/log") if one["status"] == 200]
+            log = [one for one in questions_of(endpoint) if one["status"] == 200]
         same = (folder / "plain/report.csv").read_bytes() == (again / "report.csv").read_bytes()
         good &= say("a", same, f"reports of {rows} rows are the same after {killed} kills")
         parts = ended["blank"] + ended["invalid"] + ended["duplicates"] + ended["leads"]

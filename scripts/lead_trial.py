@@ -35,6 +35,8 @@ class Process:
         self.url = self.process.stdout.readline().strip()
         if not self.url.startswith("http"):
             sys.exit(f"{command[0]} did not start")
+        # The endpoint tells the address for clients, with its version.
+        self.url = self.url.removesuffix("/v1")
 
     def __enter__(self):
         return self
@@ -63,7 +65,12 @@ def start_org(orgsim, leads, latency_ms=0):
 
 def start_endpoint(aisim, **options):
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-    return Process([aisim, *flags])
+    return Process([aisim, "--listen", "127.0.0.1:0", *flags])
+
+
+def questions_of(endpoint):
+    """What the endpoint was asked, and how it answered, by its own log."""
+    return [one for one in endpoint.get("/__sim/log") if one["request"].endswith("/chat/completions")]
 
 
 def write_config(folder, org, endpoint=None, **model):

@@ -23,6 +23,8 @@ pub mod report_row;
 pub mod rules;
 pub mod settings;
 pub mod size;
+#[cfg(test)]
+mod test_support;
 mod text;
 
 pub use answer::{AnswerFault, RawAnswer, read_answer};

@@ -255,3 +255,7 @@ fn is_small(lead: &Lead) -> bool {
     };
     matches!(by_name.or_else(by_range), Some(Segment::Soho | Segment::SmallBusiness))
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

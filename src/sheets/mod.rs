@@ -34,6 +34,8 @@ use xlsx::XlsxBook;
 pub const MOST_ROWS: u64 = 1_048_576;
 /// Columns that a sheet can have.
 pub const MOST_COLUMNS: usize = 16_384;
+/// Bytes that the texts of one row may have together.
+const LONGEST_ROW: usize = 16 << 20;
 /// The name of the one sheet that delimited text is.
 const ONLY_SHEET: &str = "Sheet1";
 

@@ -99,3 +99,29 @@ fn civil_of_days(days: i64) -> (i64, i64, i64) {
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
+
+/// The number that a spreadsheet counts a date as, and whether a time of day is with it: `2024-02-29`,
+/// `2024-02-29T10:00:00.5`, with or without `Z`.
+pub(super) fn serial_of_iso(text: &str) -> Option<(f64, bool)> {
+    let text = text.strip_suffix('Z').unwrap_or(text);
+    let (date, time) = match text.split_once(['T', ' ']) {
+        Some((date, time)) => (date, Some(time)),
+        None => (text, None),
+    };
+    let date: jiff::civil::Date = date.parse().ok()?;
+    let epoch = jiff::civil::date(1899, 12, 30);
+    let mut days = f64::from(date.since((jiff::Unit::Day, epoch)).ok()?.get_days());
+    if days < 1.0 {
+        return None;
+    }
+    // Before the 29th of February 1900 that never was, the count is one off.
+    if days < 61.0 {
+        days -= 1.0;
+    }
+    if let Some(time) = time {
+        let time: jiff::civil::Time = time.parse().ok()?;
+        let nanoseconds = time.duration_since(jiff::civil::Time::midnight()).as_nanos();
+        days += nanoseconds as f64 / (MILLISECONDS as f64 * 1e6);
+    }
+    Some((days, time.is_some()))
+}

@@ -178,7 +178,7 @@ impl std::fmt::Debug for Rows<'_> {
 }
 
 /// `A`, `B` ... `Z`, `AA`: how a spreadsheet calls a column.
-fn column_letters(mut column: usize) -> String {
+pub(super) fn column_letters(mut column: usize) -> String {
     let mut letters = Vec::new();
     loop {
         letters.push(char::from(b'A' + (column % 26) as u8));

@@ -97,11 +97,8 @@ fn within_bounds(text: &str) -> Cow<'_, str> {
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
         match character {
-            '\r' => {
-                if characters.peek() != Some(&'\n') {
-                    clean.push('\n');
-                }
-            }
+            '\r' if characters.peek() == Some(&'\n') => {}
+            '\r' => clean.push('\n'),
             plain if is_plain(plain) => clean.push(plain),
             _ => {}
         }

@@ -330,7 +330,9 @@ impl Default for Manners {
 impl Manners {
     fn of(workbook: &Workbook) -> Self {
         match &workbook.book {
-            super::Book::Delimited(book) => Self { delimiter: book.delimiter(), byte_order_mark: false },
+            super::Book::Delimited(book) => {
+                Self { delimiter: book.delimiter(), byte_order_mark: book.has_mark() }
+            }
             super::Book::Xlsx(_) | super::Book::Xls(_) => Self::default(),
         }
     }

@@ -1,0 +1,245 @@
+//! What became of a lead, as bytes: about the length of its texts, and cheap to make and to read.
+//!
+//! Promises: the first byte is the version of what follows; this penstock reads every version that any has written. What
+//! is not whole is an error.
+
+use std::collections::BTreeMap;
+
+use super::packed::{Unpack, Unreadable, pack, put_number, put_text, unpack};
+use crate::leads::{
+    Assessment, Flags, Lead, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Money, Ordinal, Presence,
+    Scores, Spent,
+};
+
+const VERSION: u8 = 1;
+
+const FOUND: u8 = 0;
+const CONVERTED: u8 = 1;
+const MERGED: u8 = 2;
+const DELETED: u8 = 3;
+const NOT_VISIBLE: u8 = 4;
+
+const ASSESSED: u8 = 0;
+const NO_RECORD: u8 = 1;
+const UNREAD: u8 = 2;
+
+const NOT_ASKED: u8 = 0;
+const ANSWERED: u8 = 1;
+const REUSED: u8 = 2;
+const FAILED: u8 = 3;
+
+/// Appends a result without its ordinal, which is its key.
+pub fn put_result(bytes: &mut Vec<u8>, result: &LeadResult) {
+    bytes.push(VERSION);
+    put_lead(bytes, &result.lead);
+    match &result.outcome {
+        LeadOutcome::Assessed(assessment) => {
+            bytes.push(ASSESSED);
+            put_assessment(bytes, assessment);
+        }
+        LeadOutcome::NoRecord => bytes.push(NO_RECORD),
+        LeadOutcome::Unread { reason } => {
+            bytes.push(UNREAD);
+            put_text(bytes, reason);
+        }
+    }
+}
+
+/// Reads what [`put_result`] wrote.
+pub fn result_of(ordinal: Ordinal, bytes: &[u8]) -> Result<LeadResult, Unreadable> {
+    let mut read = Unpack::new(bytes);
+    if read.byte()? != VERSION {
+        return Err(Unreadable("a result has a version that this penstock does not know"));
+    }
+    let lead = read_lead(&mut read)?;
+    let outcome = match read.byte()? {
+        ASSESSED => LeadOutcome::Assessed(read_assessment(&mut read)?),
+        NO_RECORD => LeadOutcome::NoRecord,
+        UNREAD => LeadOutcome::Unread { reason: read.text()?.to_owned() },
+        _ => return Err(Unreadable("a result has an outcome of no known kind")),
+    };
+    if !read.is_empty() {
+        return Err(Unreadable("a result is longer than it should be"));
+    }
+    Ok(LeadResult { ordinal, lead, outcome })
+}
+
+fn put_lead(bytes: &mut Vec<u8>, lead: &Lead) {
+    bytes.extend_from_slice(&pack(&lead.id));
+    match lead.presence {
+        Presence::Found => bytes.push(FOUND),
+        Presence::Converted => bytes.push(CONVERTED),
+        Presence::Merged { into } => {
+            bytes.push(MERGED);
+            bytes.extend_from_slice(&pack(&into));
+        }
+        Presence::Deleted => bytes.push(DELETED),
+        Presence::NotVisible => bytes.push(NOT_VISIBLE),
+    }
+    let (text, ends) = lead.text_and_ends();
+    put_number(bytes, ends.len() as u64);
+    let mut start = 0;
+    for &end in ends {
+        put_number(bytes, u64::from(end.saturating_sub(start)));
+        start = end;
+    }
+    put_text(bytes, text);
+}
+
+fn read_lead(read: &mut Unpack<'_>) -> Result<Lead, Unreadable> {
+    let id = unpack(&read.array()?)?;
+    let presence = match read.byte()? {
+        FOUND => Presence::Found,
+        CONVERTED => Presence::Converted,
+        MERGED => Presence::Merged { into: unpack(&read.array()?)? },
+        DELETED => Presence::Deleted,
+        NOT_VISIBLE => Presence::NotVisible,
+        _ => return Err(Unreadable("a lead has a presence of no known kind")),
+    };
+    let count = read.count()?;
+    let mut ends = Vec::with_capacity(count);
+    let mut end = 0_u32;
+    for _ in 0..count {
+        end = end.checked_add(read.small()?).ok_or(Unreadable("a lead's values are too long"))?;
+        ends.push(end);
+    }
+    Ok(Lead::from_text_and_ends(id, presence, read.text()?.to_owned(), ends))
+}
+
+fn put_assessment(bytes: &mut Vec<u8>, assessment: &Assessment) {
+    let Assessment { flags, scores, model, findings } = assessment;
+    bytes.push(u8::from(flags.not_in_tam) | u8::from(flags.suspicious_enrichment) << 1);
+    put_scores(bytes, scores);
+    match model {
+        ModelVerdict::NotAsked => bytes.push(NOT_ASKED),
+        ModelVerdict::Answered { answer, spent, reused } => {
+            bytes.push(if *reused { REUSED } else { ANSWERED });
+            put_spent(bytes, spent);
+            put_answer(bytes, answer);
+        }
+        ModelVerdict::Failed { reason, spent } => {
+            bytes.push(FAILED);
+            put_spent(bytes, spent);
+            put_text(bytes, reason);
+        }
+    }
+    put_texts(bytes, findings);
+}
+
+fn read_assessment(read: &mut Unpack<'_>) -> Result<Assessment, Unreadable> {
+    let flags = read.byte()?;
+    let flags = Flags { not_in_tam: flags & 1 != 0, suspicious_enrichment: flags & 2 != 0 };
+    let scores = read_scores(read)?;
+    let model = match read.byte()? {
+        NOT_ASKED => ModelVerdict::NotAsked,
+        kind @ (ANSWERED | REUSED) => {
+            let spent = read_spent(read)?;
+            ModelVerdict::Answered { answer: read_answer(read)?, spent, reused: kind == REUSED }
+        }
+        FAILED => {
+            let spent = read_spent(read)?;
+            ModelVerdict::Failed { reason: read.text()?.to_owned(), spent }
+        }
+        _ => return Err(Unreadable("an assessment has a verdict of no known kind")),
+    };
+    Ok(Assessment { flags, scores, model, findings: read_texts(read)? })
+}
+
+/// Two bits a score: 0 none, 1 the eight bytes of the number, 2 tenths in two bytes, as nearly every score is.
+fn put_scores(bytes: &mut Vec<u8>, scores: &Scores) {
+    let at = bytes.len();
+    bytes.push(0);
+    let scores = [scores.acquisition, scores.enrichment, scores.coherence, scores.confidence];
+    for (place, score) in scores.into_iter().enumerate() {
+        let Some(score) = score else { continue };
+        let tenths = (score * 10.0).round() as u16;
+        if (f64::from(tenths) / 10.0).to_bits() == score.to_bits() {
+            bytes[at] |= 2 << (place * 2);
+            bytes.extend_from_slice(&tenths.to_le_bytes());
+        } else {
+            bytes[at] |= 1 << (place * 2);
+            bytes.extend_from_slice(&score.to_le_bytes());
+        }
+    }
+}
+
+fn read_scores(read: &mut Unpack<'_>) -> Result<Scores, Unreadable> {
+    let kinds = read.byte()?;
+    let mut score = |place: u8| {
+        Ok(match kinds >> (place * 2) & 3 {
+            0 => None,
+            1 => Some(f64::from_le_bytes(read.array()?)),
+            2 => Some(f64::from(u16::from_le_bytes(read.array()?)) / 10.0),
+            _ => return Err(Unreadable("a score is of no known kind")),
+        })
+    };
+    Ok(Scores { acquisition: score(0)?, enrichment: score(1)?, coherence: score(2)?, confidence: score(3)? })
+}
+
+/// Appends what was spent.
+pub fn put_spent(bytes: &mut Vec<u8>, spent: &Spent) {
+    let Spent { prompt_tokens, completion_tokens, cost, requests } = *spent;
+    for number in [prompt_tokens, completion_tokens, cost.0, u64::from(requests)] {
+        put_number(bytes, number);
+    }
+}
+
+/// Reads what [`put_spent`] wrote.
+pub fn read_spent(read: &mut Unpack<'_>) -> Result<Spent, Unreadable> {
+    Ok(Spent {
+        prompt_tokens: read.number()?,
+        completion_tokens: read.number()?,
+        cost: Money(read.number()?),
+        requests: read.small()?,
+    })
+}
+
+fn put_answer(bytes: &mut Vec<u8>, answer: &ModelAnswer) {
+    let ModelAnswer { score, score_said, explanation, corrections, inferences, enforced } = answer;
+    bytes.extend_from_slice(&[*score, *score_said]);
+    put_texts(bytes, explanation);
+    put_values(bytes, corrections);
+    put_values(bytes, inferences);
+    put_texts(bytes, enforced);
+}
+
+fn read_answer(read: &mut Unpack<'_>) -> Result<ModelAnswer, Unreadable> {
+    Ok(ModelAnswer {
+        score: read.byte()?,
+        score_said: read.byte()?,
+        explanation: read_texts(read)?,
+        corrections: read_values(read)?,
+        inferences: read_values(read)?,
+        enforced: read_texts(read)?,
+    })
+}
+
+fn put_texts(bytes: &mut Vec<u8>, texts: &[String]) {
+    put_number(bytes, texts.len() as u64);
+    for text in texts {
+        put_text(bytes, text);
+    }
+}
+
+fn read_texts(read: &mut Unpack<'_>) -> Result<Vec<String>, Unreadable> {
+    let count = read.count()?;
+    (0..count).map(|_| read.text().map(str::to_owned)).collect()
+}
+
+fn put_values(bytes: &mut Vec<u8>, values: &BTreeMap<String, serde_json::Value>) {
+    put_number(bytes, values.len() as u64);
+    for (field, value) in values {
+        put_text(bytes, field);
+        put_text(bytes, &value.to_string());
+    }
+}
+
+fn read_values(read: &mut Unpack<'_>) -> Result<BTreeMap<String, serde_json::Value>, Unreadable> {
+    let count = read.count()?;
+    let value = |read: &mut Unpack<'_>| {
+        let field = read.text()?.to_owned();
+        let value = serde_json::from_str(read.text()?).map_err(|_no| Unreadable("a proposal is no JSON"))?;
+        Ok((field, value))
+    };
+    (0..count).map(|_| value(read)).collect()
+}
