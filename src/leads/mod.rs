@@ -17,6 +17,7 @@ pub mod limits;
 pub mod money;
 pub mod outcome;
 pub mod phone;
+pub mod plan;
 pub mod prompt;
 pub mod reference;
 pub mod report_row;
@@ -39,6 +40,7 @@ pub use money::cost;
 pub use outcome::{
     Assessment, Flags, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Ordinal, Scores, Spent,
 };
+pub use plan::{Retrieval, RetrievalNeeds, RetrievalPlan};
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
 pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use rules::{flags, rule_scores};

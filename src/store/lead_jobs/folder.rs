@@ -173,3 +173,83 @@ fn bytes_below(path: &Path) -> u64 {
         Err(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::leads::LeadJobSpec;
+    use crate::store::lead_jobs::tests::spec;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A job that nobody has open.
+    fn make(folder: &LeadJobsFolder, job: &str, phase: JobPhase, clock: &Arc<ManualClock>) {
+        let path = folder.job(job).join(JOB_FILE);
+        fs::create_dir_all(folder.job(job)).unwrap();
+        let connection = schema::create(&path, &LeadJobSpec { job: job.to_owned(), ..spec() }).unwrap();
+        let row = schema::JobRow { phase, ..schema::job_row(&connection, &path).unwrap() };
+        schema::keep_job_row(&connection, &path, &row).unwrap();
+        drop(connection);
+        fs::write(folder.job(job).join("report.csv"), b"report").unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_modified(clock.wall().into()).unwrap();
+    }
+
+    fn names(folder: &LeadJobsFolder) -> Vec<String> {
+        let jobs = folder.jobs().unwrap().into_iter();
+        jobs.map(|found| found.folder.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn jobs_are_found_by_age_and_what_is_none_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = LeadJobsFolder::new(root.path().join("leads"));
+        assert!(folder.jobs().unwrap().is_empty());
+        assert_eq!(folder.disk_bytes(), 0);
+        let clock = ManualClock::new();
+        make(&folder, "leads-20260102", JobPhase::Assessing, &clock);
+        make(&folder, "leads-20260101", JobPhase::Done, &clock);
+        fs::create_dir(folder.job("leads-20260103")).unwrap();
+        fs::create_dir(folder.job("leads-20260104")).unwrap();
+        fs::write(folder.job("leads-20260104").join(JOB_FILE), [b'x'; 4096]).unwrap();
+        fs::write(folder.job("assessments.sqlite"), b"").unwrap();
+        let jobs = folder.jobs().unwrap();
+        assert_eq!(names(&folder), ["leads-20260101", "leads-20260102", "leads-20260103", "leads-20260104"]);
+        let phases: Vec<_> = jobs.iter().take(2).map(|found| found.job.as_ref().unwrap().phase).collect();
+        assert_eq!(phases, [JobPhase::Done, JobPhase::Assessing]);
+        let path = folder.job("leads-20260103").join(JOB_FILE);
+        assert_eq!(jobs[2].job, Err(LeadStoreError::Missing(path)));
+        assert!(jobs[3].job.as_ref().unwrap_err().is_damage());
+        let shared: SharedClock = clock;
+        let aside = folder.put_aside(&jobs[3].folder, &shared).unwrap();
+        assert!(aside.join(JOB_FILE).exists());
+        assert_eq!(names(&folder).len(), 3);
+        assert!(folder.disk_bytes() > 12_000);
+    }
+
+    #[test]
+    fn old_jobs_go_and_unfinished_ones_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = LeadJobsFolder::new(root.path().to_owned());
+        let clock = ManualClock::new();
+        make(&folder, "leads-1", JobPhase::Done, &clock);
+        make(&folder, "leads-2", JobPhase::Assessing, &clock);
+        clock.advance(Duration::from_secs(3_600));
+        make(&folder, "leads-3", JobPhase::Failed, &clock);
+        // A removal that was killed.
+        fs::create_dir_all(folder.job(".going-leads-0")).unwrap();
+        let shared: SharedClock = clock.clone();
+        assert!(folder.remove_old(DAY, &shared).unwrap().is_empty());
+        assert!(!folder.job(".going-leads-0").exists());
+        clock.advance(DAY - Duration::from_secs(60));
+        assert_eq!(folder.remove_old(DAY, &shared).unwrap(), ["leads-1"]);
+        assert_eq!(names(&folder), ["leads-2", "leads-3"]);
+        clock.advance(DAY);
+        assert_eq!(folder.remove_old(DAY, &shared).unwrap(), ["leads-3"]);
+        folder.remove("leads-2").unwrap();
+        folder.remove("leads-2").unwrap();
+        assert!(names(&folder).is_empty());
+    }
+}

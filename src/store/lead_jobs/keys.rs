@@ -18,12 +18,12 @@ use super::error::{During, LeadStoreError};
 use super::packed::{KEY_BYTES, Key};
 use crate::leads::Ordinal;
 
-/// Ids in memory before they become a run.
-const RECENT: usize = 32 * 1024;
+/// Ids in memory before they become a run. Few in tests, so that a few hundred ids make runs of every level.
+const RECENT: usize = if cfg!(test) { 20 } else { 32 * 1024 };
 /// Runs of one size before they become one.
-const FAN: usize = 6;
+const FAN: usize = if cfg!(test) { 3 } else { 6 };
 /// Ids in a block: with them it fills a page of the database.
-const BLOCK_KEYS: usize = 230;
+const BLOCK_KEYS: usize = if cfg!(test) { 7 } else { 230 };
 const ENTRY_BYTES: usize = KEY_BYTES + 8;
 
 /// Where a lead stands.

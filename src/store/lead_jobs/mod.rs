@@ -6,12 +6,16 @@
 //! not grow with the number of rows. A full disk changes nothing and is told apart.
 
 mod batches;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod folder;
 mod intake;
 mod keys;
 mod outcomes;
 mod packed;
+#[cfg(test)]
+mod property_tests;
 mod report;
 mod result_bytes;
 mod rows;
@@ -389,7 +393,7 @@ impl LeadJobStore {
         job: impl FnOnce(&mut Change<'_>) -> Result<u64, LeadStoreError> + Send + 'static,
     ) -> Result<Written, LeadStoreError> {
         match self.thread.ask(Request::Write(Some(Box::new(job)))).await {
-            Ok(Ok(Answer::Written(written))) => Ok(written),
+            Ok(Ok(Answer::Written(written))) => Ok(*written),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Answer::Read(_))) | Err(_) => Err(LeadStoreError::Closed),
         }

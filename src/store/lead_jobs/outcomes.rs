@@ -124,11 +124,14 @@ pub fn collect(path: &Path, mut rows: rusqlite::Rows<'_>) -> Result<Vec<LeadResu
     Ok(results)
 }
 
+/// Counts what stands under an ordinal.
+type CountOne<'c> = dyn FnMut(Ordinal, &[u8]) -> Result<(), LeadStoreError> + 'c;
+
 /// Counts everything anew, from the rows and the results themselves.
 pub fn recount(view: &View<'_>) -> Result<LeadCounts, LeadStoreError> {
     let View { connection, path, .. } = view;
     let mut counts = LeadCounts::default();
-    let each = |select: &str, count: &mut dyn FnMut(Ordinal, &[u8]) -> Result<(), LeadStoreError>| {
+    let each = |select: &str, count: &mut CountOne<'_>| {
         let mut select = connection.prepare(select).during(READ, path)?;
         let mut rows = select.query([]).during(READ, path)?;
         while let Some(row) = rows.next().during(READ, path)? {

@@ -243,3 +243,145 @@ fn read_values(read: &mut Unpack<'_>) -> Result<BTreeMap<String, serde_json::Val
     };
     (0..count).map(|_| value(read)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::leads::{LeadField, LeadId};
+
+    fn id() -> impl Strategy<Value = LeadId> {
+        "00Q[0-9A-Za-z]{12}".prop_map(|text| LeadId::read(&text).unwrap().id)
+    }
+
+    fn lead() -> impl Strategy<Value = Lead> {
+        let presence = prop_oneof![
+            Just(Presence::Found),
+            Just(Presence::Converted),
+            id().prop_map(|into| Presence::Merged { into }),
+            Just(Presence::Deleted),
+            Just(Presence::NotVisible),
+        ];
+        let values = proptest::option::of(proptest::collection::vec(".{0,20}", LeadField::COUNT));
+        (id(), presence, values).prop_map(|(id, presence, values)| match values {
+            None => Lead::without_values(id, presence),
+            Some(values) => Lead::new(id, presence, |field| Some(&values[field.index()])),
+        })
+    }
+
+    fn spent() -> impl Strategy<Value = Spent> {
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(
+            |(prompt, completion, cost, requests)| Spent {
+                prompt_tokens: prompt,
+                completion_tokens: completion,
+                cost: Money(cost),
+                requests,
+            },
+        )
+    }
+
+    fn answer() -> impl Strategy<Value = ModelAnswer> {
+        let texts = || proptest::collection::vec(".{0,30}", 0..4);
+        let value = prop_oneof![
+            any::<i64>().prop_map(serde_json::Value::from),
+            ".{0,10}".prop_map(serde_json::Value::from),
+            Just(serde_json::json!({ "a": [null, true] })),
+        ];
+        let values = || proptest::collection::btree_map("[A-Za-z_]{1,8}", value.clone(), 0..3);
+        (any::<(u8, u8)>(), texts(), values(), values(), texts()).prop_map(
+            |((score, score_said), explanation, corrections, inferences, enforced)| ModelAnswer {
+                score,
+                score_said,
+                explanation,
+                corrections,
+                inferences,
+                enforced,
+            },
+        )
+    }
+
+    fn result() -> impl Strategy<Value = LeadResult> {
+        let score = || {
+            proptest::option::of(prop_oneof![
+                (0_u16..=1000).prop_map(|tenths| f64::from(tenths) / 10.0),
+                -1e9..1e9_f64,
+                Just(-0.0),
+            ])
+        };
+        let model =
+            prop_oneof![
+                Just(ModelVerdict::NotAsked),
+                (answer(), spent(), any::<bool>())
+                    .prop_map(|(answer, spent, reused)| ModelVerdict::Answered { answer, spent, reused }),
+                (".{0,30}", spent()).prop_map(|(reason, spent)| ModelVerdict::Failed { reason, spent }),
+            ];
+        let findings = proptest::collection::vec(".{0,30}", 0..4);
+        let assessed = (any::<(bool, bool)>(), (score(), score(), score(), score()), model, findings)
+            .prop_map(|((not_in_tam, suspicious_enrichment), scores, model, findings)| {
+                let (acquisition, enrichment, coherence, confidence) = scores;
+                LeadOutcome::Assessed(Assessment {
+                    flags: Flags { not_in_tam, suspicious_enrichment },
+                    scores: Scores { acquisition, enrichment, coherence, confidence },
+                    model,
+                    findings,
+                })
+            });
+        let outcome = prop_oneof![
+            assessed,
+            Just(LeadOutcome::NoRecord),
+            ".{0,30}".prop_map(|reason| LeadOutcome::Unread { reason }),
+        ];
+        (any::<u32>(), lead(), outcome).prop_map(|(ordinal, lead, outcome)| LeadResult {
+            ordinal,
+            lead,
+            outcome,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_result_comes_back_and_a_part_of_it_is_an_error(result in result(), cut in 0.0..1.0_f64) {
+            let mut bytes = Vec::new();
+            put_result(&mut bytes, &result);
+            prop_assert_eq!(&result_of(result.ordinal, &bytes).unwrap(), &result);
+            let cut = (bytes.len() as f64 * cut) as usize;
+            prop_assert!(result_of(result.ordinal, &bytes[..cut]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 1..200), small in any::<bool>()) {
+            bytes[0] = VERSION;
+            if small {
+                bytes.iter_mut().for_each(|byte| *byte %= 5);
+            }
+            let _ = result_of(0, &bytes);
+        }
+    }
+
+    /// These bytes lie on somebody's disk: they are read for ever.
+    #[test]
+    fn what_the_first_version_wrote_is_read() {
+        let mut bytes = vec![1];
+        bytes.extend_from_slice(b"\x01\x4b\x02\x64\xf5\x88\x5c\x9e\xa6");
+        bytes.extend_from_slice(&[1, 2, 3, 0, 3]);
+        bytes.extend_from_slice(b"Ada");
+        bytes.extend_from_slice(&[0, 2, 0b10_00_00_10, 113, 2, 201, 2, 3, 100, 200, 1, 7, 1, 5]);
+        bytes.extend_from_slice(b"prose");
+        bytes.extend_from_slice(&[1, 2]);
+        bytes.extend_from_slice(b"ok");
+        let result = result_of(7, &bytes).unwrap();
+        assert_eq!(result.lead.get(LeadField::FirstName), Some("Ada"));
+        assert_eq!((result.lead.get(LeadField::LastName), result.lead.presence), (None, Presence::Converted));
+        let LeadOutcome::Assessed(assessment) = &result.outcome else { panic!("{result:?}") };
+        let scores = Scores { acquisition: Some(62.5), confidence: Some(71.3), ..Scores::default() };
+        assert_eq!(assessment.scores, scores);
+        assert!(assessment.flags.suspicious_enrichment && !assessment.flags.not_in_tam);
+        let spent = Spent { prompt_tokens: 100, completion_tokens: 200, cost: Money(7), requests: 1 };
+        assert_eq!(assessment.model, ModelVerdict::Failed { reason: "prose".to_owned(), spent });
+        assert_eq!(assessment.findings, ["ok"]);
+        let mut again = Vec::new();
+        put_result(&mut again, &result);
+        assert_eq!(again, bytes);
+    }
+}

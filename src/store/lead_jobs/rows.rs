@@ -5,8 +5,8 @@
 use super::packed::{KEY_BYTES, Key, Unpack, Unreadable, put_number, put_text};
 use crate::leads::{IdFault, Ordinal};
 
-/// Rows in one piece: about a page of the database.
-pub const CHUNK_ROWS: usize = 350;
+/// Rows in one piece: about a page of the database. Few in tests, so that a sheet has many pieces.
+pub const CHUNK_ROWS: usize = if cfg!(test) { 30 } else { 350 };
 /// Longest text of what is no id.
 pub const WRITTEN_CHARACTERS: usize = 64;
 

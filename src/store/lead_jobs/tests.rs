@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::leads::job::LeadSource;
 use crate::leads::{
@@ -24,7 +22,7 @@ impl Disk for SetDisk {
     }
 }
 
-fn spec() -> LeadJobSpec {
+pub(super) fn spec() -> LeadJobSpec {
     LeadJobSpec {
         job: "leads-1".to_owned(),
         org: "acme".parse().unwrap(),
@@ -37,11 +35,11 @@ fn spec() -> LeadJobSpec {
     }
 }
 
-fn disk() -> SharedDisk {
+pub(super) fn disk() -> SharedDisk {
     Arc::new(RealDisk)
 }
 
-fn lead_id(number: u64) -> LeadId {
+pub(super) fn lead_id(number: u64) -> LeadId {
     let mut text = *b"00Q000000000000";
     let mut rest = number;
     for place in text[3..].iter_mut().rev() {
@@ -51,11 +49,11 @@ fn lead_id(number: u64) -> LeadId {
     LeadId::read(std::str::from_utf8(&text).unwrap()).unwrap().id
 }
 
-fn lead_row(row: u64, number: u64) -> IntakeRow {
+pub(super) fn lead_row(row: u64, number: u64) -> IntakeRow {
     IntakeRow { row, id: RowId::Lead { id: lead_id(number), repaired: false } }
 }
 
-fn spent(requests: u32) -> Spent {
+pub(super) fn spent(requests: u32) -> Spent {
     let tokens = u64::from(requests) * 100;
     Spent { prompt_tokens: tokens, completion_tokens: tokens / 4, cost: Money(tokens * 3), requests }
 }
@@ -68,7 +66,7 @@ fn lead(id: LeadId, presence: Presence) -> Lead {
     })
 }
 
-fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
+pub(super) fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
     let scores = Scores {
         acquisition: Some(62.5),
         enrichment: Some(1.0 / 3.0),
@@ -76,7 +74,7 @@ fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
         confidence: Some(71.3),
     };
     let assessment = Assessment {
-        flags: Flags { not_in_tam: ordinal % 2 == 0, suspicious_enrichment: false },
+        flags: Flags { not_in_tam: ordinal.is_multiple_of(2), suspicious_enrichment: false },
         scores,
         model,
         findings: vec!["no phone".to_owned(), String::new()],
@@ -84,7 +82,7 @@ fn assessed(ordinal: Ordinal, id: LeadId, model: ModelVerdict) -> LeadResult {
     LeadResult { ordinal, lead: lead(id, Presence::Found), outcome: LeadOutcome::Assessed(assessment) }
 }
 
-fn answered(spent: Spent, reused: bool) -> ModelVerdict {
+pub(super) fn answered(spent: Spent, reused: bool) -> ModelVerdict {
     let answer = ModelAnswer {
         score: 40,
         score_said: 90,
@@ -96,16 +94,16 @@ fn answered(spent: Spent, reused: bool) -> ModelVerdict {
     ModelVerdict::Answered { answer, spent, reused }
 }
 
-fn failed(spent: Spent) -> ModelVerdict {
+pub(super) fn failed(spent: Spent) -> ModelVerdict {
     ModelVerdict::Failed { reason: "prose".to_owned(), spent }
 }
 
-fn unread(ordinal: Ordinal, id: LeadId) -> LeadResult {
+pub(super) fn unread(ordinal: Ordinal, id: LeadId) -> LeadResult {
     let outcome = LeadOutcome::Unread { reason: "503 five times".to_owned() };
     LeadResult { ordinal, lead: Lead::without_values(id, Presence::NotVisible), outcome }
 }
 
-fn rows_of(store: &LeadJobStore) -> Vec<ReportRow> {
+pub(super) fn rows_of(store: &LeadJobStore) -> Vec<ReportRow> {
     let mut rows = store.report_rows().unwrap();
     let mut all = Vec::new();
     while let Some(row) = rows.next_row().unwrap() {
@@ -114,7 +112,7 @@ fn rows_of(store: &LeadJobStore) -> Vec<ReportRow> {
     all
 }
 
-fn check(counts: &LeadCounts) {
+pub(super) fn check(counts: &LeadCounts) {
     assert_eq!(counts.rows, counts.blank + counts.invalid + counts.leads + counts.duplicates, "{counts:?}");
     let sum = counts.assessed + counts.failed + counts.no_record + counts.unread + counts.open;
     assert_eq!(counts.leads, sum, "{counts:?}");
@@ -157,7 +155,11 @@ async fn a_sheet_comes_back_row_by_row_with_what_became_of_each() {
     assert_eq!(store.open_leads(0, 10).await.unwrap(), [(1, two)]);
     let unknown = store.write(vec![unread(1, two), unread(2, two)]).await;
     assert_eq!(unknown, Err(LeadStoreError::UnknownLead(2)));
-    assert_eq!(store.results(0, 9).await.unwrap(), [first.clone()], "nothing of a refused write is there");
+    assert_eq!(
+        store.results(0, 9).await.unwrap(),
+        std::slice::from_ref(&first),
+        "nothing of a refused write is there"
+    );
     let counts = store.counts().await.unwrap();
     check(&counts);
     assert_eq!((counts.assessed, counts.open, counts.cost), (1, 1, spent(2).cost));
@@ -291,8 +293,10 @@ fn a_folder_without_a_job_a_damaged_one_and_a_younger_one_are_told_apart() {
     drop(LeadJobStore::create(folder.path(), &spec(), disk()).unwrap());
     rusqlite::Connection::open(&path).unwrap().execute("UPDATE job SET version = 9", []).unwrap();
     assert_eq!(open(), LeadStoreError::Younger { path: path.clone(), found: 9, known: 1 });
-    std::fs::write(&path, vec![b'x'; 8192]).unwrap();
-    assert!(open().is_damage(), "{:?}", open());
+    let damaged = tempfile::tempdir().unwrap();
+    std::fs::write(damaged.path().join(JOB_FILE), vec![b'x'; 8192]).unwrap();
+    let error = LeadJobStore::open(damaged.path(), disk()).map(|_opened| ()).unwrap_err();
+    assert!(error.is_damage(), "{error}");
 }
 
 #[tokio::test]
@@ -313,4 +317,69 @@ async fn a_request_that_is_refused_takes_no_other_with_it() {
     let counts = store.counts().await.unwrap();
     assert_eq!((counts.unread, counts.open), (50, 0));
     assert_eq!(counts, store.recount().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LeadJobStore::create(folder.path(), &spec(), disk()).unwrap();
+    store.add_rows((1..=5).map(|row| lead_row(row, row)).collect()).await.unwrap();
+    let question = |ordinal: u32| Question {
+        result: assessed(ordinal, lead_id(u64::from(ordinal) + 1), ModelVerdict::NotAsked),
+        request: format!("{{\"custom_id\":\"{ordinal:04}\"}}"),
+    };
+    store.write(vec![unread(4, lead_id(5))]).await.unwrap();
+    assert_eq!(store.put_questions((0..=4).map(question).collect()).await.unwrap(), 4);
+    assert_eq!(store.put_questions((0..=4).map(question).collect()).await.unwrap(), 0);
+    assert_eq!(store.open_leads(0, 9).await.unwrap(), [], "none is read again");
+    assert_eq!(store.counts().await.unwrap().open, 4);
+
+    let line = question(0).request.len() as u64 + 1;
+    let mut first = store.make_batch(50_000, 3 * line).await.unwrap().unwrap();
+    assert_eq!((first.number, first.questions, first.is_over), (1, 3, false));
+    let second = store.make_batch(50_000, 1).await.unwrap().unwrap();
+    assert_eq!((second.number, second.questions), (2, 1), "one at least");
+    assert_eq!(store.make_batch(50_000, u64::MAX).await.unwrap(), None);
+    first.input_file = Some("file-1".to_owned());
+    first.endpoint_id = Some("batch-1".to_owned());
+    first.status = "in_progress".to_owned();
+    assert_eq!(store.keep_batch(first.clone()).await.unwrap(), 0);
+    drop(store);
+
+    // A restart goes on with the same batch; one of its answers comes, then it expires.
+    let (store, _) = LeadJobStore::open(folder.path(), disk()).unwrap();
+    assert_eq!(store.batches().await.unwrap(), [first.clone(), second]);
+    assert_eq!(store.questions(Some(1), 1, 1).await.unwrap(), [question(1)]);
+    assert_eq!(store.questions_of(vec![2, 4]).await.unwrap(), [Some(question(2)), None]);
+    let answer = assessed(1, lead_id(2), answered(spent(1), false));
+    assert_eq!(store.write(vec![answer]).await.unwrap(), 1);
+    first.status = "expired".to_owned();
+    first.is_over = true;
+    assert_eq!(store.keep_batch(first).await.unwrap(), 2, "the others are free for the next");
+    assert_eq!(store.questions_waiting().await.unwrap(), (2, 3));
+    let third = store.make_batch(1, u64::MAX).await.unwrap().unwrap();
+    assert_eq!((third.number, third.questions), (3, 1));
+    let waiting = store.questions(None, 0, 9).await.unwrap();
+    assert_eq!(waiting, [question(0), question(2), question(3)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_within_a_write_leaves_all_of_it_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LeadJobStore::create(folder.path(), &spec(), disk()).unwrap();
+    let before = store.add_rows((1..=100).map(|row| lead_row(row, row)).collect()).await.unwrap();
+    let set_pages = |pages: Option<i64>| {
+        store.read(move |view| {
+            let now: i64 = view.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+            view.connection.pragma_update(None, "max_page_count", pages.unwrap_or(now + 3)).unwrap();
+            Ok(())
+        })
+    };
+    set_pages(None).await.unwrap();
+    let many = || (0..100).map(|at| assessed(at, lead_id(9), answered(spent(1), false))).collect::<Vec<_>>();
+    assert_eq!(store.write(many()).await, Err(LeadStoreError::DiskFull));
+    assert_eq!(store.counts().await.unwrap(), before);
+    assert_eq!(store.recount().await.unwrap(), before);
+    set_pages(Some(1 << 30)).await.unwrap();
+    assert_eq!(store.write(many()).await.unwrap(), 100);
 }

@@ -38,7 +38,7 @@ pub enum Request {
 
 /// What it answers.
 pub enum Answer {
-    Written(Written),
+    Written(Box<Written>),
     Read(Box<dyn Any + Send>),
 }
 
@@ -131,7 +131,7 @@ impl Worker {
             let mut done = done.into_iter();
             for asked in asked {
                 let one = done.next().unwrap_or(Err(LeadStoreError::Closed));
-                asked.answer(whole.clone().and(one).map(Answer::Written));
+                asked.answer(whole.clone().and(one).map(|written| Answer::Written(Box::new(written))));
             }
         }
         for (job, asked) in reads {
