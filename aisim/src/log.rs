@@ -45,7 +45,7 @@ pub struct Stats {
     pub throttled: u64,
     /// Different leads in the questions that were answered with 200.
     pub leads: u64,
-    /// Questions answered with 200 whose lead had been answered before.
+    /// Good answers that were sent whole, of a lead that had had such an answer before.
     pub answered_again: u64,
     /// Tokens of questions answered with 200.
     pub prompt_tokens: u64,
@@ -108,7 +108,8 @@ impl Log {
                     stats.prompt_tokens += entry.prompt_tokens;
                     stats.completion_tokens += entry.completion_tokens;
                     if let Some(lead) = &entry.lead {
-                        *leads.entry(lead).or_default() += 1;
+                        let is_good = entry.sent_whole && entry.fault.is_none();
+                        *leads.entry(lead).or_default() += u64::from(is_good);
                     }
                 }
                 429 => stats.throttled += 1,
@@ -116,7 +117,7 @@ impl Log {
             }
         }
         stats.leads = leads.len() as u64;
-        stats.answered_again = leads.values().map(|times| times - 1).sum();
+        stats.answered_again = leads.values().map(|times| times.saturating_sub(1)).sum();
         stats
     }
 

@@ -219,8 +219,12 @@ pub fn refusal_of(fault: &Fault, key: Option<&str>) -> Option<(u16, Value)> {
     let error = |kind: &str, code: Value, message: &str| json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
     Some(match fault {
         Fault::Status(status) => {
-            let message = "The server had an error while processing your request. Sorry about that!";
-            (*status, error("server_error", Value::Null, message))
+            let failed = "The server had an error while processing your request. Sorry about that!";
+            if *status >= 500 {
+                (*status, error("server_error", Value::Null, failed))
+            } else {
+                (*status, error("invalid_request_error", Value::Null, "This request is not accepted."))
+            }
         }
         Fault::Unauthorized => {
             let shown = key.map_or("", |key| key.get(..8).unwrap_or(key));

@@ -252,7 +252,10 @@ impl ChatClient {
     /// # Errors
     /// Those of the endpoint.
     pub async fn cancel_batch(&self, id: &str) -> Result<BatchState, ChatError> {
-        let batch: WireBatch = self.post(&format!("batches/{}/cancel", segment(id)), &json!({})).await?;
+        // Without a body: the description of it knows none.
+        let request = self.wire.request(Method::POST, &format!("batches/{}/cancel", segment(id)));
+        let reply = self.wire.exchange(request.timeout(ASK_TIMEOUT), LIST_BYTES_MAX).await?;
+        let batch: WireBatch = read_json(&reply.body)?;
         Ok(batch.into())
     }
 

@@ -263,7 +263,8 @@ pub(super) fn classify(status: u16, body: &[u8], rates: RatesSeen, key: Option<&
         tidy(words, key)
     };
     const FAILING: [&str; 3] = ["server_error", "overloaded_error", "internal_error"];
-    if status >= 500 || matches!(status, 408 | 409 | 425) || FAILING.iter().any(|word| said.names(word)) {
+    let says_so = status < 300 && FAILING.iter().any(|word| said.names(word));
+    if status >= 500 || matches!(status, 408 | 409 | 425) || says_so {
         return ChatError::Failing { status, message: message(), rates };
     }
     match status {

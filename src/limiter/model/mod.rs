@@ -22,8 +22,14 @@ use serde::Serialize;
 
 /// First pause after a refusal that says nothing of when to come back; each further one in a row doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest such pause while it may be that only the minute has to end.
+const PAUSE_IN_MINUTE: Duration = Duration::from_secs(4);
+/// So many refusals in a row last longer than a minute.
+const REFUSALS_IN_MINUTE: u32 = 24;
 /// Longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Requests under way before the first answer has told what the endpoint allows.
+const FIRST_UNDER_WAY: u32 = 4;
 /// First pause after the account's money has run out: a person has to do something.
 const FIRST_QUOTA_PAUSE: Duration = Duration::from_secs(60);
 /// Longest such pause.
@@ -202,6 +208,7 @@ pub struct ModelLimiter {
     /// After a pause: one request goes ahead.
     is_probing: bool,
     probe_is_out: bool,
+    has_answered: bool,
     throttled_in_row: u32,
     spent_in_row: u32,
     failed_in_row: u32,
@@ -220,6 +227,7 @@ impl ModelLimiter {
             pause: None,
             is_probing: false,
             probe_is_out: false,
+            has_answered: false,
             throttled_in_row: 0,
             spent_in_row: 0,
             failed_in_row: 0,
@@ -237,7 +245,7 @@ impl ModelLimiter {
         if self.is_probing && self.probe_is_out {
             return wait(None, ModelWait::Probing);
         }
-        if self.in_flight >= self.concurrency {
+        if self.in_flight >= self.room() {
             return wait(None, ModelWait::Concurrency);
         }
         let amount = tokens as f64;
@@ -275,6 +283,7 @@ impl ModelLimiter {
         let is_news = self.pause.is_none_or(|pause| permit.granted_at > pause.began);
         match seen.outcome {
             ModelOutcome::Answered => {
+                self.has_answered = true;
                 self.requests.count_served(now, 1.0);
                 if is_news {
                     (self.throttled_in_row, self.spent_in_row, self.failed_in_row) = (0, 0, 0);
@@ -284,14 +293,18 @@ impl ModelLimiter {
             ModelOutcome::Throttled(by) => {
                 self.throttled += 1;
                 if is_news {
+                    self.throttled_in_row += 1;
+                    // Once may be bad luck at the edge; twice in a row is a closed door, and says no more of the pace.
+                    self.is_probing = self.throttled_in_row > 1;
                     match by {
+                        _ if self.is_probing => {}
                         ThrottledBy::Tokens => self.tokens.cut(now),
                         ThrottledBy::Requests | ThrottledBy::Unknown => self.requests.cut(now),
                     }
-                    self.throttled_in_row += 1;
-                    // Once may be bad luck at the edge; twice in a row is a closed door.
-                    self.is_probing = self.throttled_in_row > 1;
-                    let pause = doubled(FIRST_PAUSE, self.throttled_in_row, LONGEST_PAUSE);
+                    let pause = match self.throttled_in_row.checked_sub(REFUSALS_IN_MINUTE) {
+                        None | Some(0) => doubled(FIRST_PAUSE, self.throttled_in_row, PAUSE_IN_MINUTE),
+                        Some(times) => doubled(PAUSE_IN_MINUTE * 2, times, LONGEST_PAUSE),
+                    };
                     self.pause_for(now, seen.rates.retry_after.unwrap_or(pause), ModelWait::Throttled);
                 } else if let Some(wait) = seen.rates.retry_after {
                     self.pause_for(now, wait, ModelWait::Throttled);
@@ -333,13 +346,13 @@ impl ModelLimiter {
     }
 
     /// A granted request was not sent, or nobody waits for its answer any more: nothing is known of it.
-    pub fn cancel(&mut self, now: Duration, permit: ModelPermit) {
+    ///
+    /// What it used is not known: its tokens stay reserved.
+    pub fn cancel(&mut self, permit: ModelPermit) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if permit.is_probe {
             self.probe_is_out = false;
         }
-        // What it used is not known: the reservation stands.
-        let _ = now;
     }
 
     /// Figures for status and metrics.
@@ -358,6 +371,10 @@ impl ModelLimiter {
         }
     }
 
+    fn room(&self) -> u32 {
+        if self.has_answered { self.concurrency } else { self.concurrency.min(FIRST_UNDER_WAY) }
+    }
+
     fn settle_tokens(&mut self, now: Duration, permit: &ModelPermit, seen: &ModelCallSeen) {
         let reserved = permit.tokens as f64;
         let used = match (seen.tokens_used, seen.outcome) {
@@ -366,7 +383,7 @@ impl ModelLimiter {
             (None, ModelOutcome::Throttled(_) | ModelOutcome::QuotaSpent | ModelOutcome::Refused) => 0.0,
             (None, ModelOutcome::Answered | ModelOutcome::Failed) => reserved,
         };
-        self.tokens.give_back(reserved - used);
+        self.tokens.give_back(now, reserved - used);
         self.tokens.count_served(now, used);
     }
 

@@ -11,13 +11,17 @@ use std::time::Duration;
 /// Part of a known bound that is used.
 const USED_OF_BOUND: f64 = 0.98;
 /// What a cut leaves of what was served.
-const CUT: f64 = 0.97;
+const CUT: f64 = 0.98;
 /// What a cut leaves that follows another at once: the last was not enough.
 const CUT_AGAIN: f64 = 0.85;
 /// A cut within this time of the last one follows it at once.
 const AT_ONCE: Duration = Duration::from_secs(15);
 /// The pace never falls below this part of a second.
 const SLOWEST_PER_SEC: f64 = 1.0 / 60.0;
+/// Where the search begins when a call was turned away before anything was served.
+const SEARCH_FROM_PER_SEC: f64 = 1.0;
+/// While searching, the pace doubles in so many seconds.
+const DOUBLES_IN_SECS: f64 = 8.0;
 /// Length of what is looked back on, in seconds.
 const LOOK_BACK_SECS: u64 = 60;
 /// A found-out pace so far above what is served limits nothing, and is forgotten.
@@ -34,6 +38,8 @@ pub(super) struct Pace {
     level: f64,
     filled_at: Duration,
     cut_at: Option<Duration>,
+    /// Too little was served when the pace was cut to know where the bound lies.
+    is_searching: bool,
     /// The pace held a call back since it was raised last: only then does a raise say anything.
     was_felt: bool,
     served: Served,
@@ -49,6 +55,7 @@ impl Pace {
             level: 1.0,
             filled_at: now,
             cut_at: None,
+            is_searching: false,
             was_felt: false,
             served: Served::starting_at(now),
             cuts: 0,
@@ -95,7 +102,9 @@ impl Pace {
     }
 
     /// More was reserved than used, or less when `amount` is negative.
-    pub(super) fn give_back(&mut self, amount: f64) {
+    pub(super) fn give_back(&mut self, now: Duration, amount: f64) {
+        // First what has come in since: above the brim nothing comes in.
+        self.advance(now);
         self.level += amount;
     }
 
@@ -123,10 +132,15 @@ impl Pace {
     pub(super) fn cut(&mut self, now: Duration) {
         self.advance(now);
         let served = self.served.per_sec(now);
-        let base = self.per_sec().map_or(served, |pace| pace.min(served.max(pace / 2.0)));
         let again = self.cut_at.is_some_and(|cut| now < cut + AT_ONCE);
-        let pace = (base * if again { CUT_AGAIN } else { CUT }).max(SLOWEST_PER_SEC);
-        self.found = Some(pace);
+        let factor = if again { CUT_AGAIN } else { CUT };
+        let cut_to = match self.per_sec() {
+            Some(pace) => pace.min(served.max(pace / 2.0)) * factor,
+            // Whatever was served until now is a burst at best, and says little.
+            None => served.max(SEARCH_FROM_PER_SEC) * factor,
+        };
+        self.is_searching = self.per_sec().is_none() && self.served.is_young(now);
+        self.found = Some(cut_to.max(SLOWEST_PER_SEC));
         self.level = self.level.min(1.0);
         self.cut_at = Some(now);
         self.was_felt = false;
@@ -155,11 +169,15 @@ impl Pace {
             return;
         }
         let since_cut = now.saturating_sub(cut_at).as_secs_f64();
-        // In the time of 200 calls, or of a minute if that is longer, the pace rises by the 6 % that lie around the bound:
-        // one refusal in so many calls is what finding out costs.
-        let near = (200.0 / found).max(LOOK_BACK_SECS as f64);
-        let speed = 0.06 / near * (1.0 + (since_cut / near / 2.0).powi(3));
-        let raised = found * (1.0 + (speed * passed).min(0.5));
+        // In the time of 200 calls, within one minute and four, the pace rises by the tenth that lies around the bound: one or
+        // two refusals in so many calls are what finding out costs.
+        let near = (200.0 / found).clamp(60.0, 240.0);
+        let growth = if self.is_searching {
+            (passed / DOUBLES_IN_SECS).exp2()
+        } else {
+            1.0 + 0.1 / near * (1.0 + (since_cut / near / 2.0).powi(3)) * passed
+        };
+        let raised = found * growth.min(2.0);
         let served = self.served.per_sec(now);
         let is_released = raised > RELEASED_AT * served.max(1.0) && since_cut > near;
         self.found = (!is_released).then_some(raised);
@@ -192,6 +210,11 @@ impl Served {
         self.forget(now);
         let known = now.saturating_sub(self.began).as_secs_f64().clamp(1.0, LOOK_BACK_SECS as f64);
         self.sum / known
+    }
+
+    /// Whether less is known than is looked back on.
+    fn is_young(&self, now: Duration) -> bool {
+        now.saturating_sub(self.began).as_secs() < LOOK_BACK_SECS
     }
 
     fn forget(&mut self, now: Duration) {
