@@ -18,6 +18,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use self::batches::Batches;
+use crate::actors::assessor::Assessor;
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
@@ -26,7 +27,6 @@ use crate::actors::engine::{
     BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, NoFaults,
     NoOutlet, RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
 };
-use crate::actors::assessor::Assessor;
 use crate::actors::fetcher::{FetchedOutlet, Fetcher, OrgClients};
 use crate::actors::lead_desk::LeadDesk;
 use crate::actors::lead_intake::LeadIntake;
@@ -262,14 +262,12 @@ impl Plant {
             sync_writer.clone(),
             move || assess.clone(),
         );
-        let sorted = Arc::new(FetchedOutlet::new(composer.clone(), assessor));
+        let sorted = Arc::new(FetchedOutlet::new(composer.clone(), assessor.clone()));
         let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone(), lead_runs.clone());
-        let fetcher = engine.stage(
-            stage_config(&actors.fetcher),
-            metrics.actor(Fetcher::NAME),
-            sorted,
-            move || fetch.clone(),
-        );
+        let fetcher =
+            engine.stage(stage_config(&actors.fetcher), metrics.actor(Fetcher::NAME), sorted, move || {
+                fetch.clone()
+            });
         let (size, seal) = batching_config(&actors.batcher);
         let batcher =
             engine.batch_stage(size, seal, metrics.actor(Batcher::NAME), fetcher.clone(), || Batcher)?;
@@ -290,6 +288,7 @@ impl Plant {
             runs: lead_runs,
             intake,
             fetcher: fetcher.clone(),
+            assessor,
             asker,
             settings: lead_settings,
             folder: state.leads(),

@@ -76,11 +76,7 @@ impl Stage for Assessor {
 }
 
 /// What the model says of each lead that has a record. All of them are under way at once, as far as the gate lets them.
-async fn verdicts(
-    asker: &LeadAsker,
-    run: &LeadRun,
-    ask: &AssessAsk,
-) -> Result<Vec<ModelVerdict>, Unsettled> {
+async fn verdicts(asker: &LeadAsker, run: &LeadRun, ask: &AssessAsk) -> Result<Vec<ModelVerdict>, Unsettled> {
     let mut verdicts = vec![ModelVerdict::NotAsked; ask.leads.len()];
     let job = run.spec.job.as_str();
     let with_record = ask.leads.iter().enumerate().filter(|(_, (_, lead))| lead.presence.has_record());

@@ -41,12 +41,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// A fetcher for these orgs.
-    pub fn new(
-        clients: OrgClients,
-        cache: ServiceRef<Cache>,
-        runs: SchemaRuns,
-        lead_runs: LeadRuns,
-    ) -> Self {
+    pub fn new(clients: OrgClients, cache: ServiceRef<Cache>, runs: SchemaRuns, lead_runs: LeadRuns) -> Self {
         Self { clients, cache, runs, lead_runs }
     }
 

@@ -94,10 +94,7 @@ impl LeadAsker {
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn known(
-        &self,
-        leads: &[AskedLead<'_>],
-    ) -> Result<Vec<Option<ModelVerdict>>, LeadStoreError> {
+    pub async fn known(&self, leads: &[AskedLead<'_>]) -> Result<Vec<Option<ModelVerdict>>, LeadStoreError> {
         let keys = leads.iter().map(|asked| self.key(asked.lead)).collect();
         let stored = self.store.get(keys).await?;
         let mut known = Vec::with_capacity(leads.len());

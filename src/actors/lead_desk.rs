@@ -21,9 +21,7 @@ use crate::http::api::lead_service::{
     InvalidRow, LeadForecast, LeadJobView, LeadProblem, LeadService, QueriedIds, StartLeads,
 };
 use crate::leads::job::{LeadJobSpec, LeadProgress, ReportFormat};
-use crate::leads::{
-    FreeMail, Lead, LeadId, LeadResult, LeadSettings, ModelVerdict, Presence,
-};
+use crate::leads::{FreeMail, Lead, LeadId, LeadResult, LeadSettings, ModelVerdict, Presence};
 use crate::limiter::Priority;
 use crate::model::OrgName;
 use crate::salesforce::{LeadColumns, LeadColumnsError, OrgClient, OrgError, ParentCache, ReadLead};
@@ -88,10 +86,7 @@ impl LeadDesk {
             .with_call_timeout(self.jobs.parts.settings.call_timeout))
     }
 
-    async fn columns(
-        &self,
-        client: &OrgClient,
-    ) -> Result<(Arc<LeadColumns>, Arc<ParentCache>), LeadProblem> {
+    async fn columns(&self, client: &OrgClient) -> Result<(Arc<LeadColumns>, Arc<ParentCache>), LeadProblem> {
         let now = self.jobs.parts.clock.elapsed();
         {
             let known = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +128,8 @@ impl LeadDesk {
     }
 
     async fn one(&self, id: &str, assess: bool) -> Result<LeadResult, LeadProblem> {
-        let read = LeadId::read(id).map_err(|fault| LeadProblem::Wrong(format!("`{}` is no id of a lead: {fault}", short(id))))?;
+        let read = LeadId::read(id)
+            .map_err(|fault| LeadProblem::Wrong(format!("`{}` is no id of a lead: {fault}", short(id))))?;
         let lead = self.read_one(read.id).await?;
         let verdict = match self.jobs.parts.asker.as_ref().filter(|_| assess) {
             None => ModelVerdict::NotAsked,
@@ -213,7 +209,9 @@ impl LeadService for LeadDesk {
         Box::pin(async move {
             let known = self.over(&job)?;
             if let Some(why) = known.last.error.filter(|_| known.last.phase != crate::leads::JobPhase::Done) {
-                return Err(LeadProblem::NotYet(format!("{job} has no report, it failed: {why}; `retry` it")));
+                return Err(LeadProblem::NotYet(format!(
+                    "{job} has no report, it failed: {why}; `retry` it"
+                )));
             }
             let path = self.jobs.folder(&job).join(report_name(format));
             if tokio::fs::try_exists(&path).await.unwrap_or(false) {

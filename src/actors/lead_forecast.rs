@@ -1,24 +1,56 @@
 //! What a lead job would take, before anything is spent.
 
 use crate::http::api::lead_service::LeadForecast;
-use crate::leads::{LeadCounts, LeadJobSpec, LeadSettings, Money, Prompt, cost};
+use crate::leads::plan::{ModelWork, RetrievalNeeds, Speeds, forecast};
+use crate::leads::settings::ModelMode;
+use crate::leads::{LeadCounts, LeadField, LeadJobSpec, LeadSettings, Prompt};
 
-/// The forecast of a job with these counts; `prompt` where a model is asked.
+/// What a job has to read; `org_leads` where the org was asked.
+pub(super) fn needs(
+    leads: u64,
+    spec: &LeadJobSpec,
+    settings: &LeadSettings,
+    org_leads: Option<u64>,
+) -> RetrievalNeeds {
+    let mut relations: Vec<&str> =
+        LeadField::ALL.iter().filter_map(|field| settings.fields.path(*field)?.relation()).collect();
+    relations.sort_unstable();
+    relations.dedup();
+    RetrievalNeeds {
+        leads,
+        read_batch: spec.read_batch as u64,
+        relations: relations.len() as u64,
+        without_record: 0,
+        org_leads,
+    }
+}
+
+/// The forecast of a job with these counts; `prompt` where a model is asked. No call to the org is made for it.
 pub(super) fn of(
     counts: LeadCounts,
     spec: &LeadJobSpec,
     settings: &LeadSettings,
     prompt: Option<&Prompt>,
 ) -> LeadForecast {
-    let plan = plan_retrieval(counts.leads, spec.read_batch as u64, None);
-    let model = settings.model.as_ref().filter(|_| prompt.is_some());
-    let (question, answer) = prompt.map(Prompt::usual_tokens).unwrap_or_default();
-    let requests = if model.is_some() { counts.leads } else { 0 };
-    let in_batch = model.is_some_and(|model| model.mode == crate::leads::settings::ModelMode::Batch);
-    let cost = model.map_or(Money::default(), |model| {
-        cost(&model.price, question * requests, answer * requests, in_batch)
+    let plan = needs(counts.leads, spec, settings, None).plan();
+    let model = settings.model.as_ref().zip(prompt);
+    let work = model.map(|(model, prompt)| {
+        let (prompt_tokens, completion_tokens) = prompt.usual_tokens();
+        ModelWork {
+            leads: counts.leads,
+            prompt_tokens,
+            completion_tokens,
+            price: model.price,
+            max_cost: spec.max_cost.or(model.max_cost),
+            is_batch: model.mode == ModelMode::Batch,
+        }
     });
-    let per_minute = model.and_then(|model| model.requests_per_minute);
+    let speeds = model.map_or(Speeds::default(), |(model, _)| Speeds {
+        model_requests_per_minute: model.requests_per_minute.map(|rate| u64::from(rate.get())),
+        model_tokens_per_minute: model.tokens_per_minute.map(|rate| u64::from(rate.get())),
+        ..Speeds::default()
+    });
+    let foretold = forecast(&plan, work.as_ref(), &speeds);
     LeadForecast {
         rows: counts.rows,
         invalid: counts.invalid,
@@ -26,37 +58,11 @@ pub(super) fn of(
         leads: counts.leads,
         retrieval: plan.retrieval.as_str(),
         why: plan.why,
-        org_calls: plan.calls,
-        model_requests: requests,
-        model_tokens: (question + answer) * requests,
-        cost,
+        org_calls: foretold.org_calls,
+        model_requests: foretold.model_requests,
+        model_tokens: foretold.model_tokens,
+        cost: foretold.cost,
         reused: 0,
-        seconds: per_minute.map(|rate| requests as f64 * 60.0 / f64::from(rate.get())),
+        seconds: foretold.seconds,
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retrieval {
-    Collections,
-    Bulk,
-}
-
-impl Retrieval {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Collections => "collections",
-            Self::Bulk => "bulk",
-        }
-    }
-}
-
-pub(super) struct RetrievalPlan {
-    pub(super) retrieval: Retrieval,
-    pub(super) why: String,
-    pub(super) calls: u64,
-}
-
-pub(super) fn plan_retrieval(leads: u64, batch: u64, _in_org: Option<u64>) -> RetrievalPlan {
-    let calls = leads.div_ceil(batch.clamp(1, 2_000)) + 2;
-    RetrievalPlan { retrieval: Retrieval::Collections, why: format!("{leads} ids take {calls} calls"), calls }
 }

@@ -22,7 +22,7 @@ use crate::clock::SharedClock;
 use crate::leads::settings::ModelMode;
 use crate::leads::{JobPhase, LeadJobSpec, LeadProgress, LeadSettings};
 use crate::limiter::Priority;
-use crate::messages::{FetchAsk, IntakeAsk, ItemId, JobId, Lane};
+use crate::messages::{AssessAsk, FetchAsk, IntakeAsk, ItemId, JobId, Lane};
 use crate::model::OrgName;
 use crate::salesforce::{LeadColumnsError, OrgClient, OrgError};
 use crate::sheets::SheetError;
@@ -121,6 +121,8 @@ pub struct LeadJobParts {
     pub intake: Arc<LocalInbox<IntakeAsk>>,
     /// Mailbox of the fetcher.
     pub fetcher: Arc<LocalInbox<FetchAsk>>,
+    /// Mailbox of the assessor.
+    pub assessor: Arc<LocalInbox<AssessAsk>>,
     /// Asks the model, where one is configured.
     pub asker: Option<Arc<LeadAsker>>,
     /// What holds for every job.
@@ -226,7 +228,11 @@ impl LeadJobs {
     }
 
     /// Notes a job whose folder stands in the journal: from here on it is accepted.
-    pub(super) async fn accept(&self, spec: Arc<LeadJobSpec>, last: LeadProgress) -> Result<(), LeadJobError> {
+    pub(super) async fn accept(
+        &self,
+        spec: Arc<LeadJobSpec>,
+        last: LeadProgress,
+    ) -> Result<(), LeadJobError> {
         let job = JobId::new(&spec.job);
         let record = JobRecord { job, kind: KIND.to_owned(), org: spec.org.clone(), lane: LANE };
         let value = serde_json::to_vec(&record).map_err(|error| JournalError::Failed(error.to_string()))?;
@@ -444,18 +450,18 @@ impl LeadJobs {
     }
 
     /// Does something that the disk may have no room for: waits until there is.
-    pub(super) async fn patiently<T, F>(
-        &self,
-        run: &LeadRun,
-        work: impl Fn() -> F,
-    ) -> Result<T, LeadJobError>
+    pub(super) async fn patiently<T, F>(&self, run: &LeadRun, work: impl Fn() -> F) -> Result<T, LeadJobError>
     where
         F: Future<Output = Result<T, LeadJobError>>,
     {
         loop {
             match work().await {
                 Err(LeadJobError::Store(error)) if error.is_disk_full() => {
-                    tracing::error!(job = run.spec.job, error = chain(&error), "the job waits until there is room");
+                    tracing::error!(
+                        job = run.spec.job,
+                        error = chain(&error),
+                        "the job waits until there is room"
+                    );
                     self.parts.clock.sleep(WHILE_DISK_IS_FULL).await;
                 }
                 outcome => return outcome,

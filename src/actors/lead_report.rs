@@ -36,7 +36,8 @@ impl LeadJobs {
             weights: self.parts.settings.weights,
             // They would make the report of an interrupted job another one than that of an undisturbed job.
             org_calls: None,
-            retrieval: retrieval.map(|text| text.split_once(": ").map_or(text.clone(), |(_, why)| why.to_owned())),
+            retrieval: retrieval
+                .map(|text| text.split_once(": ").map_or(text.clone(), |(_, why)| why.to_owned())),
             spec: (*spec).clone(),
         };
         let engine = self.parts.engine.clone();

@@ -12,7 +12,6 @@ use tokio::sync::{Notify, watch};
 
 use super::lead_asker::LeadAsker;
 use super::lead_budget::LeadBudget;
-use super::lead_bulk::BulkReading;
 use crate::leads::{
     FreeMail, JobPhase, Lead, LeadCounts, LeadId, LeadJobSpec, LeadOutcome, LeadProgress, LeadResult,
     LeadSettings, Ordinal, Presence,
@@ -62,8 +61,6 @@ pub struct LeadRun {
     pub(super) asker: Option<Arc<LeadAsker>>,
     /// Parents of leads that were read.
     pub(super) parents: ParentCache,
-    /// The Bulk query, where the job reads by one.
-    pub(super) bulk: tokio::sync::Mutex<Option<BulkReading>>,
     /// Calls to the org for this job, by this process and those before.
     pub(super) calls: Arc<AtomicU64>,
     columns: Mutex<Option<Arc<LeadColumns>>>,
@@ -116,7 +113,6 @@ impl LeadRun {
             store,
             asker,
             parents: ParentCache::default(),
-            bulk: tokio::sync::Mutex::default(),
             calls: Arc::new(AtomicU64::new(calls)),
             columns: Mutex::default(),
             absent: Mutex::default(),
@@ -225,5 +221,9 @@ impl LeadRun {
 pub(super) fn unread_result(unread: &UnreadLead) -> LeadResult {
     // Whether the org has it nobody knows; the outcome says so.
     let lead = Lead::without_values(unread.id, Presence::NotVisible);
-    LeadResult { ordinal: unread.ordinal, lead, outcome: LeadOutcome::Unread { reason: unread.reason.clone() } }
+    LeadResult {
+        ordinal: unread.ordinal,
+        lead,
+        outcome: LeadOutcome::Unread { reason: unread.reason.clone() },
+    }
 }

@@ -98,16 +98,16 @@ impl LeadJobs {
             StartSource::Query { soql } => {
                 Ok((LeadSource::Query { soql: soql.clone() }, None, ReportFormat::Jsonl))
             }
-            StartSource::Ids { ids } => {
-                Ok((LeadSource::Ids { ids: ids.clone() }, None, ReportFormat::Jsonl))
-            }
+            StartSource::Ids { ids } => Ok((LeadSource::Ids { ids: ids.clone() }, None, ReportFormat::Jsonl)),
             StartSource::Sheet { path, name, sheet, id_column, .. } => {
                 let spill = self.parts.folder.clone();
                 let (path, called) = (path.clone(), name.clone());
                 let (sheet, id_column) = (sheet.clone(), id_column.clone());
                 let look = move || {
-                    std::fs::create_dir_all(&spill)
-                        .map_err(|source| SheetError::Io { action: "make the folder of lead jobs", source })?;
+                    std::fs::create_dir_all(&spill).map_err(|source| SheetError::Io {
+                        action: "make the folder of lead jobs",
+                        source,
+                    })?;
                     find_ids(&path, &called, sheet.as_deref(), id_column.as_deref(), &OpenOptions::new(spill))
                 };
                 let found = blocking(look).await?.map_err(|error| LeadProblem::Wrong(chain(&error)))?;
@@ -142,7 +142,10 @@ impl LeadJobs {
             Err(io::Error::other("too many jobs at once"))
         });
         spec.job = made.await?.map_err(|error| {
-            LeadProblem::Failed(format!("make a folder for the job in `{}`: {error}", self.parts.folder.display()))
+            LeadProblem::Failed(format!(
+                "make a folder for the job in `{}`: {error}",
+                self.parts.folder.display()
+            ))
         })?;
         Ok((self.folder(&spec.job), spec))
     }
@@ -192,7 +195,8 @@ impl LeadJobs {
             .collect();
         same.sort_unstable();
         while let Some(job) = same.pop() {
-            let (LeadSource::Sheet { file, .. }, StartSource::Sheet { path, .. }) = (&spec.source, source) else {
+            let (LeadSource::Sheet { file, .. }, StartSource::Sheet { path, .. }) = (&spec.source, source)
+            else {
                 return Some(job);
             };
             let (copy, path) = (self.folder(&job).join(file), path.clone());
@@ -220,7 +224,9 @@ impl LeadJobs {
     pub(super) async fn retry(&self, job: &str) -> Result<Arc<LeadJobSpec>, LeadProblem> {
         let known = self.known.get(job).map(|known| known.clone()).ok_or_else(|| no_such_job(job))?;
         if known.run.is_some() {
-            return Err(LeadProblem::NotYet(format!("{job} runs; what fails in it can be tried again once it is over")));
+            return Err(LeadProblem::NotYet(format!(
+                "{job} runs; what fails in it can be tried again once it is over"
+            )));
         }
         self.begin_again(job, true).await?;
         Ok(known.spec)
@@ -238,9 +244,11 @@ impl LeadJobs {
             Ok::<_, LeadJobError>((phase, store.counts().await?))
         };
         let (phase, counts) = found.await.map_err(|error| problem(&error))?;
-        let spec = self.known.get(job).map(|known| Arc::clone(&known.spec)).ok_or_else(|| no_such_job(job))?;
+        let spec =
+            self.known.get(job).map(|known| Arc::clone(&known.spec)).ok_or_else(|| no_such_job(job))?;
         // Its reports tell of before.
-        let (folder, formats) = (self.folder(job), [ReportFormat::Xlsx, ReportFormat::Csv, ReportFormat::Jsonl]);
+        let (folder, formats) =
+            (self.folder(job), [ReportFormat::Xlsx, ReportFormat::Csv, ReportFormat::Jsonl]);
         blocking(move || {
             for name in formats.map(report_name).into_iter().chain([SUMMARY.to_owned()]) {
                 drop(std::fs::remove_file(folder.join(name)));
@@ -320,7 +328,8 @@ impl LeadJobs {
             }
             _ => {
                 return Err(LeadJobError::Said(
-                    "what a query finds is only known once it is sent; a preview of it says how many".to_owned(),
+                    "what a query finds is only known once it is sent; a preview of it says how many"
+                        .to_owned(),
                 ));
             }
         }

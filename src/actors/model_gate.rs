@@ -153,8 +153,7 @@ impl ModelGrant {
 impl Drop for ModelGrant {
     fn drop(&mut self) {
         if let Some(permit) = self.permit.take() {
-            let now = self.shared.clock.elapsed();
-            self.shared.lock().cancel(now, permit);
+            self.shared.lock().cancel(permit);
             self.shared.ended.send_replace(());
         }
     }

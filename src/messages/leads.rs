@@ -32,8 +32,6 @@ pub enum LeadRead {
     Records,
     /// What became of those without a record.
     Absent,
-    /// The next page of the job's Bulk query, which knows nothing of ids.
-    BulkPage,
 }
 
 /// Asks the fetcher for leads.
@@ -43,7 +41,7 @@ pub struct LeadAsk {
     pub org: OrgName,
     /// How.
     pub read: LeadRead,
-    /// Which ones; none for a page of a Bulk query.
+    /// Which ones.
     pub leads: Vec<(Ordinal, LeadId)>,
 }
 

@@ -305,12 +305,7 @@ impl LeadColumns {
     }
 
     /// The lead of a row; `of_parent` knows the values of its parents, by their number.
-    pub(super) fn lead(
-        &self,
-        id: LeadId,
-        cells: &[Cell<'_>],
-        of_parent: &[Option<ParentValues>],
-    ) -> Lead {
+    pub(super) fn lead(&self, id: LeadId, cells: &[Cell<'_>], of_parent: &[Option<ParentValues>]) -> Lead {
         let is_converted = self.converted.is_some_and(|at| cells.get(at) == Some(&Cell::Boolean(true)));
         let presence = if is_converted { Presence::Converted } else { Presence::Found };
         Lead::new(id, presence, |field| match self.places[field.index()] {
@@ -365,7 +360,8 @@ impl BulkColumns {
         if is_true(self.deleted) {
             return Some(Lead::without_values(id, gone(text_of(cells.get(self.deleted + 1)))));
         }
-        let presence = if self.converted.is_some_and(is_true) { Presence::Converted } else { Presence::Found };
+        let presence =
+            if self.converted.is_some_and(is_true) { Presence::Converted } else { Presence::Found };
         Some(Lead::new(id, presence, |field| text_of(cells.get(self.places[field.index()]?))))
     }
 }

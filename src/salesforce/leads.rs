@@ -325,9 +325,7 @@ fn of_retrieval(error: RetrieveError) -> OrgError {
 /// missing for all of them.
 fn is_of_some(error: &OrgError) -> bool {
     match error {
-        OrgError::Rejected { status, code, .. } => {
-            matches!(status, 400 | 404 | 413) && !is_of_columns(code)
-        }
+        OrgError::Rejected { status, code, .. } => matches!(status, 400 | 404 | 413) && !is_of_columns(code),
         OrgError::Busy { .. } => false,
         error => error.calls_for_less(),
     }

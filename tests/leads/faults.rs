@@ -6,7 +6,8 @@ use penstock::leads::JobPhase;
 use crate::rig::*;
 
 async fn list(rig: &Rig, plant: &penstock::plant::Plant, count: u32) -> std::path::PathBuf {
-    let ids: Vec<String> = known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
+    let ids: Vec<String> =
+        known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
     assert_eq!(ids.len(), count as usize);
     rig.file("list.csv", &format!("Id\n{}\n", ids.join("\n")))
 }
@@ -29,7 +30,8 @@ async fn under(rule: FaultRule) -> (penstock::http::api::lead_service::LeadJobVi
 
 #[test]
 fn a_session_that_expires_in_the_middle_costs_one_login_and_no_lead() {
-    let (view, logins) = in_system(under(FaultRule::always(Fault::SessionExpired).of_kind("collection").nth(4)));
+    let (view, logins) =
+        in_system(under(FaultRule::always(Fault::SessionExpired).of_kind("collection").nth(4)));
     assert_eq!((view.progress.counts.assessed, logins), (1_000, 1));
 }
 

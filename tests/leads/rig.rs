@@ -132,8 +132,9 @@ pub async fn done(plant: &Plant, start: StartLeads) -> LeadJobView {
 
 /// The sums that the counts promise.
 pub fn adds_up(counts: &LeadCounts) {
-    let LeadCounts { rows, blank, invalid, leads, duplicates, assessed, failed, no_record, unread, open, .. } =
-        *counts;
+    let LeadCounts {
+        rows, blank, invalid, leads, duplicates, assessed, failed, no_record, unread, open, ..
+    } = *counts;
     assert_eq!(rows, blank + invalid + leads + duplicates, "{counts:?}");
     assert_eq!(leads, assessed + failed + no_record + unread + open, "{counts:?}");
     assert_eq!(no_record, counts.merged + counts.deleted + counts.not_visible, "{counts:?}");

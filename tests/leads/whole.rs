@@ -12,7 +12,10 @@ fn a_list_goes_in_and_every_row_comes_back_with_what_became_of_its_lead() {
         let gone = known(&org, true, 40).await;
         let merged = gone.iter().filter(|lead| lead.master_record_id.is_some()).count();
         let converted = live.iter().filter(|lead| lead.is_converted).count();
-        assert!(live.len() == 300 && merged > 0 && merged < gone.len() && converted > 0, "the org has all kinds");
+        assert!(
+            live.len() == 300 && merged > 0 && merged < gone.len() && converted > 0,
+            "the org has all kinds"
+        );
 
         let mut text = String::from("Company,Lead ID,Note\n");
         for (nth, lead) in live.iter().enumerate() {

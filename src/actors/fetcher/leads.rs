@@ -1,4 +1,4 @@
-//! What the fetcher reads of leads: records by their ids, what became of those without one, pages of a Bulk query.
+//! What the fetcher reads of leads: records by their ids, what became of those without one.
 //!
 //! Promises: an org that fails makes no lead invalid. A batch that cannot be read is tried again; when its attempts are used
 //! up its leads go on as *not read*, each with the reason. Of a batch that the org refuses only the culprit does.
@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::{Fetcher, chain, may_pass, stage_error};
 use crate::actors::engine::{Output, StageCx, StageError};
-use crate::actors::lead_intake::kept;
 use crate::actors::lead_run::LeadRun;
 use crate::actors::rate_limiter::{counted, on_behalf};
 use crate::leads::{Lead, LeadId, Ordinal, Presence};
@@ -35,9 +34,6 @@ impl Fetcher {
             return Ok(Output::None);
         }
         let client = client.with_call_timeout(run.settings.call_timeout);
-        if ask.read == LeadRead::BulkPage {
-            return self.bulk_page(client, run, cx).await;
-        }
         let (of_call, leads) = (Arc::clone(&run), ask.leads.clone());
         let is_look_up = ask.read == LeadRead::Absent;
         let work = async move {
@@ -59,41 +55,10 @@ impl Fetcher {
         };
         Ok(to_assess(&run, read))
     }
-
-    async fn bulk_page(
-        &self,
-        client: OrgClient,
-        run: Arc<LeadRun>,
-        cx: &StageCx,
-    ) -> Result<Output<Fetched>, StageError> {
-        let of_call = Arc::clone(&run);
-        let work = async move { crate::actors::lead_bulk::next_page(&client, &of_call).await };
-        let work = counted(Arc::clone(&run.calls), work);
-        let mut page = match cx.io(on_behalf(cx.suspender(), work)).await {
-            Ok(page) => page,
-            Err(error) if error.is_transient() && cx.header().attempt < LAST_ATTEMPT => {
-                return Err(error.org_error().map_or_else(|| StageError::retry(chain(&error)), stage_error));
-            }
-            Err(error) => {
-                run.fail(chain(&error));
-                return Ok(Output::None);
-            }
-        };
-        let ids = page.iter().map(|lead| lead.id).collect();
-        let places = run.store.ordinals_of(ids).await.map_err(|error| kept(&error))?;
-        let wanted = page.drain(..).zip(places).filter_map(|(lead, place)| Some((place?, lead)));
-        let leads: Vec<(Ordinal, Lead)> = wanted.collect();
-        run.enter_line(leads.len());
-        Ok(to_assess(&run, AssessAsk { leads, unread: Vec::new() }))
-    }
 }
 
 /// What becomes of a batch that could not be read: tried again, or after its last attempt noted as not read.
-fn given_up(
-    error: &OrgError,
-    leads: &[(Ordinal, LeadId)],
-    cx: &StageCx,
-) -> Result<AssessAsk, StageError> {
+fn given_up(error: &OrgError, leads: &[(Ordinal, LeadId)], cx: &StageCx) -> Result<AssessAsk, StageError> {
     let again = stage_error(error);
     let was_told_to_wait = matches!(again, StageError::Throttled { .. });
     if may_pass(error) && (was_told_to_wait || cx.header().attempt < LAST_ATTEMPT) {
@@ -182,10 +147,7 @@ async fn absent(client: &OrgClient, run: &LeadRun, leads: &[(Ordinal, LeadId)]) 
     Ok(ask)
 }
 
-async fn columns(
-    client: &OrgClient,
-    run: &LeadRun,
-) -> Result<Arc<crate::salesforce::LeadColumns>, OrgError> {
+async fn columns(client: &OrgClient, run: &LeadRun) -> Result<Arc<crate::salesforce::LeadColumns>, OrgError> {
     match run.columns() {
         Some(columns) => Ok(columns),
         None => settle(client, run).await,
@@ -193,10 +155,7 @@ async fn columns(
 }
 
 /// Settles the columns anew. A field that a person named and that is gone fails the job, for it is missing for every lead.
-async fn settle(
-    client: &OrgClient,
-    run: &LeadRun,
-) -> Result<Arc<crate::salesforce::LeadColumns>, OrgError> {
+async fn settle(client: &OrgClient, run: &LeadRun) -> Result<Arc<crate::salesforce::LeadColumns>, OrgError> {
     use crate::salesforce::LeadColumnsError;
     match client.lead_columns(&run.settings.fields).await {
         Ok(columns) => Ok(run.set_columns(columns)),
