@@ -71,6 +71,11 @@ impl StateFolder {
         library_path(&self.path)
     }
 
+    /// Folder of the lead jobs' folders, and of the assessments of all of them.
+    pub fn leads(&self) -> PathBuf {
+        self.path.join("leads")
+    }
+
     /// The socket that a daemon listens on.
     pub fn control_socket(&self) -> PathBuf {
         control_socket_path(&self.path)
