@@ -97,7 +97,7 @@ pub struct Workbook {
 
 enum Book {
     Xlsx(Box<XlsxBook>),
-    Xls(XlsBook),
+    Xls(Box<XlsBook>),
     Delimited(DelimitedBook),
 }
 
@@ -129,7 +129,11 @@ impl Workbook {
             }
             Content::CompoundFile => {
                 let book = XlsBook::open(file)?;
-                Ok(Self { format: SheetFormat::Xls, sheet_names: book.sheet_names(), book: Book::Xls(book) })
+                Ok(Self {
+                    format: SheetFormat::Xls,
+                    sheet_names: book.sheet_names(),
+                    book: Book::Xls(Box::new(book)),
+                })
             }
             Content::Text => {
                 let book = DelimitedBook::open(file, name)?;
