@@ -1,5 +1,7 @@
 //! What reading a sheet takes of memory, counted by the allocator itself: the same for a thousand rows and for a million.
 
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -74,9 +74,8 @@ impl XlsBook {
         self.sheets.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The first sheet that is not hidden; the first of all when every one is.
-    pub(super) fn first_visible(&self) -> usize {
-        self.sheets.iter().position(|(_, visible)| *visible == SheetVisible::Visible).unwrap_or_default()
+    pub(super) fn is_hidden(&self, place: usize) -> bool {
+        self.sheets.get(place).is_some_and(|(_, visible)| *visible != SheetVisible::Visible)
     }
 
     /// What a sheet is that has no rows.
