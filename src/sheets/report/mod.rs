@@ -168,7 +168,8 @@ pub fn write_report(
             ReportFormat::Xlsx => {
                 let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = folder.unwrap_or(Path::new("."));
-                let output = workbook::WorkbookReport::begin(file, folder, head, input.as_ref())?;
+                let output =
+                    workbook::WorkbookReport::begin(file, folder, head, input.as_ref(), workbook::EXCEL)?;
                 write_rows(output, head, input, rows, keep_going)
             }
             ReportFormat::Csv => {
@@ -348,7 +349,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ReportError>) -> Result<T, Report
             (None, Some(text)) => text,
             (None, None) => "",
         };
-        if !text.contains(XML_PANIC) {
+        if !DISK_PANICS.iter().any(|begin| text.starts_with(begin)) {
             std::panic::resume_unwind(panic);
         }
         let kind = match () {
@@ -360,8 +361,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ReportError>) -> Result<T, Report
     })
 }
 
-/// What `rust_xlsxwriter` says when it cannot write a row.
-const XML_PANIC: &str = "Couldn't write to xml file";
+/// What `rust_xlsxwriter` says when it cannot write a row, and when it cannot flush the last ones.
+const DISK_PANICS: [&str; 2] =
+    ["Couldn't write to xml file: ", "called `Result::unwrap()` on an `Err` value: Os {"];
 
 #[cfg(test)]
 mod tests;
