@@ -32,6 +32,7 @@ use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, ModelFolderError, static_model};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
+use crate::http::api::lead_service::LeadService;
 use crate::model::OrgName;
 use crate::salesforce::auth::kept_token::TokenFile;
 use crate::salesforce::auth::sf_cli::InstalledSf;
@@ -289,6 +290,11 @@ impl Plant {
     /// How long a drain may take.
     pub fn drain_deadline(&self) -> Duration {
         self.drain_deadline
+    }
+
+    /// Who runs lead jobs; `None` without an org.
+    pub fn lead_service(&self) -> Option<Arc<dyn LeadService>> {
+        None
     }
 
     /// The state folder.

@@ -271,7 +271,11 @@ fn start_api(
 ) -> Result<Option<http::HttpHandle>, Box<dyn std::error::Error + Send + Sync>> {
     let (Some(listen), Some(batches)) = (config.api.listen, &plant.batches) else { return Ok(None) };
     let door = batches::door(config, &plant.outside.clock)?;
-    let sources = http::api::ApiSources { service: Arc::new(batches.front.clone()), door: Arc::new(door) };
+    let sources = http::api::ApiSources {
+        service: Some(Arc::new(batches.front.clone())),
+        door: Arc::new(door),
+        leads: None,
+    };
     Ok(Some(http::api::start(listen, sources)?))
 }
 

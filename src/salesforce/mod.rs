@@ -18,6 +18,7 @@ pub mod fuzz_checks;
 pub mod gate;
 pub mod handover;
 pub mod ingest;
+pub mod lead_query;
 pub mod query;
 pub mod replication;
 pub mod retry;

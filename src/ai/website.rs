@@ -1,0 +1,1 @@
+//! Looks whether a website answers.
