@@ -21,7 +21,6 @@ pub mod plan;
 pub mod prompt;
 pub mod reference;
 pub mod report_row;
-pub mod report_row;
 pub mod rules;
 pub mod settings;
 pub mod size;
@@ -43,7 +42,6 @@ pub use outcome::{
 };
 pub use plan::{Retrieval, RetrievalNeeds, RetrievalPlan};
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
-pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
 pub use rules::{flags, rule_scores};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};

@@ -13,6 +13,7 @@ use crate::leads::{
 };
 use crate::sheets::{CellView, OpenOptions, OwnedCell};
 
+mod bounds;
 mod sample;
 
 use sample::{ADA, Sample, TWIN};
@@ -494,131 +495,6 @@ fn a_disk_that_refuses_a_row_is_an_error(#[case] panic: &'static str, #[case] is
 #[should_panic(expected = "a fault of ours")]
 fn any_other_panic_goes_on() {
     let _ = guarded::<()>(|| panic!("a fault of ours"));
-}
-
-/// The sample as a workbook whose sheets are no larger than this.
-fn write_bounded(
-    sample: &Sample,
-    input: Option<&Path>,
-    bounds: workbook::Bounds,
-) -> (PathBuf, ReportWritten) {
-    let (folder, target) = (sample.folder.path(), sample.folder.path().join("report.xlsx"));
-    let mut workbook = input.map(open);
-    let input = workbook.as_mut().map(|workbook| workbook.rows(None).unwrap());
-    let file = AtomicFile::create(&target).unwrap();
-    let output = workbook::WorkbookReport::begin(file, folder, &sample.head, input.as_ref(), bounds).unwrap();
-    let mut rows = RowsInMemory::new(sample.rows.clone());
-    let written = write_rows(output, &sample.head, input, &mut rows, &mut |_| true).unwrap();
-    (target, written)
-}
-
-#[test]
-fn rows_beyond_the_last_that_excel_has_go_on_in_another_sheet() {
-    let sample = Sample::new();
-    let bounds = workbook::Bounds { rows: 5, columns: 16_384 };
-    let (target, written) = write_bounded(&sample, Some(&sample.workbook()), bounds);
-    assert_eq!(written.rows, 10);
-    let sheets = [
-        "Analysis Results",
-        "Analysis Results (2)",
-        "Analysis Results (3)",
-        "Summary",
-        "Invalid IDs",
-        "Failed",
-    ];
-    assert_eq!(open(&target).sheet_names(), sheets);
-    let statuses = sheets[..3].iter().map(|sheet| {
-        let (heads, rows) = table(&target, sheet);
-        assert_eq!(heads.len(), 20);
-        rows.iter().map(|row| shown(row, &heads, "AI_Status")).collect::<Vec<_>>()
-    });
-    let statuses: Vec<Vec<String>> = statuses.collect();
-    assert_eq!(statuses.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
-    assert_eq!((statuses[1][3].as_str(), statuses[2][1].as_str()), ("AI Assessment Failed", "Analyzed"));
-}
-
-#[test]
-fn a_list_that_is_too_long_says_how_many_rows_are_beyond() {
-    let sample = Sample::new();
-    let bounds = workbook::Bounds { rows: 3, columns: 16_384 };
-    let (target, _) = write_bounded(&sample, Some(&sample.workbook()), bounds);
-    let (_, rows) = table(&target, "Invalid IDs");
-    let first: Vec<_> = rows.iter().map(|row| row[0].shown().into_owned()).collect();
-    assert_eq!(first, ["3", "2 more rows do not fit here; they are in the .csv and .jsonl reports"]);
-}
-
-#[test]
-fn columns_beyond_the_last_that_excel_has_are_named() {
-    let sample = Sample::new();
-    let bounds = workbook::Bounds { rows: 1_000, columns: 18 };
-    let (target, written) = write_bounded(&sample, Some(&sample.workbook()), bounds);
-    assert_eq!(written.columns_left_out, 2);
-    let (heads, rows) = table(&target, "Analysis Results");
-    assert_eq!((heads.len(), heads[4].as_str(), heads[5].as_str()), (18, "note", "Acquisition_Score"));
-    assert_eq!(shown(&rows[0], &heads, "AI_Status"), "Analyzed");
-    let (_, lines) = table(&target, "Summary");
-    let told = |text: &str| lines.iter().flatten().any(|cell| cell.shown().contains(text));
-    assert!(told("Columns left out") && told("Code, VIP; the .csv and .jsonl reports have them"));
-}
-
-#[test]
-fn the_widest_sheet_is_whole_in_delimited_text_and_told_of_in_a_workbook() {
-    let mut sample = Sample::new();
-    sample.rows = vec![ReportRow { row: 2, place: RowPlace::Blank }];
-    sample.head.counts = LeadCounts { rows: 1, blank: 1, ..Default::default() };
-    sample.head.spec.source = LeadSource::Sheet {
-        file: "wide.csv".to_owned(),
-        name: "wide.csv".to_owned(),
-        sheet: None,
-        id_column: "c1".to_owned(),
-    };
-    let input = sample.folder.path().join("wide.csv");
-    let line =
-        |begin: &str| (0..16_384).map(|column| format!("{begin}{column}")).collect::<Vec<_>>().join(",");
-    fs::write(&input, format!("{}\n{}\n", line("c"), line("v"))).unwrap();
-    let (target, written) = write(&sample, ReportFormat::Csv, Some(&input));
-    assert_eq!(written.unwrap().columns_left_out, 0);
-    let text = fs::read_to_string(target).unwrap();
-    let widths: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
-    assert_eq!(widths, [16_397, 16_397]);
-    let (target, written) = write(&sample, ReportFormat::Xlsx, Some(&input));
-    assert_eq!(written.unwrap().columns_left_out, 13);
-    assert_eq!(table(&target, "Analysis Results").0.len(), 16_384);
-}
-
-#[test]
-fn cells_beyond_the_last_head_stay_behind_ours() {
-    let mut sample = Sample::new();
-    let place = sample.rows[0].place.clone();
-    sample.rows = vec![ReportRow { row: 2, place }, ReportRow { row: 3, place: RowPlace::Blank }];
-    sample.head.counts =
-        LeadCounts { rows: 2, blank: 1, leads: 1, assessed: 1, model_answered: 1, ..Default::default() };
-    sample.head.spec.source = LeadSource::Sheet {
-        file: "input.csv".to_owned(),
-        name: "input.csv".to_owned(),
-        sheet: None,
-        id_column: "Lead Id".to_owned(),
-    };
-    let input = sample.folder.path().join("ragged.csv");
-    fs::write(&input, format!("Name,Lead Id\nAda,{ADA},one,,three\nBob\n")).unwrap();
-    let (target, written) = write(&sample, ReportFormat::Csv, Some(&input));
-    written.unwrap();
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(target).unwrap();
-    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    assert_eq!((&rows[0][11], &rows[0][15], &rows[0][17]), ("Analyzed", "one", "three"));
-    assert_eq!((rows[1].len(), &rows[1][0], &rows[1][14]), (15, "Bob", "no id"));
-    let (target, written) = write(&sample, ReportFormat::Xlsx, Some(&input));
-    written.unwrap();
-    let (heads, rows) = table(&target, "Analysis Results");
-    assert_eq!((heads.len(), rows[0][15].shown(), rows[0][17].shown()), (15, "one".into(), "three".into()));
-    let (target, written) = write(&sample, ReportFormat::Jsonl, Some(&input));
-    written.unwrap();
-    let text = fs::read_to_string(target).unwrap();
-    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-    assert_eq!(
-        line["input"],
-        serde_json::json!({"Name": "Ada", "Lead Id": ADA, "Column C": "one", "Column E": "three"})
-    );
 }
 
 /// The sample that is checked by an independent reader: `tests/leads/check_report.py --self-test`.
