@@ -10,9 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use penstock::ai::chat::{
-    BatchFileWriter, BatchLimits, BatchStatus, BatchTag, ChatClient, request_line,
-};
+use penstock::ai::chat::{BatchFileWriter, BatchLimits, BatchStatus, BatchTag, ChatClient, request_line};
 use penstock::leads::settings::{ModelMode, ModelSettings, Price};
 use serde_json::{Value, json};
 
