@@ -8,7 +8,7 @@ use countries::COUNTRIES;
 use states::STATES;
 
 use super::size::Market;
-use super::text::Folded;
+use super::text::{Folded, by_first_byte};
 
 /// Industries of a fresh org, folded. Sorted.
 const SECTORS: [&str; 32] = [
@@ -117,7 +117,7 @@ pub fn country(text: &str) -> Option<&'static str> {
     let folded = Folded::of(text);
     let name = folded.as_str();
     let name = name.strip_prefix("the ").unwrap_or(name);
-    let at = COUNTRIES.binary_search_by(|(spelling, _)| (*spelling).cmp(name)).ok()?;
+    let at = COUNTRIES.binary_search_by(|(spelling, _)| by_first_byte(spelling, name)).ok()?;
     Some(COUNTRIES[at].1)
 }
 
@@ -143,7 +143,8 @@ pub fn is_sector(text: &str) -> bool {
 pub fn is_placeholder(text: &str) -> bool {
     let folded = Folded::of(text);
     let text = folded.as_str();
-    PLACEHOLDERS.binary_search(&text).is_ok() || is_one_letter_again_and_again(text)
+    PLACEHOLDERS.binary_search_by(|known| by_first_byte(known, text)).is_ok()
+        || is_one_letter_again_and_again(text)
 }
 
 /// Whether it stands for no company: a placeholder, or `self-employed`.
