@@ -9,7 +9,7 @@
 mod headers;
 mod pace;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 #[cfg(test)]
 mod tests;
 

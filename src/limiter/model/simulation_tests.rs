@@ -134,7 +134,8 @@ fn run(limits: ModelLimits, hidden: Hidden) -> Run {
             ask_at = now;
         }
         let mut wake = None;
-        while ask_at <= now {
+        let mut is_due = ask_at <= now;
+        while is_due {
             // Estimates are three times too high: the longest answer is seldom written.
             let reserved = 3_000;
             match limiter.ask(now, reserved) {
@@ -169,7 +170,7 @@ fn run(limits: ModelLimits, hidden: Hidden) -> Run {
                 ModelVerdict::Wait { until, .. } => {
                     assert!(until.is_none_or(|until| until > now), "a wait that is over would spin");
                     wake = until;
-                    break;
+                    is_due = false;
                 }
             }
         }
