@@ -253,3 +253,15 @@ fn without_a_limit_only_concurrency_holds_back() {
     assert!(run.used * 1e6 > 0.95 * most, "{run:?}");
     assert_eq!(run.most_in_flight, 20);
 }
+
+#[rstest]
+#[case::set(Some(500), 0.95)]
+// Found out by being turned away alone, it costs a little more.
+#[case::unknown(None, 0.92)]
+fn it_does_not_matter_when_the_endpoints_minute_begins(#[case] set: Option<u32>, #[case] least: f64) {
+    for offset in (0..60).step_by(7) {
+        let minute = Counts::Minute(f64::from(offset));
+        let run = run(limits(set, None, 200), hidden(500.0, minute, Says::WhenToComeBack));
+        assert!(run.used >= least && run.refused < 0.02, "from {offset} s: {run:?}");
+    }
+}
