@@ -79,6 +79,7 @@ pub fn status(plant: &Plant) -> Value {
         "state": plant.engine.run_state(),
         "actors": plant.engine.status(),
         "jobs": progress(plant),
+        "lead_jobs": plant.leads.jobs_behind().progress(),
         "unfinished_jobs": plant.schema.unfinished(),
         "dead_letters": plant.engine.dead_letters().len(),
         "abandoned_arbiters": plant.engine.abandoned_arbiters(),
@@ -205,7 +206,10 @@ pub async fn jobs_settled(plant: &Plant) {
     const LOOK: Duration = Duration::from_millis(20);
     // Before its first object a job has nothing to lose, and may wait for the org for long.
     let settled = |phase: &str| [DONE, "starting", "listing objects"].contains(&phase);
-    while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) {
+    let writes_report = || {
+        plant.leads.jobs_behind().progress().iter().any(|job| job.phase == crate::leads::JobPhase::Reporting)
+    };
+    while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) || writes_report() {
         plant.outside.clock.sleep(LOOK).await;
     }
 }

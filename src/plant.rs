@@ -293,6 +293,7 @@ impl Plant {
             settings: lead_settings,
             folder: state.leads(),
             disk: Arc::clone(&outside.disk),
+            metrics: metrics.clone(),
             clock: outside.clock.clone(),
         })
         .await;
@@ -385,10 +386,11 @@ impl Plant {
         const EVERY: Duration = Duration::from_millis(500);
         let (engine, metrics, book) = (self.engine.clone(), self.metrics.clone(), Arc::clone(&self.book));
         let (clock, cache) = (self.outside.clock.clone(), self.cache.clone());
-        let batches = self.batches.clone();
+        let (batches, leads) = (self.batches.clone(), self.leads.clone());
         tokio::spawn(async move {
             while !engine.is_closed() {
                 refresh_gauges(&engine, &metrics, &book);
+                leads.jobs_behind().refresh_gauges();
                 if let Some(batches) = &batches {
                     batches.front.refresh_gauges();
                 }

@@ -14,13 +14,14 @@ use super::engine::{Output, Stage, StageCx, StageError};
 use super::lead_asker::{AskedLead, LeadAsker, Unsettled};
 use super::lead_budget::LeadBudget;
 use super::lead_intake::kept;
-use super::lead_run::{LeadRun, LeadRuns};
+use super::lead_run::{LeadRun, LeadRuns, unread_result};
 use crate::leads::settings::ModelMode;
 use crate::leads::{
     FreeMail, Lead, LeadOutcome, LeadResult, LeadSettings, ModelVerdict, Ordinal, assess_by_rules,
     assess_with,
 };
 use crate::messages::{AssessAsk, LeadResults, WriteBatch};
+use crate::store::lead_jobs::Question;
 
 /// See the module's promises.
 #[derive(Debug, Clone)]
@@ -49,8 +50,8 @@ impl Stage for Assessor {
             run.left_line(ask.leads.len() + ask.unread.len());
             return Ok(Output::None);
         }
-        let verdicts = match run.asker.clone().filter(|asker| asker.model().mode == ModelMode::Direct) {
-            None => vec![ModelVerdict::NotAsked; ask.leads.len()],
+        let verdicts = match run.asker.clone() {
+            None => vec![Some(ModelVerdict::NotAsked); ask.leads.len()],
             Some(asker) => {
                 let (of_run, of_ask) = (Arc::clone(&run), Arc::clone(&ask));
                 // Every wait in there has an end of its own.
@@ -66,18 +67,28 @@ impl Stage for Assessor {
                 }
             }
         };
+        let waiting = verdicts.iter().filter(|verdict| verdict.is_none()).count();
+        run.left_line(waiting);
         let pause = run.settings.assess_pause;
         let results = cx.blocking(move || results(&run, &ask, verdicts)).await;
         if !pause.is_zero() {
             cx.waiting(cx.clock().sleep(pause)).await;
         }
+        if results.is_empty() {
+            return Ok(Output::None);
+        }
         Ok(Output::One(WriteBatch::Leads(LeadResults { results })))
     }
 }
 
-/// What the model says of each lead that has a record. All of them are under way at once, as far as the gate lets them.
-async fn verdicts(asker: &LeadAsker, run: &LeadRun, ask: &AssessAsk) -> Result<Vec<ModelVerdict>, Unsettled> {
-    let mut verdicts = vec![ModelVerdict::NotAsked; ask.leads.len()];
+/// What the model says of each lead that has a record; `None` for one whose question waits for a batch. All questions are
+/// under way at once, as far as the gate lets them.
+async fn verdicts(
+    asker: &LeadAsker,
+    run: &LeadRun,
+    ask: &AssessAsk,
+) -> Result<Vec<Option<ModelVerdict>>, Unsettled> {
+    let mut verdicts = vec![Some(ModelVerdict::NotAsked); ask.leads.len()];
     let job = run.spec.job.as_str();
     let with_record = ask.leads.iter().enumerate().filter(|(_, (_, lead))| lead.presence.has_record());
     let (places, asked): (Vec<usize>, Vec<AskedLead<'_>>) = with_record
@@ -87,9 +98,20 @@ async fn verdicts(asker: &LeadAsker, run: &LeadRun, ask: &AssessAsk) -> Result<V
     let mut open = Vec::new();
     for ((place, asked), known) in places.into_iter().zip(asked).zip(known) {
         match known {
-            Some(verdict) => verdicts[place] = verdict,
+            Some(verdict) => verdicts[place] = Some(verdict),
             None => open.push((place, asked)),
         }
+    }
+    if asker.model().mode == ModelMode::Batch {
+        let question = |(place, asked): &(usize, AskedLead<'_>)| {
+            verdicts[*place] = None;
+            let rules = ModelVerdict::NotAsked;
+            let result = result(asked.ordinal, asked.lead.clone(), rules, &run.settings, &run.domains);
+            Question { result, request: asker.batch_line(asked.lead) }
+        };
+        let questions: Vec<Question> = open.iter().map(question).collect();
+        run.store.put_questions(questions).await.map_err(Unsettled::Store)?;
+        return Ok(verdicts);
     }
     let ask = async |place, asked| (place, asker.ask(asked, &run.budget).await);
     let mut answers: FuturesUnordered<_> = open.into_iter().map(|(place, asked)| ask(place, asked)).collect();
@@ -97,19 +119,18 @@ async fn verdicts(asker: &LeadAsker, run: &LeadRun, ask: &AssessAsk) -> Result<V
     let mut refused = None;
     while let Some((place, answer)) = answers.next().await {
         match answer {
-            Ok(verdict) => verdicts[place] = verdict,
+            Ok(verdict) => verdicts[place] = Some(verdict),
             Err(unsettled) => refused = Some(unsettled),
         }
     }
     refused.map_or(Ok(verdicts), Err)
 }
 
-fn results(run: &LeadRun, ask: &AssessAsk, verdicts: Vec<ModelVerdict>) -> Vec<LeadResult> {
-    let assessed = ask.leads.iter().zip(verdicts).map(|((ordinal, lead), verdict)| {
-        result(*ordinal, lead.clone(), verdict, &run.settings, &run.domains)
+fn results(run: &LeadRun, ask: &AssessAsk, verdicts: Vec<Option<ModelVerdict>>) -> Vec<LeadResult> {
+    let assessed = ask.leads.iter().zip(verdicts).filter_map(|((ordinal, lead), verdict)| {
+        Some(result(*ordinal, lead.clone(), verdict?, &run.settings, &run.domains))
     });
-    let unread = ask.unread.iter().map(|unread| super::lead_run::unread_result(unread));
-    assessed.chain(unread).collect()
+    assessed.chain(ask.unread.iter().map(unread_result)).collect()
 }
 
 /// What becomes of a lead that was read.

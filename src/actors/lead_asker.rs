@@ -11,13 +11,14 @@ use std::time::Duration;
 use super::fetcher::chain;
 use super::lead_budget::LeadBudget;
 use super::model_gate::ModelGate;
-use crate::ai::chat::{ChatClient, ChatError, NextStep, Usage, call_seen};
+use crate::ai::chat::{ChatAnswer, ChatClient, ChatError, NextStep, Usage, call_seen, request_line};
 use crate::leads::{
     AnswerFault, FreeMail, Lead, LeadSettings, ModelAnswer, ModelSettings, ModelVerdict, Money, Ordinal,
     Prompt, Spent, WebsiteVerdict, cost, enforce, estimated_tokens, flags, read_answer, websites_to_check,
 };
 use crate::store::assessments::{AssessmentKey, AssessmentStore, StoredAssessment};
 use crate::store::lead_jobs::LeadStoreError;
+use crate::telemetry::Metrics;
 
 /// First pause before a question is asked again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -58,6 +59,7 @@ pub struct LeadAsker {
     prompt: Prompt,
     domains: FreeMail,
     store: AssessmentStore,
+    metrics: Metrics,
     under_way: Mutex<HashMap<AssessmentKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -75,9 +77,10 @@ impl LeadAsker {
         client: ChatClient,
         gate: ModelGate,
         store: AssessmentStore,
+        metrics: Metrics,
     ) -> Self {
         let (prompt, domains) = (Prompt::new(&settings, &model), FreeMail::new(&settings.free_mail_domains));
-        Self { settings, model, client, gate, prompt, domains, store, under_way: Mutex::default() }
+        Self { settings, model, client, gate, prompt, domains, store, metrics, under_way: Mutex::default() }
     }
 
     /// How the model is asked.
@@ -141,6 +144,9 @@ impl LeadAsker {
     async fn recall(&self, asked: AskedLead<'_>, stored: StoredAssessment) -> Option<ModelVerdict> {
         let answer = self.judge(asked.lead, &stored.answer).await.ok()?;
         let is_own = stored.job == asked.owner();
+        if !is_own {
+            self.metrics.model_reused_total.inc();
+        }
         let spent = if is_own { stored.spent } else { Spent::default() };
         Some(ModelVerdict::Answered { answer, spent, reused: !is_own })
     }
@@ -164,15 +170,23 @@ impl LeadAsker {
                 let reason = format!("the job's budget of {most} is reached");
                 return Ok(ModelVerdict::Failed { reason, spent });
             };
+            let asked_at = self.gate.clock().elapsed();
             let grant = self.gate.permit(tokens).await;
+            let sent_at = self.gate.clock().elapsed();
+            self.metrics
+                .model_throttle_wait_seconds_total
+                .inc_by(sent_at.saturating_sub(asked_at).as_secs_f64());
             let answer = self.client.complete(&body).await;
             grant.settle(&call_seen(&answer));
+            let took = self.gate.clock().elapsed().saturating_sub(sent_at);
+            self.metrics.model_request_seconds.observe(took.as_secs_f64());
+            self.count_outcome(answer.as_ref().err());
             let usage = match &answer {
                 Ok(answer) => answer.usage,
                 Err(error) => error.usage().unwrap_or_default(),
             };
             let is_sent = !matches!(&answer, Err(ChatError::Throttled { .. } | ChatError::QuotaSpent { .. }));
-            let price = self.count(&mut spent, usage, is_sent);
+            let price = self.count(&mut spent, usage, is_sent, false);
             set_aside.spend(price);
             let why = match answer {
                 Ok(answer) => match self.judge(asked.lead, &answer.content).await {
@@ -180,9 +194,13 @@ impl LeadAsker {
                         let kept =
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
                         self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                        self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
                     }
-                    Err(fault) => fault.to_string(),
+                    Err(fault) => {
+                        self.metrics.model_requests_total.with_label_values(&["unusable"]).inc();
+                        fault.to_string()
+                    }
                 },
                 Err(error) => match error.next_step() {
                     NextStep::Wait => continue,
@@ -201,14 +219,67 @@ impl LeadAsker {
         }
     }
 
+    /// The line of a batch's file that asks about a lead.
+    pub(super) fn batch_line(&self, lead: &Lead) -> String {
+        request_line(lead.id.as_str(), &self.prompt.request(lead))
+    }
+
+    /// What an answer that came by a batch comes to; kept before anybody goes on with it.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub(super) async fn settle_batch_answer(
+        &self,
+        asked: AskedLead<'_>,
+        answer: Result<ChatAnswer, ChatError>,
+    ) -> Result<ModelVerdict, Unsettled> {
+        let mut spent = Spent::default();
+        let usage = match &answer {
+            Ok(answer) => answer.usage,
+            Err(error) => error.usage().unwrap_or_default(),
+        };
+        self.count(&mut spent, usage, true, true);
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if error.next_step() == NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
+            Err(error) => return Ok(ModelVerdict::Failed { reason: chain(&error), spent }),
+        };
+        match self.judge(asked.lead, &answer.content).await {
+            Ok(judged) => {
+                let key = self.key(asked.lead);
+                let kept = StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
+                self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                Ok(ModelVerdict::Answered { answer: judged, spent, reused: false })
+            }
+            Err(fault) => Ok(ModelVerdict::Failed { reason: fault.to_string(), spent }),
+        }
+    }
+
     /// Counts a request; gives what it cost.
-    fn count(&self, spent: &mut Spent, usage: Usage, is_sent: bool) -> Money {
-        let price = cost(&self.model.price, usage.prompt_tokens, usage.completion_tokens, false);
+    fn count(&self, spent: &mut Spent, usage: Usage, is_sent: bool, in_batch: bool) -> Money {
+        let price = cost(&self.model.price, usage.prompt_tokens, usage.completion_tokens, in_batch);
         spent.prompt_tokens += usage.prompt_tokens;
         spent.completion_tokens += usage.completion_tokens;
         spent.cost += price;
         spent.requests += u32::from(is_sent);
+        for (kind, tokens) in [("prompt", usage.prompt_tokens), ("completion", usage.completion_tokens)] {
+            self.metrics.model_tokens_total.with_label_values(&[kind]).inc_by(tokens);
+        }
+        self.metrics.model_cost_total.inc_by(price.units());
         price
+    }
+
+    /// Counts how a request ended; what an answer is worth is only known once it is read.
+    fn count_outcome(&self, error: Option<&ChatError>) {
+        let outcome = match error {
+            None => return,
+            Some(ChatError::Throttled { .. } | ChatError::QuotaSpent { .. }) => "throttled",
+            Some(ChatError::BadAnswer { .. }) => "unusable",
+            Some(ChatError::Failing { .. }) => "failed",
+            Some(ChatError::Timeout { .. } | ChatError::Network { .. }) => "network",
+            Some(_) => "refused",
+        };
+        self.metrics.model_requests_total.with_label_values(&[outcome]).inc();
     }
 
     /// What an answer comes to.

@@ -30,6 +30,7 @@ use crate::sheets::report::ReportError;
 use crate::store::atomic_file;
 use crate::store::disk::SharedDisk;
 use crate::store::lead_jobs::{LeadJobStore, LeadStoreError};
+use crate::telemetry::Metrics;
 
 /// Kind of a lead job in the journal.
 const KIND: &str = "leads";
@@ -131,6 +132,8 @@ pub struct LeadJobParts {
     pub folder: PathBuf,
     /// Room on the disk.
     pub disk: SharedDisk,
+    /// Metrics.
+    pub metrics: Metrics,
     /// Time.
     pub clock: SharedClock,
 }
@@ -191,6 +194,24 @@ impl LeadJobs {
     pub fn resume(&self) {
         for record in self.unfinished() {
             self.spawn(record.job.as_str().to_owned());
+        }
+    }
+
+    /// How far every job is that runs, sorted by job.
+    pub fn progress(&self) -> Vec<LeadProgress> {
+        self.parts.runs.progress()
+    }
+
+    /// Counts the jobs that are kept by where they are, and brings the gauge up to date.
+    pub fn refresh_gauges(&self) {
+        let mut by_phase: std::collections::BTreeMap<&str, i64> =
+            crate::telemetry::metrics::LEAD_PHASES.into_iter().map(|phase| (phase, 0)).collect();
+        for known in self.known.iter() {
+            let phase = known.run.as_ref().map_or(known.last.phase, |run| run.phase());
+            *by_phase.entry(phase.as_str()).or_default() += 1;
+        }
+        for (phase, jobs) in by_phase {
+            self.parts.metrics.lead_jobs.with_label_values(&[phase]).set(jobs);
         }
     }
 
@@ -414,6 +435,16 @@ impl LeadJobs {
         self.parts.engine.admit(&*self.parts.intake, &entry, ItemId::new("intake"), LANE, ask).await?;
         entry.ran_dry().await;
         if run.store.intake().await?.ended {
+            let counts = run.store.counts().await?;
+            let rows = [
+                ("lead", counts.leads),
+                ("duplicate", counts.duplicates),
+                ("blank", counts.blank),
+                ("invalid", counts.invalid),
+            ];
+            for (outcome, rows) in rows {
+                self.parts.metrics.lead_rows_total.with_label_values(&[outcome]).inc_by(rows);
+            }
             return Ok(());
         }
         let letters = self.take_letters(&run.spec.job).await;

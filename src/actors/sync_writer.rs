@@ -12,6 +12,7 @@ use super::engine::{Nothing, Output, Stage, StageCx, StageError};
 use super::lead_intake::kept;
 use super::lead_run::LeadRuns;
 use super::schema_run::SchemaRuns;
+use crate::leads::LeadOutcome;
 use crate::messages::{LeadResults, ObjectBatch, WriteBatch};
 use crate::telemetry::Metrics;
 use crate::vectors::{LibraryStore, ObjectWrite};
@@ -47,7 +48,19 @@ impl SyncWriter {
     async fn leads(&self, leads: &LeadResults, cx: &StageCx) -> Result<(), StageError> {
         let run = self.lead_runs.of(cx.header());
         let run = run.ok_or_else(|| StageError::fatal("the job that these leads belonged to has ended"))?;
-        run.store.write(leads.results.clone()).await.map_err(|error| kept(&error))?;
+        let new = run.store.write(leads.results.clone()).await.map_err(|error| kept(&error))?;
+        // Written before, and counted then.
+        if new > 0 {
+            for result in &leads.results {
+                let outcome = match &result.outcome {
+                    LeadOutcome::Assessed(_) if result.is_failed() => "failed",
+                    LeadOutcome::Assessed(_) => "assessed",
+                    LeadOutcome::NoRecord => "no_record",
+                    LeadOutcome::Unread { .. } => "unread",
+                };
+                self.metrics.leads_total.with_label_values(&[outcome]).inc();
+            }
+        }
         run.left_line(leads.results.len());
         Ok(())
     }

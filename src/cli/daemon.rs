@@ -233,6 +233,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
                 return tell(&error);
             }
         };
+        plant.leads.jobs_behind().resume();
         let schedules = spawn_schedules(&config, &plant, &orgs);
         let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
         let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));
@@ -256,7 +257,8 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         for task in schedules.into_iter().chain([sizes]) {
             task.abort();
         }
-        let unfinished = !plant.schema.unfinished().is_empty();
+        let left_jobs = [plant.schema.unfinished(), plant.leads.jobs_behind().unfinished()];
+        let unfinished = left_jobs.iter().any(|jobs| !jobs.is_empty());
         socket.abort();
         drop(std::fs::remove_file(plant.state().control_socket()));
         plant.engine.close();

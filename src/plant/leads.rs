@@ -28,7 +28,14 @@ pub(super) fn asker(
     let path = state.leads().join("assessments.sqlite");
     let opened = AssessmentStore::open(&path, Arc::clone(&outside.disk), outside.clock.clone())?;
     said_quarantined(metrics, "assessments", opened.quarantined);
-    Ok(Some(Arc::new(LeadAsker::new(Arc::clone(settings), model, client, gate, opened.store))))
+    Ok(Some(Arc::new(LeadAsker::new(
+        Arc::clone(settings),
+        model,
+        client,
+        gate,
+        opened.store,
+        metrics.clone(),
+    ))))
 }
 
 /// The desk of the lead jobs, with those that are left from before.

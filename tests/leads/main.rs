@@ -2,5 +2,6 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
 mod faults;
+mod model;
 mod rig;
 mod whole;

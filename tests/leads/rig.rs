@@ -40,6 +40,15 @@ impl Rig {
         Self { folder, config, faults: Arc::new(NoFaults) }
     }
 
+    /// With these sections of a configuration.
+    pub fn with_config(mut self, text: &str) -> Self {
+        let path = self.folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let Config { leads, .. } = Config::load(Some(&path), std::iter::empty()).unwrap();
+        self.config.leads = leads;
+        self
+    }
+
     /// The same state folder with an org outside, which outlives the plant.
     pub fn with_org(mut self, server: &orgsim::Server) -> Self {
         let text = format!(

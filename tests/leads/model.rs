@@ -1,0 +1,266 @@
+//! Runs with a model: what is asked, what is paid, and what an endpoint that misbehaves costs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aisim::{BatchEnd, BatchPlan, FaultRule};
+use penstock::http::api::lead_service::StartLeads;
+use penstock::leads::{JobPhase, LeadOutcome, LeadResult, ModelVerdict, Money};
+use penstock::plant::Plant;
+
+use crate::rig::*;
+
+async fn endpoint(faults: &[&str]) -> aisim::Server {
+    let faults = faults.iter().map(|text| text.parse::<FaultRule>().unwrap()).collect();
+    aisim::Server::start(aisim::Options { faults, ..aisim::Options::default() }).await.unwrap()
+}
+
+fn rig(server: &aisim::Server, more: &str) -> Rig {
+    let text = format!(
+        "[leads.model]\nbase_url = \"{}\"\nmodel = \"sim\"\nprompt_price = 1.0\ncompletion_price = 2.0\n{more}\n",
+        server.base_url()
+    );
+    Rig::new().with_config(&text)
+}
+
+fn asking(path: &std::path::Path) -> StartLeads {
+    StartLeads { ask_model: true, ..sheet(path) }
+}
+
+async fn list(rig: &Rig, plant: &Plant, count: u32) -> std::path::PathBuf {
+    let ids: Vec<String> =
+        known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
+    rig.file("list.csv", &format!("Id\n{}\n", ids.join("\n")))
+}
+
+async fn results(plant: &Plant, job: &str) -> Vec<LeadResult> {
+    service(plant).results(job, 0, 100_000).await.unwrap()
+}
+
+fn verdict(result: &LeadResult) -> &ModelVerdict {
+    match &result.outcome {
+        LeadOutcome::Assessed(assessment) => &assessment.model,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Answers that were given, by the lead that was asked about.
+fn answers(server: &aisim::Server) -> BTreeMap<String, usize> {
+    let mut answers = BTreeMap::new();
+    for entry in server.log().into_iter().filter(|entry| entry.status == 200 && entry.question.is_some()) {
+        *answers.entry(entry.question.unwrap()).or_default() += 1;
+    }
+    answers
+}
+
+#[test]
+fn once_each_lead_is_asked_about_once_and_a_second_job_pays_nothing() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let rig = rig(&server, "");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 300).await;
+        let view = done(&plant, asking(&path)).await;
+        let counts = view.progress.counts;
+        assert_eq!((counts.assessed, counts.model_answered, counts.failed), (300, 300, 0));
+        assert_eq!(counts.model_requests + counts.model_reused, 300);
+        let stats = server.stats();
+        assert_eq!((stats.questions, stats.answered), (counts.model_requests, counts.model_requests));
+        assert_eq!(counts.prompt_tokens, stats.prompt_tokens, "what is paid is what the endpoint counted");
+        assert_eq!(counts.completion_tokens, stats.completion_tokens);
+        let price = stats.prompt_tokens as f64 + 2.0 * stats.completion_tokens as f64;
+        // Rounded up to a millionth a lead.
+        assert!((counts.cost.0 as f64 - price).abs() <= 300.0, "{} for {price}", counts.cost.0);
+        assert!(answers(&server).values().all(|times| *times == 1));
+
+        let again = done(&plant, asking(&path)).await.progress.counts;
+        assert_eq!((again.model_answered, again.model_reused, again.cost), (300, 300, Money(0)));
+        assert_eq!(server.stats().questions, stats.questions, "nobody was asked again");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn answers_of_no_use_are_asked_for_again_and_then_their_leads_have_failed() {
+    in_system(async {
+        for fault in ["prose", "wrong_types", "out_of_range", "half", "empty", "refusal", "status=500", "cut"]
+        {
+            let server = endpoint(&[fault]).await;
+            let rig = rig(&server, "attempts = 2");
+            let plant = rig.plant().await;
+            let path = list(&rig, &plant, 3).await;
+            let view = done(&plant, asking(&path)).await;
+            let counts = view.progress.counts;
+            assert_eq!((counts.failed, counts.assessed, counts.model_answered), (3, 0, 0), "{fault}");
+            assert_eq!(counts.average_model_score(), None, "{fault}: a lead without an answer has no score");
+            for result in results(&plant, &view.spec.job).await {
+                let ModelVerdict::Failed { reason, spent } = verdict(&result) else { panic!("{fault}") };
+                assert!(!reason.is_empty() && spent.requests == 2, "{fault}: {reason}, {spent:?}");
+            }
+            close(plant).await;
+        }
+    });
+}
+
+#[test]
+fn a_refused_key_fails_the_job_and_a_retry_goes_on_where_it_was() {
+    in_system(async {
+        let server = endpoint(&["unauthorized"]).await;
+        let rig = rig(&server, "");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 60).await;
+        let view = run(&plant, asking(&path)).await;
+        assert_eq!(view.progress.phase, JobPhase::Failed);
+        assert!(view.progress.error.unwrap().contains("api_key"));
+        assert_eq!((view.progress.counts.open, view.progress.counts.failed), (60, 0));
+
+        server.clear_faults();
+        let spec = service(&plant).retry(&view.spec.job).await.unwrap();
+        let view = over(&plant, &spec.job).await;
+        assert_eq!((view.progress.phase, view.progress.counts.model_answered), (JobPhase::Done, 60));
+        close(plant).await;
+    });
+}
+
+#[test]
+fn being_told_to_wait_spends_no_attempt_and_is_shown() {
+    in_system(async {
+        let server = endpoint(&["throttled=2@times=1"]).await;
+        let rig = rig(&server, "attempts = 1");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 20).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        let mut watched = service(&plant).watch(&spec.job).unwrap();
+        let told = watched.wait_for(|progress| progress.waits.is_some()).await.unwrap().waits.clone();
+        assert!(told.unwrap().contains("model endpoint"));
+        let view = over(&plant, &spec.job).await;
+        assert_eq!((view.progress.counts.model_answered, view.progress.counts.failed), (20, 0));
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_budget_is_kept_and_the_rules_scores_with_it() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let rig = rig(&server, "concurrency = 4");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 100).await;
+        let most = Money::from_units(0.02);
+        let view = done(&plant, StartLeads { max_cost: Some(most), ..asking(&path) }).await;
+        let counts = view.progress.counts;
+        assert!(counts.cost <= most, "{} of {most}", counts.cost);
+        assert!(counts.model_answered > 0 && counts.failed > 0, "{counts:?}");
+        assert_eq!(counts.model_answered + counts.failed, 100);
+        let refused = results(&plant, &view.spec.job).await.into_iter().filter(|result| result.is_failed());
+        for result in refused {
+            let LeadOutcome::Assessed(assessment) = &result.outcome else { panic!("it was assessed") };
+            assert!(assessment.scores.acquisition.is_some(), "the rules have judged it");
+            let ModelVerdict::Failed { reason, .. } = &assessment.model else { panic!("it has failed") };
+            assert!(reason.contains("budget"), "{reason}");
+        }
+        close(plant).await;
+    });
+}
+
+#[test]
+fn frozen_no_question_is_asked_while_the_line_is_paused() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        server.set_latency(std::time::Duration::from_millis(50));
+        let rig = rig(&server, "concurrency = 2");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 100).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        while server.stats().questions < 10 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        plant.engine.pause().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let asked = server.stats().questions;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(server.stats().questions, asked);
+        assert!(asked < 100);
+        plant.engine.resume().await.unwrap();
+        assert_eq!(over(&plant, &spec.job).await.progress.counts.model_answered, 100);
+        close(plant).await;
+    });
+}
+
+#[test]
+fn once_a_plant_that_goes_away_in_the_middle_has_nobody_asked_twice_whose_answer_was_kept() {
+    in_system(async {
+        let org = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+        let server = endpoint(&[]).await;
+        server.set_latency(std::time::Duration::from_millis(30));
+        let rig = rig(&server, "concurrency = 4").with_org(&org);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 200).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        while server.stats().questions < 60 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        close(plant).await;
+        let plant = rig.plant().await;
+        plant.leads.jobs_behind().resume();
+        let view = over(&plant, &spec.job).await;
+        let counts = view.progress.counts;
+        assert_eq!((view.progress.phase, counts.model_answered, counts.failed), (JobPhase::Done, 200, 0));
+        let twice = answers(&server).into_values().filter(|times| *times > 1).count();
+        assert!(twice <= 4, "{twice} were asked again: more than were under way");
+        close(plant).await;
+    });
+}
+
+/// Runs 40 leads by batches.
+async fn by_batches(
+    server: &aisim::Server,
+    plan: BatchPlan,
+) -> (Arc<Plant>, penstock::http::api::lead_service::LeadJobView) {
+    server.set_batch_plan(plan);
+    let rig = rig(server, "mode = \"batch\"\nbatch_poll_secs = 1");
+    let plant = rig.plant().await;
+    let path = list(&rig, &plant, 40).await;
+    let view = run(&plant, asking(&path)).await;
+    // The folder goes with the rig: what is looked at is looked at before.
+    std::mem::forget(rig);
+    (plant, view)
+}
+
+#[test]
+fn by_batches_a_list_is_assessed_at_the_lower_price() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let (plant, view) = by_batches(&server, BatchPlan::default()).await;
+        let counts = view.progress.counts;
+        assert_eq!(view.progress.phase, JobPhase::Done, "{:?}", view.progress.error);
+        assert_eq!((counts.model_answered, counts.failed), (40, 0));
+        let price = counts.prompt_tokens as f64 + 2.0 * counts.completion_tokens as f64;
+        assert!((counts.cost.0 as f64 - price / 2.0).abs() <= 40.0, "{} for {price}", counts.cost.0);
+        close(plant).await;
+    });
+}
+
+#[test]
+fn what_an_expired_batch_leaves_unanswered_goes_into_another_one() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let plan = BatchPlan { end: BatchEnd::Expire(50), ..BatchPlan::default() };
+        server.set_batch_plan(plan);
+        let rig = rig(&server, "mode = \"batch\"\nbatch_poll_secs = 1");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 40).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        while service(&plant).job(&spec.job).unwrap().progress.phase != JobPhase::AwaitingBatch {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        server.set_batch_plan(BatchPlan::default());
+        server.advance(std::time::Duration::from_secs(25 * 3_600));
+        let view = over(&plant, &spec.job).await;
+        let counts = view.progress.counts;
+        assert_eq!((view.progress.phase, counts.model_answered, counts.failed), (JobPhase::Done, 40, 0));
+        assert!(answers(&server).values().all(|times| *times == 1), "nobody is asked twice");
+        close(plant).await;
+    });
+}
