@@ -245,7 +245,7 @@ fn describe(operation: &Operation) -> Value {
         .split('{')
         .skip(1)
         .filter_map(|part| part.split('}').next())
-        .map(|name| path_parameter(name))
+        .map(path_parameter)
         .collect();
     if let Query(names) = operation.takes {
         parameters.extend(names.iter().map(|name| parameter(operation, name)));
