@@ -143,7 +143,7 @@ impl Fake {
             StartSource::Query { .. } => Ok(self.stage.found.clone()),
             StartSource::Sheet { path, .. } => {
                 let text =
-                    std::fs::read_to_string(path).map_err(|error| LeadProblem::Failed(error.to_string()))?;
+                    std::fs::read_to_string(path).map_err(|_| LeadProblem::Wrong("no list".to_owned()))?;
                 if text.is_empty() {
                     return Err(LeadProblem::Wrong(
                         "the file is empty; save it again and send that".to_owned(),

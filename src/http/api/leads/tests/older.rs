@@ -495,6 +495,7 @@ fn an_answer_that_is_sent_back_becomes_a_workbook() {
 #[case::not_a_list(json!({ "analysis_results": "x", "original_data": [] }), "line 1")]
 #[case::missing(json!({ "original_data": [] }), "`analysis_results`")]
 #[case::no_lead(json!({ "analysis_results": [{ "Id": "x" }], "original_data": [] }), "`analysis_results[0]`")]
+#[case::long_prefix(json!({ "analysis_results": [], "original_data": [], "filename_prefix": "x".repeat(1_025) }), "`filename_prefix`")]
 #[case::no_column(json!({ "analysis_results": [], "original_data": [{ "a": 1 }], "lead_id_column": "b" }), "no column `b`")]
 fn results_that_cannot_be_read_are_refused_with_their_place(#[case] body: Value, #[case] place: &str) {
     let rig = rig();
