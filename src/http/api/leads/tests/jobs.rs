@@ -239,3 +239,16 @@ fn the_description_hangs_together() {
         assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
     }
 }
+
+#[test]
+fn the_page_for_people_names_every_endpoint_and_every_refusal() {
+    let page = include_str!("../../../../../docs/leads-http.md");
+    for operation in super::super::describe::all() {
+        let path = operation.path.replace("{format}", "xlsx");
+        let (path, method) = (path.trim_end_matches('/'), operation.method.to_uppercase());
+        assert!(page.contains(&format!("`{method} {path}")), "{method} {path}");
+    }
+    for (path, _) in super::super::front::REFUSED {
+        assert!(page.contains(&format!("`{path}`")), "{path}");
+    }
+}
