@@ -169,11 +169,23 @@ impl Fake {
     }
 
     pub fn finish(&self, job: &str, phase: JobPhase) {
+        self.end(job, phase);
+        self.leave(job);
+    }
+
+    /// Somebody tells of the job again.
+    pub fn take_up(&self, job: &str) {
+        let mut jobs = self.jobs.lock().unwrap();
+        let job = jobs.get_mut(job).expect("a job");
+        job.sender = Some(watch::Sender::new(job.view.progress.clone()));
+    }
+
+    /// It is over, and not yet put away.
+    pub fn end(&self, job: &str, phase: JobPhase) {
         self.change(job, |progress| {
             progress.phase = phase;
             progress.error = (phase == JobPhase::Failed).then(|| "the disk is full".to_owned());
         });
-        self.leave(job);
     }
 
     /// Nobody tells of the job any more.

@@ -133,6 +133,19 @@ fn whoever_waits_too_long_gets_the_jobs_address() {
 }
 
 #[test]
+fn a_job_that_has_only_just_begun_is_waited_for() {
+    let rig = rig_with(|stage| stage.holds = true, &[]);
+    let mut line = rig.connect();
+    let form = Form::new(&[]).file("a.csv", format!("Lead ID\n{GOOD}\n").as_bytes()).end();
+    line.send("POST /excel/analyze", &[BOUNDARY], &form);
+    assert!(super::following::eventually(|| rig.fake.has("leads-1")));
+    rig.fake.leave("leads-1");
+    rig.fake.take_up("leads-1");
+    rig.fake.finish("leads-1", JobPhase::Done);
+    assert_eq!(line.answer().data(200)["leads"][0]["Id"], GOOD);
+}
+
+#[test]
 fn a_job_that_fails_is_told_with_its_address() {
     let rig = rig_with(|stage| stage.holds = true, &[]);
     let mut line = rig.connect();
