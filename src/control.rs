@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::leads::job::ReportFormat;
 use crate::model::OrgName;
 
 /// Longest command or answer, in bytes.
@@ -24,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(100);
 
 /// What can be asked of a daemon.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
     /// Everything `penstock status` shows.
@@ -57,6 +58,11 @@ pub enum Command {
     },
     /// Runs or plans a batch on a database.
     Batch(BatchCommand),
+    /// Lead jobs.
+    Leads {
+        /// What is asked of them.
+        ask: LeadsAsk,
+    },
     /// What is in the cache.
     CacheStats,
     /// Lists the cache's keys.
@@ -87,6 +93,61 @@ pub struct BatchCommand {
     pub database: Option<String>,
     /// The idempotency key.
     pub idempotency_key: Option<String>,
+}
+
+/// What can be asked of lead jobs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LeadsAsk {
+    /// What a job would take.
+    Forecast(LeadsOrder),
+    /// Begins a job, or takes up an unfinished one of the same order, and says its id.
+    Start(LeadsOrder),
+    /// How far a job is.
+    Job {
+        /// Its id.
+        job: String,
+    },
+    /// Every job that is kept, the youngest first.
+    List,
+    /// Tries what failed again.
+    Retry {
+        /// The job's id.
+        job: String,
+    },
+    /// Copies a report of a finished job.
+    Report {
+        /// The job's id.
+        job: String,
+        /// Its form.
+        format: ReportFormat,
+        /// To this file, by its full path.
+        to: PathBuf,
+    },
+}
+
+/// A lead job that a person asks for, at the shell of the machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeadsOrder {
+    /// The sheet, by its full path.
+    pub file: PathBuf,
+    /// The org; `None`: that of the configuration.
+    pub org: Option<OrgName>,
+    /// Name of the sheet within the file.
+    pub sheet: Option<String>,
+    /// Head of the column with the ids.
+    pub id_column: Option<String>,
+    /// Ids in one read.
+    pub read_batch: Option<usize>,
+    /// Leads in one item of the assessor.
+    pub assess_batch: Option<usize>,
+    /// Most that it may spend, in units of the currency.
+    pub max_cost: Option<f64>,
+    /// Whether the model is left out.
+    pub rules_only: bool,
+    /// Forms of the report.
+    pub reports: Vec<ReportFormat>,
 }
 
 impl std::fmt::Debug for BatchCommand {

@@ -1,5 +1,7 @@
 //! The desk: performs what a person asks of a plant, whether by the control socket or by a command of its own.
 
+pub mod leads;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +42,10 @@ pub async fn perform(plant: &Arc<Plant>, command: Command) -> Reply {
         Command::DeadRetry { numbers } => dead_retry(plant, numbers).await,
         Command::DeadDrop { numbers } => dead_drop(plant, numbers).await,
         Command::Batch(asked) => batch(plant, asked).await,
+        Command::Leads { ask } => match plant.lead_service() {
+            Some(service) => leads::perform(&*service, ask).await,
+            None => Err(said("the configuration has no org whose leads could be read".to_owned())),
+        },
         Command::CacheStats => {
             plant.cache.stats().await.map(|stats| json!(stats)).map_err(|error| failed(&error))
         }

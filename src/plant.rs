@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! schema job -> batcher -> fetcher -> composer -> text_batcher -> embedder -> sync_writer -> library
-//!                             |  ^
-//!                     rate_limiter, cache (asked)
+//! lead job ----------------^  |  ^ \------------------> assessor -------------^         \--> job's store -> report
+//!   \--> lead_intake          |  |                      |  ^
+//!                     rate_limiter, cache (asked)   model's gate (asked)
 //! ```
 
 pub mod batches;
+pub mod leads;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use self::batches::Batches;
+use crate::actors::assessor::Assessor;
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
@@ -24,7 +27,11 @@ use crate::actors::engine::{
     BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, NoFaults,
     NoOutlet, RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
 };
-use crate::actors::fetcher::{Fetcher, OrgClients};
+use crate::actors::fetcher::{FetchedOutlet, Fetcher, OrgClients};
+use crate::actors::lead_desk::LeadDesk;
+use crate::actors::lead_intake::LeadIntake;
+use crate::actors::lead_job::LeadJobParts;
+use crate::actors::lead_run::LeadRuns;
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
 use crate::actors::schema_job::SchemaJobs;
 use crate::actors::schema_run::SchemaRuns;
@@ -32,6 +39,7 @@ use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, ModelFolderError, static_model};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
+use crate::http::api::lead_service::LeadService;
 use crate::model::OrgName;
 use crate::salesforce::auth::kept_token::TokenFile;
 use crate::salesforce::auth::sf_cli::InstalledSf;
@@ -130,6 +138,12 @@ pub enum PlantError {
         /// What is wrong with it.
         why: String,
     },
+    /// The model endpoint's settings.
+    #[error("leads.model")]
+    ModelEndpoint(#[from] crate::ai::chat::ChatSetupError),
+    /// The store of assessments.
+    #[error("open the store of assessments")]
+    Assessments(#[from] crate::store::lead_jobs::LeadStoreError),
     /// A mailbox that could never fill a batch.
     #[error(transparent)]
     Mailbox(#[from] MailboxTooSmall),
@@ -143,6 +157,8 @@ pub struct Plant {
     pub metrics: Metrics,
     /// The schema job.
     pub schema: SchemaJobs,
+    /// The lead jobs.
+    pub leads: LeadDesk,
     /// The cache's store, for `cache stats` and `cache clear`.
     pub cache: CacheStore,
     /// The limiters.
@@ -210,10 +226,12 @@ impl Plant {
         let cache = engine.service(metrics.actor(Cache::NAME), move || of_cache.clone());
         let gate: Arc<dyn Gate> = Arc::new(LimiterGate::new(limiter, outside.clock.clone(), metrics.clone()));
         let clients = org_clients(config, &simulators, &gate, &outside)?;
-        let runs = SchemaRuns::default();
+        let (runs, lead_runs) = (SchemaRuns::default(), LeadRuns::default());
+        let lead_settings = Arc::new(config.leads.settings());
+        let asker = leads::asker(&lead_settings, &engine, &state, &outside, &metrics)?;
 
         let actors = &config.actors;
-        let writer = SyncWriter::new(library.clone(), runs.clone(), metrics.clone());
+        let writer = SyncWriter::new(library.clone(), runs.clone(), lead_runs.clone(), metrics.clone());
         let sync_writer = engine.stage(
             stage_config(&actors.sync_writer),
             metrics.actor(SyncWriter::NAME),
@@ -224,7 +242,7 @@ impl Plant {
         let embedder = engine.stage(
             stage_config(&actors.embedder),
             metrics.actor(Embedder::NAME),
-            sync_writer,
+            sync_writer.clone(),
             move || embed.clone(),
         );
         let (size, seal) = batching_config(&actors.text_batcher);
@@ -237,17 +255,47 @@ impl Plant {
             text_batcher,
             move || compose.clone(),
         );
-        let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone());
-        let fetcher = engine.stage(
-            stage_config(&actors.fetcher),
-            metrics.actor(Fetcher::NAME),
-            composer.clone(),
-            move || fetch.clone(),
+        let assess = Assessor::new(lead_runs.clone());
+        let assessor = engine.stage(
+            stage_config(&actors.assessor),
+            metrics.actor(Assessor::NAME),
+            sync_writer.clone(),
+            move || assess.clone(),
         );
+        let sorted = Arc::new(FetchedOutlet::new(composer.clone(), assessor.clone()));
+        let fetch = Fetcher::new(Arc::clone(&clients), cache.clone(), runs.clone(), lead_runs.clone());
+        let fetcher =
+            engine.stage(stage_config(&actors.fetcher), metrics.actor(Fetcher::NAME), sorted, move || {
+                fetch.clone()
+            });
         let (size, seal) = batching_config(&actors.batcher);
         let batcher =
             engine.batch_stage(size, seal, metrics.actor(Batcher::NAME), fetcher.clone(), || Batcher)?;
 
+        let take_in = LeadIntake::new(Arc::clone(&clients), lead_runs.clone());
+        let intake = engine.stage(
+            stage_config(&actors.lead_intake),
+            metrics.actor(LeadIntake::NAME),
+            Arc::new(NoOutlet),
+            move || take_in.clone(),
+        );
+        let lead_desk = leads::desk(LeadJobParts {
+            engine: engine.clone(),
+            journal: Arc::clone(&journal),
+            clients: Arc::clone(&clients),
+            default_org: config.org.first().map(|org| org.name.clone()),
+            book: Arc::clone(&book),
+            runs: lead_runs,
+            intake,
+            fetcher: fetcher.clone(),
+            assessor,
+            asker,
+            settings: lead_settings,
+            folder: state.leads(),
+            disk: Arc::clone(&outside.disk),
+            clock: outside.clock.clone(),
+        })
+        .await;
         let schema = SchemaJobs {
             engine: engine.clone(),
             journal,
@@ -271,6 +319,7 @@ impl Plant {
             engine,
             metrics,
             schema,
+            leads: lead_desk,
             cache: cache_store,
             book,
             clients,
@@ -289,6 +338,11 @@ impl Plant {
     /// How long a drain may take.
     pub fn drain_deadline(&self) -> Duration {
         self.drain_deadline
+    }
+
+    /// Who runs lead jobs; `None` without an org.
+    pub fn lead_service(&self) -> Option<Arc<dyn LeadService>> {
+        (!self.clients.is_empty()).then(|| Arc::new(self.leads.clone()) as Arc<dyn LeadService>)
     }
 
     /// The state folder.

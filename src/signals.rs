@@ -61,6 +61,15 @@ pub fn block() -> Result<(), SignalError> {
     set().thread_block().map_err(SignalError::Block)
 }
 
+/// Lets the signals that end a program end this one again: for a command that only watches what another process does.
+///
+/// # Errors
+/// When the system refuses the mask.
+pub fn leave_to_the_system() -> Result<(), SignalError> {
+    let ending: SigSet = [Raw::SIGTERM, Raw::SIGINT, Raw::SIGHUP].into_iter().collect();
+    ending.thread_unblock().map_err(SignalError::Block)
+}
+
 /// Reads signals on a thread of its own and tells `receive` what each asks for, one after the other.
 /// The thread ends when `receive` returns `false`; otherwise it lives as long as the process.
 ///

@@ -11,7 +11,7 @@ use super::engine::{Output, Stage, StageCx, StageError};
 use super::fetcher::chain;
 use crate::ai::Embedder as Model;
 use crate::messages::write::EmbeddedObject;
-use crate::messages::{SealedTexts, WriteBatch};
+use crate::messages::{ObjectBatch, SealedTexts, WriteBatch};
 use crate::model::EmbeddedDocument;
 use crate::telemetry::Metrics;
 use crate::vectors::{LibraryStore, LibraryStoreError};
@@ -81,7 +81,7 @@ impl Stage for Embedder {
                     })
                     .collect(),
             });
-            let batch = WriteBatch { objects: objects.collect() };
+            let batch = WriteBatch::Objects(ObjectBatch { objects: objects.collect() });
             metrics.embed_texts_total.with_label_values(&["embedded"]).inc_by(embedded);
             metrics.embed_texts_total.with_label_values(&["unchanged"]).inc_by(unchanged);
             Ok::<_, crate::ai::EmbedError>(batch)

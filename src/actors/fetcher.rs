@@ -3,8 +3,11 @@
 //! Promises: what the cache has acknowledged is not read again, also after a crash, a panic or a retry. An object that
 //! cannot be described leaves with its reason, and the others of its group go on. A family that cannot be read is noted
 //! with its reason. A fault that may pass is retried by the engine; a spent quota, a throttle and an open breaker are waited
-//! out without spending attempts.
+//! out without spending attempts. What it reads of leads: [`leads`].
 //! It keeps nothing: a restart costs the calls in hand.
+
+mod leads;
+mod outlet;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,14 +15,17 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::engine::{Output, ServiceRef, Stage, StageCx, StageError};
+use super::lead_run::LeadRuns;
 use super::rate_limiter::{on_behalf, priority_of};
 use super::schema_run::{SchemaRuns, family_key, field_permissions_key};
 use crate::limiter::ThrottleKind;
-use crate::messages::{DescribedObject, FetchAsk, Lookup, Store};
+use crate::messages::{DescribedObject, FetchAsk, Fetched, Lookup, Store};
 use crate::model::{Family, ObjectDescribe, ObjectName, OrgName};
 use crate::salesforce::families::{self, FamilyError, FamilyRows};
 use crate::salesforce::{OrgClient, OrgError};
 use crate::store::cache::{CacheKey, Found};
+
+pub use outlet::FetchedOutlet;
 
 /// The clients of all orgs, by name.
 pub type OrgClients = Arc<HashMap<OrgName, OrgClient>>;
@@ -30,12 +36,13 @@ pub struct Fetcher {
     clients: OrgClients,
     cache: ServiceRef<Cache>,
     runs: SchemaRuns,
+    lead_runs: LeadRuns,
 }
 
 impl Fetcher {
     /// A fetcher for these orgs.
-    pub fn new(clients: OrgClients, cache: ServiceRef<Cache>, runs: SchemaRuns) -> Self {
-        Self { clients, cache, runs }
+    pub fn new(clients: OrgClients, cache: ServiceRef<Cache>, runs: SchemaRuns, lead_runs: LeadRuns) -> Self {
+        Self { clients, cache, runs, lead_runs }
     }
 
     fn client(&self, org: &OrgName, cx: &StageCx) -> Result<OrgClient, StageError> {
@@ -58,7 +65,7 @@ impl Fetcher {
         client: OrgClient,
         objects: &[ObjectName],
         cx: &StageCx,
-    ) -> Result<Output<DescribedObject>, StageError> {
+    ) -> Result<Output<Fetched>, StageError> {
         let org = client.org().clone();
         let keys: Vec<CacheKey> = objects.iter().map(|object| describe_key(&client, object)).collect();
         // Waiting for the cache is not this handler's fault: the cache has a supervisor of its own.
@@ -100,7 +107,7 @@ impl Fetcher {
         }
         let described = objects.iter().filter_map(|object| {
             let outcome = described.remove(object)?;
-            Some(DescribedObject { org: org.clone(), object: object.clone(), outcome })
+            Some(Fetched::Described(DescribedObject { org: org.clone(), object: object.clone(), outcome }))
         });
         Ok(Output::Many(described.collect()))
     }
@@ -157,10 +164,10 @@ impl Fetcher {
 
 impl Stage for Fetcher {
     type In = FetchAsk;
-    type Out = DescribedObject;
+    type Out = Fetched;
     const NAME: &'static str = "fetcher";
 
-    async fn run(&self, ask: Arc<FetchAsk>, cx: &StageCx) -> Result<Output<DescribedObject>, StageError> {
+    async fn run(&self, ask: Arc<FetchAsk>, cx: &StageCx) -> Result<Output<Fetched>, StageError> {
         let client = self.client(ask.org(), cx)?;
         match &*ask {
             FetchAsk::Describes { objects, .. } => self.describes(client, objects, cx).await,
@@ -168,6 +175,7 @@ impl Stage for Fetcher {
             FetchAsk::FieldPermissions { objects, .. } => {
                 self.field_permissions(client, objects, cx).await.map(|()| Output::None)
             }
+            FetchAsk::Leads(leads) => self.leads(client, leads, cx).await,
         }
     }
 }
@@ -248,11 +256,11 @@ pub fn rows_from_json(family: Family, bytes: &[u8]) -> Option<FamilyRows> {
     })
 }
 
-fn may_pass(error: &OrgError) -> bool {
+pub(super) fn may_pass(error: &OrgError) -> bool {
     error.is_transient() || error.throttle_kind().is_some() || matches!(error, OrgError::Gate(_))
 }
 
-fn stage_error(error: &OrgError) -> StageError {
+pub(super) fn stage_error(error: &OrgError) -> StageError {
     match pause_of(error) {
         Some(after) => StageError::Throttled { after, why: chain(error) },
         None => StageError::Retry { after: error.retry_after(), why: chain(error) },

@@ -1,8 +1,9 @@
 //! The actors: the engine they share, and one file each.
 //!
-//! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, sync-writer. Services are asked:
-//! rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
+//! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, lead intake, assessor, sync-writer.
+//! Services are asked: rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
 
+pub mod assessor;
 pub mod batch_gateway;
 pub mod batcher;
 pub mod cache;
@@ -10,7 +11,20 @@ pub mod composer;
 pub mod embedder;
 pub mod engine;
 pub mod fetcher;
+pub mod lead_asker;
+mod lead_bulk;
+mod lead_batches;
+pub mod lead_budget;
+pub mod lead_desk;
+mod lead_forecast;
+pub mod lead_intake;
+pub mod lead_job;
+mod lead_reading;
+mod lead_report;
+mod lead_start;
+pub mod lead_run;
 pub mod limiter_book;
+pub mod model_gate;
 pub mod rate_limiter;
 pub mod schema_job;
 pub mod schema_run;

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, SpawnHandle, WrapFuture};
@@ -164,6 +165,13 @@ impl Handler<AskPermit> for RateLimiter {
 tokio::task_local! {
     /// The handler on whose behalf a call is made: its timeout does not run while it waits for a permit.
     static ON_BEHALF: Suspender;
+    /// Counts the calls of one job, where several jobs share an org.
+    static COUNTED: Arc<AtomicU64>;
+}
+
+/// Runs `work` and counts the calls that are granted to it, on this task.
+pub async fn counted<F: Future>(calls: Arc<AtomicU64>, work: F) -> F::Output {
+    COUNTED.scope(calls, work).await
 }
 
 /// Runs `work`, whose calls to the org are made on behalf of a stage's handler.
@@ -204,7 +212,13 @@ impl Gate for LimiterGate {
             let waited = self.clock.0.elapsed().saturating_sub(asked_at);
             self.metrics.org_throttle_wait_seconds_total.inc_by(waited.as_secs_f64());
             match answer {
-                Ok(granted) => granted.map(|granted| Box::new(granted) as Box<dyn Permit>),
+                Ok(granted) => {
+                    if granted.is_ok() {
+                        // Nobody counts: the call belongs to no job.
+                        let _ = COUNTED.try_with(|calls| calls.fetch_add(1, Ordering::Relaxed));
+                    }
+                    granted.map(|granted| Box::new(granted) as Box<dyn Permit>)
+                }
                 Err(_closed) => Err(GateError::Stopped),
             }
         })

@@ -4,6 +4,7 @@
 //! program, so that nothing is downloaded at run time; [`FolderEmbedder`] is another of its kind. Network models
 //! implement the same trait.
 
+pub mod chat;
 pub mod identifiers;
 pub mod model_folder;
 pub mod static_model;

@@ -6,6 +6,7 @@
 mod batch;
 mod daemon;
 mod demo;
+mod leads;
 mod one_shot;
 mod progress;
 mod query;
@@ -137,8 +138,56 @@ enum CliCommand {
         #[arg(long, value_name = "K")]
         idempotency_key: Option<String>,
     },
+    /// Judges a list of lead ids, and writes a report with the list's own columns and rows
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Leads {
+        #[command(subcommand)]
+        command: Option<LeadsCommand>,
+        /// A workbook (.xlsx, .xls) or a .csv or .tsv file
+        #[arg(required = true)]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The org to ask [default: that of the configuration]
+        #[arg(long)]
+        org: Option<OrgName>,
+        /// The sheet with the ids [default: the first]
+        #[arg(long)]
+        sheet: Option<String>,
+        /// The head of the column with the ids [default: the column that holds them]
+        #[arg(long, value_name = "HEAD")]
+        id_column: Option<String>,
+        /// Ids in one read of the org
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+        batch_size: Option<u32>,
+        /// Leads that go to the model together
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
+        ai_batch_size: Option<u32>,
+        /// Most that the model may cost, in the currency of the configured prices
+        #[arg(long, value_name = "MONEY")]
+        max_cost: Option<f64>,
+        /// Asks no model
+        #[arg(long)]
+        rules_only: bool,
+        /// The report: .xlsx, .csv or .jsonl [default: FILE-report in this folder]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Says what it would take in calls, tokens and money, and spends nothing
+        #[arg(long)]
+        explain: bool,
+        /// Leaves the job to the running daemon and prints its id
+        #[arg(long)]
+        detach: bool,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Checks the configuration and tells every mistake
     Check(ConfigArg),
+    /// The configuration as it is used
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
     /// Shows what the daemon is doing
     Status {
         #[command(flatten)]
@@ -170,6 +219,35 @@ enum CliCommand {
         #[command(subcommand)]
         command: CacheCommand,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum LeadsCommand {
+    /// Tries failed and unread leads of a job again, and goes on with a job that failed
+    Retry {
+        /// The job's id
+        job: String,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The new report
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Lists the jobs that are kept
+    List {
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Prints every key with the value that is used, overrides of the environment included; secrets are left empty
+    Dump(ConfigArg),
 }
 
 #[derive(Debug, Subcommand)]
@@ -276,6 +354,52 @@ fn dispatch(command: CliCommand) -> u8 {
                 }
             }
         }
+        CliCommand::Leads { command: Some(command), .. } => match command {
+            LeadsCommand::Retry { job, config, out, output } => {
+                with_config(&config, |config, _| leads::retry(&config, job, out, output.json))
+            }
+            LeadsCommand::List { config, output } => {
+                with_config(&config, |config, _| leads::list(&config, output.json))
+            }
+        },
+        CliCommand::Leads {
+            command: None,
+            file,
+            config,
+            org,
+            sheet,
+            id_column,
+            batch_size,
+            ai_batch_size,
+            max_cost,
+            rules_only,
+            out,
+            explain,
+            detach,
+            output,
+        } => {
+            let size = |given: Option<u32>| given.and_then(|size| usize::try_from(size).ok());
+            let ask = leads::Ask {
+                // clap has asked for it.
+                file: file.unwrap_or_default(),
+                org,
+                sheet,
+                id_column,
+                batch_size: size(batch_size),
+                ai_batch_size: size(ai_batch_size),
+                max_cost,
+                rules_only,
+                out,
+                explain,
+                detach,
+                json: output.json,
+            };
+            with_config(&config, |config, _| leads::leads(&config, ask))
+        }
+        CliCommand::Config { command: ConfigCommand::Dump(config) } => with_config(&config, |config, _| {
+            show::say_line(format_args!("{}", config.to_toml().trim_end()));
+            0
+        }),
         CliCommand::Check(config) => with_config(&config, |config, path| {
             show::good_config(&config, path.as_deref());
             0

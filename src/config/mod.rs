@@ -11,6 +11,7 @@ mod batch_checks;
 mod batch_sections;
 mod batch_settings;
 mod checks;
+mod lead_sections;
 mod problems;
 mod sections;
 mod spec;
@@ -22,6 +23,10 @@ use std::path::Path;
 pub use batch_sections::{
     Anonymous, ApiConfig, BatchConfig, DatabaseConfig, DatabaseKindWord, EnforcementWord, EntityConfig,
     IssuerConfig, OperationClaimsMode, StatementConfig, TlsWord, TokenAlgorithm,
+};
+pub use lead_sections::{
+    EndpointUrl, LeadFieldsConfig, LeadModelConfig, LeadPath, LeadProfile, LeadWeightsConfig, LeadsConfig,
+    ModelModeWord,
 };
 pub use problems::{Origin, Problem, Problems};
 pub use sections::{
@@ -87,15 +92,60 @@ impl Config {
             checks::read_secret_files(&mut config, &mut problems);
             batch_checks::read_secret_files(&mut config, &mut problems);
             batch_checks::check(&config, &mut problems);
+            lead_sections::read_secret_files(&mut config, &mut problems);
+            lead_sections::check(&config, &mut problems);
             checks::check_model_folder(&config.embedder, &mut problems);
         }
         problems.into_result().map(|()| config)
     }
 
-    /// Every key with its value, secrets empty: what `penstock config --dump` prints.
+    /// Every key with its value, secrets empty: what `penstock config dump` prints. Sizes of lead jobs that no key gives are
+    /// those of their profile.
     pub fn key_lines(&self) -> Vec<KeyLine> {
-        spec::key_lines(self)
+        spec::key_lines(&Self { leads: self.leads.resolved(), ..self.clone() })
     }
+}
+
+impl Config {
+    /// The same as a file that reads back as this configuration, but for its secrets, which are empty.
+    pub fn to_toml(&self) -> String {
+        let (in_lists, rest): (Vec<_>, Vec<_>) =
+            self.key_lines().into_iter().partition(|line| line.key.contains('['));
+        let mut text = String::new();
+        for line in rest {
+            text += &format!("{} = {}\n", line.key, line.value);
+        }
+        // Sections of lists one after the other, those inside others after their own keys.
+        let (mut sections, mut keys_of): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for line in in_lists {
+            let Some((section, key)) =
+                line.key.rsplit_once("].").map(|(head, key)| (format!("{head}]"), key))
+            else {
+                continue;
+            };
+            let keys = format!("{key} = {}\n", line.value);
+            match sections.iter().position(|known| *known == section) {
+                Some(at) => keys_of[at] += &keys,
+                None => {
+                    sections.push(section);
+                    keys_of.push(keys);
+                }
+            }
+        }
+        for (section, keys) in sections.iter().zip(keys_of) {
+            text += &format!("[[{}]]\n{keys}", without_positions(section));
+        }
+        text
+    }
+}
+
+/// `org[0].limits[1]` is written `org.limits`.
+fn without_positions(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    for part in key.split('[') {
+        text.push_str(part.split_once(']').map_or(part, |(_, rest)| rest));
+    }
+    text
 }
 
 /// Every key there is, for the nearest one to a misspelt key.

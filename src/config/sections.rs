@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::batch_sections::{ApiConfig, BatchConfig, DatabaseConfig};
+use super::lead_sections::LeadsConfig;
 use super::problems::Problems;
 use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
 use super::tree::Node;
@@ -32,6 +33,8 @@ section! {
         cache: CacheConfig = CacheConfig::default();
         /// The model that embeds documents and questions.
         embedder: EmbedderConfig = EmbedderConfig::default();
+        /// Lead jobs.
+        leads: LeadsConfig = LeadsConfig::default();
         /// What holds for every actor.
         engine: EngineConfig = EngineConfig::default();
         /// What holds for one actor each.
@@ -388,6 +391,10 @@ section! {
         embedder: StageConfig = stage(2, 32, 16);
         /// Writes what came out.
         sync_writer: StageConfig = stage(1, 32, 16);
+        /// Reads sheets of lead ids.
+        lead_intake: StageConfig = stage(2, 64, 1);
+        /// Judges leads.
+        assessor: StageConfig = stage(4, 64, 8);
     }
 }
 

@@ -14,8 +14,16 @@ use super::problems::{Origin, Problems, join};
 const OVERRIDE_PREFIX: &str = "PENSTOCK__";
 /// `${claims.sub}` of a row filter is the caller's claim and no variable: no name of a variable has a dot.
 const CLAIM: &str = "claims.";
-/// The short form of `PENSTOCK__LOG__FILTER`.
-const LOG_FILTER_VARIABLE: &str = "PENSTOCK_LOG";
+/// Variables with names of their own: a short one, and those of the lead analyser that penstock replaces.
+const NAMED_VARIABLES: [(&str, &[&str]); 7] = [
+    ("PENSTOCK_LOG", &["log", "filter"]),
+    ("BATCH_SIZE_SALESFORCE", &["leads", "read_batch"]),
+    ("BATCH_SIZE_VALIDATION", &["leads", "validation_batch"]),
+    ("BATCH_SIZE_AI", &["leads", "assess_batch"]),
+    ("LARGE_DATASET_THRESHOLD", &["leads", "large_dataset_threshold"]),
+    ("BATCH_DELAY_MS", &["leads", "read_pause_ms"]),
+    ("AI_BATCH_DELAY_MS", &["leads", "assess_pause_ms"]),
+];
 
 pub(super) type Environment = BTreeMap<String, String>;
 pub(super) type Table = BTreeMap<String, Node>;
@@ -73,8 +81,10 @@ pub(super) fn lay_over(tree: &mut Table, environment: &Environment, problems: &m
     for (variable, value) in environment {
         let path: Vec<String> = match variable.strip_prefix(OVERRIDE_PREFIX) {
             Some(path) => path.split("__").map(str::to_lowercase).collect(),
-            None if variable == LOG_FILTER_VARIABLE => vec!["log".to_owned(), "filter".to_owned()],
-            None => continue,
+            None => match NAMED_VARIABLES.iter().find(|(name, _)| name == variable) {
+                Some((_, path)) => path.iter().map(|&part| part.to_owned()).collect(),
+                None => continue,
+            },
         };
         let origin = Origin::Variable(variable.clone());
         if let Err(why) = set(tree, &path, value, &origin) {

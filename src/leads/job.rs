@@ -118,6 +118,8 @@ impl JobPhase {
 /// `rows = blank + invalid + (leads + duplicates)`;
 /// `leads = assessed + failed + no_record + unread + open`.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+// What an older penstock has kept lacks counts that came later: they were 0.
+#[serde(default)]
 pub struct LeadCounts {
     /// Data rows of the sheet.
     pub rows: u64,

@@ -83,6 +83,16 @@ impl Lead {
         Self { id, presence, text: String::new(), ends: Vec::new() }
     }
 
+    /// A lead from what [`Lead::text_and_ends`] gave; values of fields that this penstock does not know are kept and ignored.
+    pub fn from_text_and_ends(id: LeadId, presence: Presence, text: String, ends: Vec<u32>) -> Self {
+        Self { id, presence, text, ends }
+    }
+
+    /// All values one after another, and where each ends: for who keeps a million leads.
+    pub fn text_and_ends(&self) -> (&str, &[u32]) {
+        (&self.text, &self.ends)
+    }
+
     /// A value; `None` when the org has none.
     pub fn get(&self, field: LeadField) -> Option<&str> {
         let end = *self.ends.get(field.index())? as usize;

@@ -17,10 +17,11 @@ pub mod limits;
 pub mod money;
 pub mod outcome;
 pub mod phone;
+pub mod plan;
 pub mod prompt;
 pub mod reference;
-pub mod rules;
 pub mod report_row;
+pub mod rules;
 pub mod settings;
 pub mod size;
 #[cfg(test)]
@@ -39,7 +40,8 @@ pub use money::cost;
 pub use outcome::{
     Assessment, Flags, LeadOutcome, LeadResult, ModelAnswer, ModelVerdict, Ordinal, Scores, Spent,
 };
+pub use plan::{Retrieval, RetrievalNeeds, RetrievalPlan};
 pub use prompt::{PROMPT_VERSION, Prompt, estimated_tokens};
-pub use rules::{flags, rule_scores};
 pub use report_row::{ReportRow, ReportRows, ReportRowsError, RowPlace, RowsInMemory};
+pub use rules::{flags, rule_scores};
 pub use settings::{LeadSettings, ModelSettings, Money, Price, ScoreWeights};

@@ -151,6 +151,8 @@ pub struct LeadSettings {
     pub read_pause: Duration,
     /// Pause after each item of the assessor (`AI_BATCH_DELAY_MS`).
     pub assess_pause: Duration,
+    /// Longest wait for one answer of the org.
+    pub call_timeout: Duration,
     /// Where each field stands.
     pub fields: FieldMapping,
     /// What each score weighs.
@@ -178,6 +180,7 @@ impl Default for LeadSettings {
             large_dataset_threshold: 1_000,
             read_pause: Duration::ZERO,
             assess_pause: Duration::ZERO,
+            call_timeout: Duration::from_secs(30),
             fields: FieldMapping::default(),
             weights: ScoreWeights::default(),
             large_company_employees: 100,

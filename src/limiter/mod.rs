@@ -14,6 +14,7 @@ mod breaker;
 mod concurrency;
 mod forecast;
 mod ledger;
+pub mod model;
 mod profile;
 mod quota;
 mod rate;

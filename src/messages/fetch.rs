@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::Item;
+use super::leads::{AssessAsk, LeadAsk};
 use crate::model::{Family, ObjectDescribe, ObjectName, OrgName};
 
 /// Asks for the describe of one object; the batcher makes groups of them.
@@ -47,15 +48,18 @@ pub enum FetchAsk {
         /// Its place among the groups.
         part: usize,
     },
+    /// Leads of a job.
+    Leads(LeadAsk),
 }
 
 impl FetchAsk {
     /// The org to ask.
     pub fn org(&self) -> &OrgName {
         match self {
-            Self::Describes { org, .. } | Self::Family { org, .. } | Self::FieldPermissions { org, .. } => {
-                org
-            }
+            Self::Describes { org, .. }
+            | Self::Family { org, .. }
+            | Self::FieldPermissions { org, .. }
+            | Self::Leads(LeadAsk { org, .. }) => org,
         }
     }
 }
@@ -65,6 +69,7 @@ impl Item for FetchAsk {
         let names = match self {
             Self::Describes { objects, .. } | Self::FieldPermissions { objects, .. } => objects.as_slice(),
             Self::Family { .. } => &[],
+            Self::Leads(leads) => return leads.bytes(),
         };
         64 + names.iter().map(|name| 32 + name.as_str().len() as u32).sum::<u32>()
     }
@@ -94,5 +99,24 @@ impl Item for DescribedObject {
             + values * PICKLIST_VALUE
             + describe.child_relationships.len() * CHILD;
         u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+/// What the fetcher brings, by who goes on with it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fetched {
+    /// For the composer.
+    Described(DescribedObject),
+    /// For the assessor.
+    Leads(AssessAsk),
+}
+
+impl Item for Fetched {
+    fn bytes(&self) -> u32 {
+        match self {
+            Self::Described(object) => object.bytes(),
+            Self::Leads(leads) => leads.bytes(),
+        }
     }
 }

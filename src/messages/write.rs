@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::envelope::Item;
+use super::leads::LeadResults;
 use crate::model::{EmbeddedDocument, ObjectName, OrgName};
 
 /// One object's documents with their vectors.
@@ -20,18 +21,37 @@ pub struct EmbeddedObject {
 
 /// Objects to be written in one transaction.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct WriteBatch {
+pub struct ObjectBatch {
     /// The objects.
     pub objects: Vec<EmbeddedObject>,
 }
 
-impl fmt::Debug for WriteBatch {
+impl fmt::Debug for ObjectBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WriteBatch({} objects)", self.objects.len())
+        write!(f, "ObjectBatch({} objects)", self.objects.len())
     }
 }
 
+/// What is to be written in one transaction, by where it belongs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum WriteBatch {
+    /// Into the library.
+    Objects(ObjectBatch),
+    /// Into the store of their job.
+    Leads(LeadResults),
+}
+
 impl Item for WriteBatch {
+    fn bytes(&self) -> u32 {
+        match self {
+            Self::Objects(batch) => batch.bytes(),
+            Self::Leads(results) => results.bytes(),
+        }
+    }
+}
+
+impl ObjectBatch {
     fn bytes(&self) -> u32 {
         const EACH: usize = 400;
         let one = |embedded: &EmbeddedDocument| {

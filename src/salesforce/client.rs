@@ -86,13 +86,13 @@ pub struct VersionEntry {
 pub struct OrgClient {
     shared: Arc<Shared>,
     priority: Priority,
+    call_timeout: Duration,
 }
 
 struct Shared {
     caller: Caller,
     auth: Authenticator,
     api_version: ApiVersion,
-    call_timeout: Duration,
 }
 
 /// One request in the making.
@@ -148,14 +148,21 @@ impl OrgClient {
         let budget = Mutex::new(RetryBudget::new());
         let caller = Caller { org: settings.org, http, gate, clock, jitter, retry: settings.retry, budget };
         let (api_version, call_timeout) = (settings.api_version, settings.call_timeout);
-        let shared = Arc::new(Shared { caller, auth, api_version, call_timeout });
-        Ok(Self { shared, priority: Priority::Normal })
+        let shared = Arc::new(Shared { caller, auth, api_version });
+        Ok(Self { shared, priority: Priority::Normal, call_timeout })
     }
 
     /// The same client for asks of another priority.
     #[must_use]
     pub fn with_priority(&self, priority: Priority) -> Self {
-        Self { shared: Arc::clone(&self.shared), priority }
+        Self { shared: Arc::clone(&self.shared), priority, call_timeout: self.call_timeout }
+    }
+
+    /// The same client, less patient: no call takes longer. Never more patient than its settings.
+    #[must_use]
+    pub fn with_call_timeout(&self, call_timeout: Duration) -> Self {
+        let call_timeout = call_timeout.min(self.call_timeout);
+        Self { shared: Arc::clone(&self.shared), priority: self.priority, call_timeout }
     }
 
     /// The org's name in the config.
@@ -319,7 +326,7 @@ impl OrgClient {
             bearer: Some(session.token.clone()),
             body: call.body.clone(),
             headers: call.headers.clone(),
-            timeout: self.shared.call_timeout,
+            timeout: self.call_timeout,
         }
     }
 }

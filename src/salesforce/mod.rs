@@ -18,7 +18,9 @@ pub mod fuzz_checks;
 pub mod gate;
 pub mod handover;
 pub mod ingest;
+pub mod lead_columns;
 pub mod lead_query;
+pub mod leads;
 pub mod query;
 pub mod replication;
 pub mod retry;
@@ -51,6 +53,8 @@ pub use families::{
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
 pub use handover::{HandoverError, RowReader, RowTaker};
 pub use ingest::{IngestCell, IngestCsv, IngestJob, IngestOperation, IngestOutcome, IngestResults, Upload};
+pub use lead_columns::{BulkColumns, LeadColumns, LeadColumnsError};
+pub use leads::{IDS_PER_LOOKUP, ParentCache, ReadLead};
 pub use query::{CursorCheckpoint, Page, Pages, QueryError, RowPage, RowPages, Surface};
 pub use replication::{Deleted, DeletedRecord, Fresh, Updated};
 pub use retry::{Jitter, RetryPolicy, SeededJitter};

@@ -432,7 +432,11 @@ fn headers_of(response: &reqwest::Response) -> Vec<(String, String)> {
     response.headers().iter().filter_map(text).collect()
 }
 
-fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, HttpSetupError> {
+/// TLS on ring with the built-in roots, and with what else is trusted; for every client of the project.
+///
+/// # Errors
+/// When the certificates beside the roots are none.
+pub fn tls_config(extra_ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, HttpSetupError> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     if let Some(pem) = extra_ca_pem {

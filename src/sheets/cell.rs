@@ -149,7 +149,7 @@ impl<'a> RowView<'a> {
         self.buffer.slots.len()
     }
 
-    /// No cell of the row holds anything.
+    /// No cell of the row holds anything but blanks.
     pub fn is_empty(&self) -> bool {
         self.buffer.is_blank()
     }
@@ -190,8 +190,13 @@ impl RowBuffer {
         self.slots.clear();
     }
 
+    /// Nothing is in it but blanks.
     pub(super) fn is_blank(&self) -> bool {
-        self.slots.iter().all(|slot| matches!(slot, Slot::Empty))
+        self.slots.iter().all(|slot| match slot {
+            Slot::Empty => true,
+            &Slot::Text { start, end } => self.text[start as usize..end as usize].trim().is_empty(),
+            Slot::Number { .. } | Slot::Bool(_) | Slot::Error { .. } => false,
+        })
     }
 
     /// Puts a slot into a column; columns between that were not named are empty.

@@ -125,3 +125,64 @@ pub(super) fn serial_of_iso(text: &str) -> Option<(f64, bool)> {
     }
     Some((days, time.is_some()))
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("General", Shows::Number)]
+    #[case("0.00E+00", Shows::Number)]
+    #[case("#,##0.00_);[Red](#,##0.00)", Shows::Number)]
+    #[case("0 \"days\"", Shows::Number)]
+    #[case("0\\d", Shows::Number)]
+    #[case("[$-409]#,##0", Shows::Number)]
+    #[case("@", Shows::Number)]
+    #[case("yyyy-mm-dd", Shows::Date)]
+    #[case("[$-407]TT.MM.JJJJ", Shows::Date)]
+    #[case("mmm-yy;@", Shows::Date)]
+    #[case("m/d/yyyy h:mm", Shows::Date)]
+    #[case("h:mm AM/PM", Shows::Time)]
+    #[case("[h]:mm:ss", Shows::Time)]
+    #[case("mm:ss.0", Shows::Time)]
+    fn a_format_shows_a_date_a_time_or_a_number(#[case] code: &str, #[case] expected: Shows) {
+        assert_eq!(shows(code), expected);
+    }
+
+    #[rstest]
+    #[case(1.0, "yyyy", Some("1900-01-01"))]
+    #[case(59.0, "yyyy", Some("1900-02-28"))]
+    #[case(60.0, "yyyy", Some("1900-02-29"))]
+    #[case(61.0, "yyyy", Some("1900-03-01"))]
+    #[case(45_351.0, "yyyy", Some("2024-02-29"))]
+    #[case(45_351.5, "yyyy", Some("2024-02-29T12:00:00"))]
+    #[case(45_351.999_999_999, "yyyy", Some("2024-03-01"))]
+    #[case(2_958_465.0, "yyyy", Some("9999-12-31"))]
+    #[case(0.25, "h:mm", Some("06:00:00"))]
+    #[case(1.25, "[h]:mm", None)]
+    #[case(-1.0, "yyyy", None)]
+    #[case(1e300, "yyyy", None)]
+    #[case(f64::NAN, "yyyy", None)]
+    #[case(45_351.0, "0.00", None)]
+    fn a_number_is_the_date_that_its_format_shows(
+        #[case] serial: f64,
+        #[case] code: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        assert_eq!(iso_of_serial(serial, code).as_deref(), expected);
+    }
+
+    #[test]
+    fn a_date_and_its_number_are_the_same_day_both_ways() {
+        for day in (1..=59).chain(61..100).chain((100..2_958_465).step_by(997)) {
+            let serial = f64::from(day);
+            let date = iso_of_serial(serial, "yyyy-mm-dd").unwrap();
+            assert_eq!(serial_of_iso(&date), Some((serial, false)), "{date}");
+        }
+        assert_eq!(serial_of_iso("2024-02-29T06:00:00Z"), Some((45_351.25, true)));
+        assert_eq!(serial_of_iso("yesterday"), None);
+        assert_eq!(serial_of_iso("1899-12-30"), None);
+    }
+}

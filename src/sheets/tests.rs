@@ -1,24 +1,49 @@
+//! Files made here, read back: by `rust_xlsxwriter`, by hand, and what is wrong with some of them.
+
+mod bad_input;
+mod made;
+mod properties;
+mod workbooks;
+
 use std::path::Path;
 
-use rust_xlsxwriter::{Format, Workbook as Writer};
+use rstest::rstest;
 
 use super::*;
 
-pub(super) fn open(folder: &Path, name: &str, bytes: &[u8]) -> Result<Workbook, SheetError> {
-    let path = folder.join("the file");
-    std::fs::write(&path, bytes).unwrap();
-    Workbook::open(&path, name, &OpenOptions::new(folder))
+/// Opens bytes as a file of this name.
+fn open(folder: &Path, name: &str, bytes: &[u8]) -> Result<Workbook, SheetError> {
+    open_with(folder, name, bytes, &OpenOptions::new(folder))
 }
 
-/// Every row as `number: cell|cell`.
-pub(super) fn told(workbook: &mut Workbook, sheet: Option<&str>) -> Vec<String> {
-    let mut rows = workbook.rows(sheet).unwrap();
+fn open_with(folder: &Path, name: &str, bytes: &[u8], options: &OpenOptions) -> Result<Workbook, SheetError> {
+    let path = folder.join("the file");
+    std::fs::write(&path, bytes).unwrap();
+    Workbook::open(&path, name, options)
+}
+
+/// Every row as `number: cell|cell`, the head first.
+fn told(workbook: &mut Workbook, sheet: Option<&str>) -> Result<Vec<String>, SheetError> {
+    let mut rows = workbook.rows(sheet)?;
     let mut told = vec![format!("{}: {}", rows.head_row(), rows.headers().join("|"))];
-    while let Some(row) = rows.next_row().unwrap() {
-        let (number, cells) = (row.number, row.cells().map(shown).collect::<Vec<_>>());
-        told.push(format!("{number}: {}", cells.join("|")));
+    while let Some(row) = rows.next_row()? {
+        let cells: Vec<String> = row.cells().map(shown).collect();
+        told.push(format!("{}: {}", row.number, cells.join("|")));
     }
-    told
+    Ok(told)
+}
+
+/// The rows of a file with these bytes.
+fn rows_of(name: &str, bytes: &[u8]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    told(&mut open(folder.path(), name, bytes).unwrap(), None).unwrap()
+}
+
+/// The sentence that opening or reading a file with these bytes ends with.
+fn sentence_of(name: &str, bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let told = open(folder.path(), name, bytes).and_then(|mut book| told(&mut book, None));
+    told.expect_err("the file is read").to_string()
 }
 
 fn shown(cell: CellView<'_>) -> String {
@@ -31,44 +56,76 @@ fn shown(cell: CellView<'_>) -> String {
     }
 }
 
-#[test]
-fn a_workbook_is_read_as_it_was_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut writer = Writer::new();
-    let sheet = writer.add_worksheet();
-    let date = Format::new().set_num_format("yyyy-mm-dd");
-    sheet.write_string(0, 0, " Lead ID ").unwrap();
-    sheet.write_string(0, 2, "Since").unwrap();
-    sheet.write_string(1, 0, "00Q5e00000A1b2c").unwrap();
-    sheet.write_boolean(1, 1, true).unwrap();
-    sheet.write_number_with_format(1, 2, 45_351, &date).unwrap();
-    sheet.write_string(4, 0, "a & b <c> _x000D_ \u{1}").unwrap();
-    sheet.write_number(4, 3, 0.1).unwrap();
-    sheet.write_blank(9, 0, &date).unwrap();
-    let mut book = open(folder.path(), "leads.xlsx", &writer.save_to_buffer().unwrap()).unwrap();
-    assert_eq!(book.format(), SheetFormat::Xlsx);
-    assert_eq!(
-        told(&mut book, None),
-        [
-            "1: Lead ID|Column B|Since",
-            "2: '00Q5e00000A1b2c'|TRUE|45351",
-            "3: ",
-            "4: ",
-            "5: 'a & b <c> _x000D_ \u{1}'|||0.1",
-        ]
-    );
-    let mut rows = book.rows(Some("sheet1")).unwrap();
-    let sample = rows.sample(1).unwrap();
-    assert_eq!(sample[0][2].shown(), "2024-02-29");
+fn texts(written: &[&str]) -> Vec<String> {
+    written.iter().map(|text| (*text).to_owned()).collect()
+}
+
+const ID: &str = "00Q5e00000A1b2cEAB";
+
+#[rstest]
+#[case::by_ids(&["Name", "Key", "Id"], &["x", "00Q5e00000A1b2c", "003"], None, Ok("Key"))]
+#[case::by_name_when_rows_tell_nothing(&["Name", "id", "Lead Id"], &["x", "", ""], None, Ok("Lead Id"))]
+#[case::named(&["Name", "Key"], &["00Q5e00000A1b2c", ""], Some("Key"), Ok("Key"))]
+#[case::named_in_another_case(&["Name", "Lead ID"], &["", ""], Some(" lead id "), Ok("Lead ID"))]
+#[case::exact_before_alike(&["ID", "id"], &["", ""], Some("id"), Ok("id"))]
+#[case::named_wrong(&["Name", "Key"], &["", ""], Some("Ids"),
+    Err("no column `Ids`; the columns found are `Name`, `Key`"))]
+#[case::none(&["Name", "Age"], &["x", "7"], None,
+    Err("no column holds Lead ids (15 or 18 characters from 00Q); name it, the columns found are `Name`, `Age`"))]
+fn the_column_of_ids_is_found_by_its_ids_then_by_its_name(
+    #[case] headers: &[&str],
+    #[case] row: &[&str],
+    #[case] wanted: Option<&str>,
+    #[case] expected: Result<&str, &str>,
+) {
+    let sample = vec![row.iter().map(|text| OwnedCell::Text((*text).to_owned())).collect()];
+    let found = find_id_column(&texts(headers), &sample, wanted);
+    match expected {
+        Ok(header) => assert_eq!(found.unwrap().header, header),
+        Err(sentence) => assert_eq!(found.unwrap_err().to_string(), sentence),
+    }
 }
 
 #[test]
-fn a_csv_is_read_with_its_blank_lines() {
+fn a_number_is_no_id_whatever_its_digits() {
+    let cell = OwnedCell::Number { value: 1.2e17, written: "1.2e+17".into(), format: "General".into() };
+    let sample = vec![vec![cell.clone(), OwnedCell::Text(ID.into())]];
+    assert_eq!(find_id_column(&texts(&["A", "B"]), &sample, None).unwrap().index, 1);
+    assert_eq!(cell.shown(), "1.2e+17");
+}
+
+#[test]
+fn a_preview_shows_sheets_columns_rows_and_the_column_of_ids() {
     let folder = tempfile::tempdir().unwrap();
-    let text = "Id;Name\r\n\r\n00Q5e00000A1b2c;\"Do\"\"e;\r\nJane\"\r\n\r\n;x;y\r\n1.2E+17;\r\n\r\n";
-    let mut book = open(folder.path(), "leads.csv", text.as_bytes()).unwrap();
-    assert_eq!(
-        told(&mut book, None),
-        ["1: Id|Name", "2: ", "3: '00Q5e00000A1b2c'|'Do\"e;\r\nJane'", "4: ", "5: |'x'|'y'", "6: 1.2E+17|"]
-    );
+    let path = folder.path().join("list");
+    let mut text = "Name,Lead ID\n".to_owned();
+    for row in 0..250 {
+        text += &format!("N{row},{}\n", if row == 3 { "" } else { ID });
+    }
+    std::fs::write(&path, text).unwrap();
+    let preview = preview(&path, "list.csv", None, &OpenOptions::new(folder.path())).unwrap();
+    assert_eq!(preview.format, SheetFormat::Csv);
+    assert_eq!(preview.sheet_names, ["Sheet1"]);
+    assert_eq!(preview.sheet, "Sheet1");
+    assert_eq!(preview.headers, ["Name", "Lead ID"]);
+    assert_eq!(preview.total_rows, 250);
+    assert_eq!(preview.preview_rows.len(), PREVIEW_ROWS);
+    assert_eq!(preview.preview_rows[3][0].shown(), "N3");
+    assert!(preview.preview_rows[3][1].view().is_empty());
+    let id_column = preview.id_column.unwrap();
+    assert_eq!((id_column.index, id_column.header.as_str()), (1, "Lead ID"));
+    assert_eq!(id_column.why, "99 of the first 100 rows hold a Lead's id");
+}
+
+#[test]
+fn what_is_in_a_cell_is_not_in_its_debug_form() {
+    let cell = OwnedCell::Text("Jane Doe".into());
+    assert_eq!(format!("{cell:?} {:?}", cell.view()), "Text Text");
+}
+
+#[test]
+fn a_workbook_goes_to_another_thread() {
+    fn goes<T: Send>() {}
+    goes::<Workbook>();
+    goes::<Rows<'static>>();
 }

@@ -71,6 +71,11 @@ impl StateFolder {
         library_path(&self.path)
     }
 
+    /// Folder of the lead jobs' folders, and of the assessments of all of them.
+    pub fn leads(&self) -> PathBuf {
+        self.path.join("leads")
+    }
+
     /// The socket that a daemon listens on.
     pub fn control_socket(&self) -> PathBuf {
         control_socket_path(&self.path)
@@ -109,6 +114,11 @@ pub fn library_path(state_dir: &Path) -> PathBuf {
 /// The control socket below a state folder.
 pub fn control_socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join("control.sock")
+}
+
+/// The folder of lead jobs below a state folder.
+pub fn leads_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("leads")
 }
 
 /// Moves an SQLite file aside with what belongs to it. Returns where it is now.

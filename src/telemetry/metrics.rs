@@ -19,13 +19,15 @@ use prometheus::{
 use super::actor_metrics::ActorMetrics;
 
 /// The actors of the line, in flow order, then those that serve or watch them.
-pub const ACTORS: [&str; 10] = [
+pub const ACTORS: [&str; 12] = [
     "batcher",
     "fetcher",
     "composer",
     "text_batcher",
     "embedder",
     "sync_writer",
+    "lead_intake",
+    "assessor",
     "cache",
     "rate_limiter",
     "batch_gateway",
@@ -48,6 +50,15 @@ pub const BATCH_OUTCOMES: [&str; 5] = ["ok", "partial", "failed", "invalid", "re
 pub const BATCH_RETRIES: [&str; 4] = ["serialization_failure", "deadlock", "busy", "connection_lost"];
 /// Where a batch is counted that was refused before a database was chosen, and an operation on an entity that is not there.
 pub const NOWHERE: &str = "none";
+
+/// What can become of a lead.
+pub const LEAD_OUTCOMES: [&str; 4] = ["assessed", "failed", "no_record", "unread"];
+/// Where a lead job can be.
+pub const LEAD_PHASES: [&str; 6] = ["intake", "assessing", "awaiting_batch", "reporting", "done", "failed"];
+/// How a request to a model can end; `unusable` was answered and paid, and of no use.
+pub const MODEL_OUTCOMES: [&str; 6] = ["ok", "unusable", "throttled", "refused", "failed", "network"];
+/// What a model counts its tokens as.
+pub const TOKEN_KINDS: [&str; 2] = ["prompt", "completion"];
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +228,25 @@ catalogue! {
     embed_texts_total: IntCounterVec = "penstock_embed_texts_total" ["outcome"] "texts"
         "Texts that came to the embedder, by whether they had changed.";
 
+    leads_total: IntCounterVec = "penstock_leads_total" ["outcome"] "leads"
+        "Leads of jobs, by what became of them, counted when it was durable.";
+    lead_rows_total: IntCounterVec = "penstock_lead_rows_total" ["outcome"] "rows"
+        "Rows of sheets, by what their id was: a lead, a duplicate of an earlier row, blank or invalid.";
+    lead_jobs: IntGaugeVec = "penstock_lead_jobs" ["phase"] "jobs"
+        "Lead jobs that are kept, by where they are.";
+    model_requests_total: IntCounterVec = "penstock_model_requests_total" ["outcome"] "requests"
+        "Requests to the model, by how they ended; unusable answers were paid for.";
+    model_request_seconds: Histogram = "penstock_model_request_seconds" [] "seconds"
+        "Time from sending a request to the model to the last byte of its answer.";
+    model_tokens_total: IntCounterVec = "penstock_model_tokens_total" ["kind"] "tokens"
+        "Tokens that the model's endpoint counted.";
+    model_cost_total: prometheus::Counter = "penstock_model_cost_total" [] "money"
+        "What its answers cost at the configured prices, in units of their currency.";
+    model_reused_total: IntCounter = "penstock_model_reused_total" [] "answers"
+        "Leads whose assessment was there already, for the same content, prompt and model.";
+    model_throttle_wait_seconds_total: prometheus::Counter = "penstock_model_throttle_wait_seconds_total" [] "seconds"
+        "Time requests to the model waited for their turn.";
+
     batch_requests_total: IntCounterVec = "penstock_batch_requests_total" ["outcome"] "batches"
         "Batches by how they ended; invalid ones were refused before anything ran, rejected ones for no fault of their own.";
     batch_operations_total: IntCounterVec = "penstock_batch_operations_total" ["entity", "action", "status"] "operations"
@@ -351,6 +381,21 @@ impl Metrics {
         }
         for outcome in ["embedded", "unchanged"] {
             self.embed_texts_total.with_label_values(&[outcome]);
+        }
+        for outcome in LEAD_OUTCOMES {
+            self.leads_total.with_label_values(&[outcome]);
+        }
+        for outcome in ["lead", "duplicate", "blank", "invalid"] {
+            self.lead_rows_total.with_label_values(&[outcome]);
+        }
+        for phase in LEAD_PHASES {
+            self.lead_jobs.with_label_values(&[phase]);
+        }
+        for outcome in MODEL_OUTCOMES {
+            self.model_requests_total.with_label_values(&[outcome]);
+        }
+        for kind in TOKEN_KINDS {
+            self.model_tokens_total.with_label_values(&[kind]);
         }
         for outcome in BATCH_OUTCOMES {
             self.batch_requests_total.with_label_values(&[outcome]);

@@ -17,7 +17,7 @@ mod body;
 mod entities;
 mod headers;
 pub mod lead_service;
-mod leads;
+pub mod leads;
 mod openapi;
 mod service;
 #[cfg(test)]

@@ -4,13 +4,13 @@
 //! pattern, UTF-8 when every byte of the file is, Windows-1252 (of which Latin-1 is a part) otherwise.
 
 pub(super) mod encoding;
-mod records;
+pub(super) mod records;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use encoding_rs::{Encoding, UTF_8};
+use encoding_rs::Encoding;
 
 use encoding::{Transcoder, prove_encoding};
 use records::Records;
@@ -92,11 +92,6 @@ impl DelimitedBook {
         }
         Ok(records)
     }
-
-    #[cfg(test)]
-    pub(super) fn encoding(&self) -> &'static Encoding {
-        self.encoding
-    }
 }
 
 fn cannot_read(source: io::Error) -> SheetError {
@@ -149,6 +144,3 @@ fn widths_of(sample: &[u8], is_whole: bool, delimiter: u8) -> Vec<usize> {
     }
     widths
 }
-
-#[cfg(test)]
-mod tests;

@@ -39,7 +39,7 @@ enum Ended {
 }
 
 impl<R: Read> Records<R> {
-    pub(super) fn of(source: R, delimiter: u8) -> Self {
+    pub(in crate::sheets) fn of(source: R, delimiter: u8) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         Self { source, buffer, at: 0, filled: 0, delimiter, number: 0 }
     }

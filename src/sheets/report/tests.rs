@@ -495,3 +495,31 @@ fn a_disk_that_refuses_a_row_is_an_error(#[case] panic: &'static str, #[case] is
 fn any_other_panic_goes_on() {
     let _ = guarded::<()>(|| panic!("a fault of ours"));
 }
+
+/// The sample that is checked by an independent reader: `tests/leads/check_report.py --self-test`.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/leads/fixtures")
+}
+
+#[test]
+fn the_sample_that_others_check_is_what_is_written() {
+    let sample = Sample::new();
+    let (target, written) = write(&sample, ReportFormat::Xlsx, Some(&fixtures().join("input.xlsx")));
+    written.unwrap();
+    let (now, kept) = (parts(&target), parts(&fixtures().join("report.xlsx")));
+    assert_eq!(now.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+    for (name, part) in &now {
+        assert!(*part == kept[name], "`{name}` is another; look at it, then run `write_the_sample`");
+    }
+}
+
+#[test]
+#[ignore = "writes the sample anew"]
+fn write_the_sample() {
+    let sample = Sample::new();
+    fs::create_dir_all(fixtures()).unwrap();
+    fs::copy(sample.workbook(), fixtures().join("input.xlsx")).unwrap();
+    let (target, written) = write(&sample, ReportFormat::Xlsx, Some(&fixtures().join("input.xlsx")));
+    written.unwrap();
+    fs::copy(target, fixtures().join("report.xlsx")).unwrap();
+}

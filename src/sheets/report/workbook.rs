@@ -139,6 +139,14 @@ impl<'h> WorkbookReport<'h> {
         for (column, width) in self.widths.iter().enumerate() {
             sheet.set_column_width(column as u16, *width)?;
         }
+        // What a column's cells share they have from the column: a look said for each cell is looked up for each.
+        for (column, added) in (self.own_columns as u16..).zip(self.columns) {
+            let look = match added.column {
+                Column::Explanation | Column::Note => &self.styles.wrapped,
+                _ => &self.styles.top,
+            };
+            sheet.set_column_format(column, look)?;
+        }
         for (column, head) in self.heads.iter().enumerate() {
             self.rows.text(column as u16, head, Some(&self.styles.head))?;
         }
@@ -185,13 +193,10 @@ impl<'h> WorkbookReport<'h> {
             let usual: Option<&Format> = match added.column {
                 _ if is_invalid => styles.plain(true),
                 Column::Status if verdict.listed().is_some() => Some(&styles.alert),
-                Column::Explanation | Column::Note => Some(&styles.wrapped),
-                Column::Field(_) => None,
-                _ => Some(&styles.top),
+                _ => None,
             };
             match verdict.cell(added.column, &mut self.scratch) {
-                Cell::Empty if is_invalid => sheet.blank(column, usual)?,
-                Cell::Empty => {}
+                Cell::Empty => sheet.blank(column, usual)?,
                 Cell::Text(text) => sheet.text(column, text, usual)?,
                 Cell::Whole(number) => sheet.number(column, number as f64, usual)?,
                 Cell::Score(score) => sheet.number(column, score, Some(styles.score(score)))?,

@@ -154,11 +154,6 @@ impl<'a> Xml<'a> {
         &self.part
     }
 
-    /// How many elements are open. That of a start is open once it has been told, that of an end no more.
-    pub(super) fn depth(&self) -> usize {
-        self.depth
-    }
-
     /// The next piece. Behind the last it is `Eof`, which comes only when every element has ended.
     pub(super) fn next(&mut self) -> Result<Event<'_>, SheetError> {
         self.buffer.clear();

@@ -342,7 +342,8 @@ fn column_of(reference: &str) -> Option<usize> {
     for byte in reference.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' => {
-                column = column.saturating_mul(26) + usize::from(byte.to_ascii_uppercase() - b'A') + 1;
+                let digit = usize::from(byte.to_ascii_uppercase() - b'A') + 1;
+                column = column.saturating_mul(26).saturating_add(digit);
                 letters += 1;
             }
             b'$' => {}

@@ -1,0 +1,233 @@
+//! Asks the model about leads.
+//!
+//! Promises: an answer that was paid for is durable before anybody goes on with it, and is not asked for again, whichever
+//! job it was given to (*once*); two leads of the same content under way at once are asked about once. What is of no use is
+//! asked again within bounds, and every request is counted. A lead without a usable answer has failed, and is not scored.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::fetcher::chain;
+use super::lead_budget::LeadBudget;
+use super::model_gate::ModelGate;
+use crate::ai::chat::{ChatClient, ChatError, NextStep, Usage, call_seen};
+use crate::leads::{
+    AnswerFault, FreeMail, Lead, LeadSettings, ModelAnswer, ModelSettings, ModelVerdict, Money, Ordinal,
+    Prompt, Spent, WebsiteVerdict, cost, enforce, estimated_tokens, flags, read_answer, websites_to_check,
+};
+use crate::store::assessments::{AssessmentKey, AssessmentStore, StoredAssessment};
+use crate::store::lead_jobs::LeadStoreError;
+
+/// First pause before a question is asked again; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why a question was not settled one way or the other: its lead stays open.
+#[derive(Debug, Clone)]
+pub enum Unsettled {
+    /// No lead will be answered before a person changes something.
+    Stop(String),
+    /// The answer could not be kept.
+    Store(LeadStoreError),
+}
+
+/// A lead in its job.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedLead<'l> {
+    /// The job.
+    pub job: &'l str,
+    /// Its place in it.
+    pub ordinal: Ordinal,
+    /// What the org has of it.
+    pub lead: &'l Lead,
+}
+
+impl AskedLead<'_> {
+    /// Who an answer was given to. A lead that finds its own answer after a crash has paid for it; its twin has not.
+    fn owner(&self) -> String {
+        format!("{}#{}", self.job, self.ordinal)
+    }
+}
+
+/// See the module's promises. One for all jobs.
+pub struct LeadAsker {
+    settings: Arc<LeadSettings>,
+    model: ModelSettings,
+    pub(super) client: ChatClient,
+    pub(super) gate: ModelGate,
+    prompt: Prompt,
+    domains: FreeMail,
+    store: AssessmentStore,
+    under_way: Mutex<HashMap<AssessmentKey, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl std::fmt::Debug for LeadAsker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeadAsker").field("model", &self.model.model).finish_non_exhaustive()
+    }
+}
+
+impl LeadAsker {
+    /// An asker by these settings.
+    pub fn new(
+        settings: Arc<LeadSettings>,
+        model: ModelSettings,
+        client: ChatClient,
+        gate: ModelGate,
+        store: AssessmentStore,
+    ) -> Self {
+        let (prompt, domains) = (Prompt::new(&settings, &model), FreeMail::new(&settings.free_mail_domains));
+        Self { settings, model, client, gate, prompt, domains, store, under_way: Mutex::default() }
+    }
+
+    /// How the model is asked.
+    pub fn model(&self) -> &ModelSettings {
+        &self.model
+    }
+
+    /// What stays the same in every question.
+    pub fn prompt(&self) -> &Prompt {
+        &self.prompt
+    }
+
+    /// What is known of these leads already, in their order.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn known(&self, leads: &[AskedLead<'_>]) -> Result<Vec<Option<ModelVerdict>>, LeadStoreError> {
+        let keys = leads.iter().map(|asked| self.key(asked.lead)).collect();
+        let stored = self.store.get(keys).await?;
+        let mut known = Vec::with_capacity(leads.len());
+        for (asked, stored) in leads.iter().zip(stored) {
+            known.push(match stored {
+                Some(stored) => self.recall(*asked, stored).await,
+                None => None,
+            });
+        }
+        Ok(known)
+    }
+
+    /// Asks about a lead that is not known, and about its twin once.
+    ///
+    /// # Errors
+    /// See [`Unsettled`].
+    pub async fn ask(&self, asked: AskedLead<'_>, budget: &LeadBudget) -> Result<ModelVerdict, Unsettled> {
+        let key = self.key(asked.lead);
+        let turn = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(under_way.entry(key).or_default())
+        };
+        let alone = turn.lock().await;
+        // A twin may have been answered while this one waited for its turn.
+        let verdict = match self.known(&[asked]).await.map_err(Unsettled::Store).map(|mut one| one.pop()) {
+            Ok(Some(Some(verdict))) => Ok(verdict),
+            Ok(_) => self.ask_anew(asked, key, budget).await,
+            Err(error) => Err(error),
+        };
+        drop(alone);
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        // Ours and the map's: nobody waits for it any more.
+        if Arc::strong_count(&turn) <= 2 {
+            under_way.remove(&key);
+        }
+        verdict
+    }
+
+    fn key(&self, lead: &Lead) -> AssessmentKey {
+        AssessmentKey(self.prompt.key(lead))
+    }
+
+    /// The verdict by a stored answer; `None` when it cannot be read any more.
+    async fn recall(&self, asked: AskedLead<'_>, stored: StoredAssessment) -> Option<ModelVerdict> {
+        let answer = self.judge(asked.lead, &stored.answer).await.ok()?;
+        let is_own = stored.job == asked.owner();
+        let spent = if is_own { stored.spent } else { Spent::default() };
+        Some(ModelVerdict::Answered { answer, spent, reused: !is_own })
+    }
+
+    async fn ask_anew(
+        &self,
+        asked: AskedLead<'_>,
+        key: AssessmentKey,
+        budget: &LeadBudget,
+    ) -> Result<ModelVerdict, Unsettled> {
+        let body = self.prompt.request(asked.lead);
+        let tokens = estimated_tokens(&body);
+        let answer_tokens = u64::from(self.model.max_completion_tokens);
+        let question_tokens = tokens.saturating_sub(answer_tokens);
+        let dearest = cost(&self.model.price, question_tokens, answer_tokens, false);
+        let mut spent = Spent::default();
+        let mut attempt = 1;
+        loop {
+            let Some(set_aside) = budget.set_aside(dearest).await else {
+                let most = budget.most().unwrap_or_default();
+                let reason = format!("the job's budget of {most} is reached");
+                return Ok(ModelVerdict::Failed { reason, spent });
+            };
+            let grant = self.gate.permit(tokens).await;
+            let answer = self.client.complete(&body).await;
+            grant.settle(&call_seen(&answer));
+            let usage = match &answer {
+                Ok(answer) => answer.usage,
+                Err(error) => error.usage().unwrap_or_default(),
+            };
+            let is_sent = !matches!(&answer, Err(ChatError::Throttled { .. } | ChatError::QuotaSpent { .. }));
+            let price = self.count(&mut spent, usage, is_sent);
+            set_aside.spend(price);
+            let why = match answer {
+                Ok(answer) => match self.judge(asked.lead, &answer.content).await {
+                    Ok(judged) => {
+                        let kept =
+                            StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
+                        self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                        return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
+                    }
+                    Err(fault) => fault.to_string(),
+                },
+                Err(error) => match error.next_step() {
+                    NextStep::Wait => continue,
+                    NextStep::TryAgain => chain(&error),
+                    NextStep::GiveUp => {
+                        return Ok(ModelVerdict::Failed { reason: chain(&error), spent });
+                    }
+                    NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
+                },
+            };
+            if attempt >= self.model.attempts.get() {
+                return Ok(ModelVerdict::Failed { reason: why, spent });
+            }
+            self.gate.clock().sleep(FIRST_PAUSE * (1 << attempt.min(6))).await;
+            attempt += 1;
+        }
+    }
+
+    /// Counts a request; gives what it cost.
+    fn count(&self, spent: &mut Spent, usage: Usage, is_sent: bool) -> Money {
+        let price = cost(&self.model.price, usage.prompt_tokens, usage.completion_tokens, false);
+        spent.prompt_tokens += usage.prompt_tokens;
+        spent.completion_tokens += usage.completion_tokens;
+        spent.cost += price;
+        spent.requests += u32::from(is_sent);
+        price
+    }
+
+    /// What an answer comes to.
+    ///
+    /// # Errors
+    /// When it is of no use.
+    pub async fn judge(&self, lead: &Lead, content: &str) -> Result<ModelAnswer, AnswerFault> {
+        let raw = read_answer(content, &self.settings.fields)?;
+        let flags = flags(lead, &self.settings, &self.domains);
+        let looked_at = self.look_at_websites(websites_to_check(lead, &raw, &self.domains)).await;
+        let websites = |host: &str| looked_at.get(host).cloned().unwrap_or(WebsiteVerdict::NotChecked);
+        Ok(enforce(lead, flags, raw, &self.settings, &self.domains, &websites))
+    }
+
+    async fn look_at_websites(&self, hosts: Vec<String>) -> HashMap<String, WebsiteVerdict> {
+        if !self.settings.check_websites {
+            return HashMap::new();
+        }
+        let _ = hosts;
+        HashMap::new()
+    }
+}

@@ -1,0 +1,37 @@
+//! The plant's part for lead jobs: settings, the model's gate, the stores, and the jobs that are left from before.
+
+use std::sync::Arc;
+
+use super::{Outside, PlantError, said_quarantined};
+use crate::actors::engine::Engine;
+use crate::actors::lead_asker::LeadAsker;
+use crate::actors::lead_desk::LeadDesk;
+use crate::actors::lead_job::{LeadJobParts, LeadJobs};
+use crate::actors::model_gate::ModelGate;
+use crate::ai::chat::ChatClient;
+use crate::leads::LeadSettings;
+use crate::store::assessments::AssessmentStore;
+use crate::store::state_folder::StateFolder;
+use crate::telemetry::Metrics;
+
+/// Opens what asks the model; `None` when none is configured.
+pub(super) fn asker(
+    settings: &Arc<LeadSettings>,
+    engine: &Engine,
+    state: &StateFolder,
+    outside: &Outside,
+    metrics: &Metrics,
+) -> Result<Option<Arc<LeadAsker>>, PlantError> {
+    let Some(model) = settings.model.clone() else { return Ok(None) };
+    let client = ChatClient::new(&model)?;
+    let gate = ModelGate::new(&model, outside.clock.clone(), engine.watch_run_state());
+    let path = state.leads().join("assessments.sqlite");
+    let opened = AssessmentStore::open(&path, Arc::clone(&outside.disk), outside.clock.clone())?;
+    said_quarantined(metrics, "assessments", opened.quarantined);
+    Ok(Some(Arc::new(LeadAsker::new(Arc::clone(settings), model, client, gate, opened.store))))
+}
+
+/// The desk of the lead jobs, with those that are left from before.
+pub(super) async fn desk(parts: LeadJobParts) -> LeadDesk {
+    LeadDesk::new(LeadJobs::load(parts).await)
+}

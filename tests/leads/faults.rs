@@ -1,0 +1,125 @@
+//! What the org does to a job, and what that costs.
+
+use orgsim::{Fault, FaultRule};
+use penstock::leads::JobPhase;
+
+use crate::rig::*;
+
+async fn list(rig: &Rig, plant: &penstock::plant::Plant, count: u32) -> std::path::PathBuf {
+    let ids: Vec<String> =
+        known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
+    assert_eq!(ids.len(), count as usize);
+    rig.file("list.csv", &format!("Id\n{}\n", ids.join("\n")))
+}
+
+/// Runs 1,000 leads in reads of 100 under a fault.
+async fn under(rule: FaultRule) -> (penstock::http::api::lead_service::LeadJobView, u64) {
+    let rig = Rig::new();
+    let plant = rig.plant().await;
+    let path = list(&rig, &plant, 1_000).await;
+    let server = &plant.simulators[0].1;
+    server.faults().add(rule);
+    let before = server.journal().token_calls.len();
+    let start = penstock::http::api::lead_service::StartLeads { read_batch: Some(100), ..sheet(&path) };
+    let view = done(&plant, start).await;
+    let logins = (plant.simulators[0].1.journal().token_calls.len() - before) as u64;
+    assert!(plant.engine.dead_letters().is_empty());
+    close(plant).await;
+    (view, logins)
+}
+
+#[test]
+fn a_session_that_expires_in_the_middle_costs_one_login_and_no_lead() {
+    let (view, logins) =
+        in_system(under(FaultRule::always(Fault::SessionExpired).of_kind("collection").nth(4)));
+    assert_eq!((view.progress.counts.assessed, logins), (1_000, 1));
+}
+
+#[test]
+fn an_org_that_cannot_answer_now_and_then_costs_no_lead() {
+    let (view, _) = in_system(under(FaultRule::always(Fault::Unavailable).of_kind("collection").every(3)));
+    assert_eq!((view.progress.counts.assessed, view.progress.counts.unread), (1_000, 0));
+}
+
+#[test]
+fn a_page_that_breaks_off_is_read_again() {
+    let (view, _) =
+        in_system(under(FaultRule::always(Fault::CutMidBody).of_kind("collection").nth(2).times(2)));
+    assert_eq!((view.progress.counts.assessed, view.progress.counts.unread), (1_000, 0));
+}
+
+fn bad_request() -> Fault {
+    Fault::Status { status: 400, code: "MALFORMED_ID".to_owned(), message: "malformed id".to_owned() }
+}
+
+#[test]
+fn a_batch_that_is_refused_once_is_halved_and_loses_nothing() {
+    let (view, _) = in_system(under(FaultRule::always(bad_request()).of_kind("collection").nth(3)));
+    assert_eq!((view.progress.counts.assessed, view.progress.counts.unread), (1_000, 0));
+}
+
+#[test]
+fn leads_that_the_org_refuses_to_give_are_not_read_and_not_invalid() {
+    let (view, _) = in_system(under(FaultRule::always(bad_request()).of_kind("collection")));
+    let counts = view.progress.counts;
+    assert_eq!((counts.assessed, counts.unread, counts.invalid, counts.no_record), (0, 1_000, 0, 0));
+}
+
+#[test]
+fn a_field_that_somebody_named_and_the_org_lacks_fails_the_job_by_its_key() {
+    let mut rig = Rig::new();
+    rig.config.leads.fields.website = "Homepage__c".parse().ok();
+    in_system(async {
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 10).await;
+        let view = run(&plant, sheet(&path)).await;
+        let why = view.progress.error.unwrap();
+        assert_eq!(view.progress.phase, JobPhase::Failed);
+        assert!(why.contains("leads.fields.website") && why.contains("Homepage__c"), "{why}");
+        assert_eq!(view.progress.counts.open, 10, "they are open, for a retry to go on with");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
+    let report = |plant: std::sync::Arc<penstock::plant::Plant>, job: String| async move {
+        let path = service(&plant).report(&job, penstock::leads::job::ReportFormat::Csv).await.unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        close(plant).await;
+        text
+    };
+    in_system(async {
+        let server = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+        let rig = Rig::new().with_org(&server);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 2_000).await;
+        let start = || penstock::http::api::lead_service::StartLeads { read_batch: Some(50), ..sheet(&path) };
+        let undisturbed = done(&plant, start()).await;
+        let expected = report(plant, undisturbed.spec.job.clone()).await;
+
+        server.faults().add(FaultRule::always(Fault::Latency { ms: 60 }).of_kind("collection"));
+        let plant = rig.plant().await;
+        let spec = service(&plant).start(start()).await.unwrap();
+        let some = |plant: &penstock::plant::Plant| {
+            service(plant).job(&spec.job).map_or(0, |view| view.progress.counts.assessed)
+        };
+        while some(&plant) < 300 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        let kept = some(&plant);
+        assert!(kept < 2_000, "it is in the middle");
+        close(plant).await;
+
+        server.reset_journal();
+        let plant = rig.plant().await;
+        plant.leads.jobs_behind().resume();
+        let view = over(&plant, &spec.job).await;
+        assert_eq!(view.progress.phase, JobPhase::Done, "{:?}", view.progress.error);
+        adds_up(&view.progress.counts);
+        let reads = server.journal().calls.iter().filter(|call| call.kind == "collection").count() as u64;
+        assert!(reads <= (2_000 - kept).div_ceil(50), "{reads} reads for {} open leads", 2_000 - kept);
+        assert!(plant.leads.jobs_behind().unfinished().is_empty());
+        assert_eq!(report(plant, spec.job.clone()).await, expected);
+    });
+}
