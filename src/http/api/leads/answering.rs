@@ -12,18 +12,24 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 use super::super::lead_service::{LeadJobView, LeadProblem, LeadService};
 use super::envelope::{Refused, json_answer};
 use super::{Call, PREFER, seed_view};
 use crate::batch::answer::JSON;
-use crate::leads::job::{JobPhase, LeadCounts, LeadJobSpec};
+use crate::leads::job::{JobPhase, LeadCounts, LeadJobSpec, LeadProgress};
 use crate::leads::outcome::{LeadOutcome, LeadResult, Ordinal};
 
 /// Results written at once.
 const PAGE: usize = 500;
 /// Rows without an id that are listed; the counts have them all, and so has the report.
 pub(super) const INVALID_LISTED: usize = 1_000;
+
+/// How long a small list is waited for by itself: a line that is paused is not to hold a connection for days.
+const SMALL_WAIT: Duration = Duration::from_secs(600);
+/// A job between two runs is looked at again after this time.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -82,24 +88,36 @@ pub(super) fn accepted(job: &str, leads: Option<u64>) -> HttpResponse {
     response
 }
 
+/// The run of a job that is not over. One that is between two runs (it has only just begun, or is just being put away) is
+/// looked at again; `None`: it is over, and everything it leaves is in its place.
+pub(super) async fn next_run(
+    service: &Arc<dyn LeadService>,
+    job: &str,
+) -> Option<watch::Receiver<LeadProgress>> {
+    loop {
+        let is_over = service.job(job).is_none_or(|view| view.progress.phase.is_over());
+        match service.watch(job) {
+            None if is_over => return None,
+            Some(run) if !run.borrow().phase.is_over() => return Some(run),
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
 /// Waits until a job is over.
 pub(super) async fn end_of(service: &Arc<dyn LeadService>, job: &str) -> Result<LeadJobView, Refused> {
-    if let Some(mut progress) = service.watch(job) {
-        // An error is the sender that went away: it is over.
-        drop(progress.wait_for(|progress| progress.phase.is_over()).await);
+    while let Some(mut run) = next_run(service, job).await {
+        // An error is the sender that went away: its last state may not have been the end.
+        drop(run.wait_for(|progress| progress.phase.is_over()).await);
     }
-    let view =
-        service.job(job).ok_or_else(|| Refused::not_found(format!("there is no job `{job}` any more")))?;
-    match view.progress.phase {
-        JobPhase::Done => Ok(view),
-        JobPhase::Failed => {
-            let why = view.progress.error.clone().unwrap_or_else(|| "the job failed".to_owned());
-            let told = format!("{why}; what was done is kept, `POST /v1/jobs/{job}/retry` goes on with it");
-            Err(Refused::failed(told).with_data(addresses(job).into()))
-        }
-        _ => Err(Refused::busy("penstock is going down; the job goes on when it is back")
-            .with_data(addresses(job).into())),
+    let gone = || Refused::not_found(format!("there is no job `{job}` any more"));
+    let view = service.job(job).ok_or_else(gone)?;
+    if view.progress.phase == JobPhase::Done {
+        return Ok(view);
     }
+    let why = view.progress.error.clone().unwrap_or_else(|| "the job failed".to_owned());
+    let told = format!("{why}; what was done is kept, `POST /v1/jobs/{job}/retry` goes on with it");
+    Err(Refused::failed(told).with_data(addresses(job).into()))
 }
 
 /// What is put into an answer beside leads and summary.
@@ -129,7 +147,7 @@ pub(super) async fn answer(
     let limit = match preference {
         Preference::Async => Some(Duration::ZERO),
         Preference::Wait(limit) => limit,
-        Preference::None if is_small => None,
+        Preference::None if is_small => Some(SMALL_WAIT),
         Preference::None => Some(Duration::ZERO),
     };
     let ended = match limit {

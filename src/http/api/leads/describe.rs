@@ -245,7 +245,7 @@ fn describe(operation: &Operation) -> Value {
         .split('{')
         .skip(1)
         .filter_map(|part| part.split('}').next())
-        .map(|name| path_parameter(name))
+        .map(path_parameter)
         .collect();
     if let Query(names) = operation.takes {
         parameters.extend(names.iter().map(|name| parameter(operation, name)));
@@ -353,7 +353,14 @@ fn responses(operation: &Operation) -> Value {
         Events => {
             told["200"] = json!({
                 "description": "Events `progress` and, at the end, `done`",
-                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+                "content": { "text/event-stream": { "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": { "type": "string", "pattern": "^[0-9]+$" },
+                        "event": { "enum": ["progress", "done"] },
+                        "data": { "type": "string", "description": "`{\"event\": ..., \"job\": LeadJob}` as JSON" },
+                    },
+                } } },
             });
         }
         Socket => told["101"] = json!({ "description": "The same documents as texts" }),

@@ -27,6 +27,8 @@ use crate::sheets::{OpenOptions, Workbook};
 const RESULTS_BYTES_MAX: usize = 8 << 20;
 /// Rows of a sheet that results are joined with. Beyond, the report of a job is the way: it is streamed.
 const ROWS_MAX: usize = 100_000;
+/// Bytes of a column's name, and of a prefix of a file's.
+const NAME_BYTES_MAX: usize = 1_024;
 const RESULTS: &str = "analysis_results";
 
 #[derive(Deserialize)]
@@ -66,7 +68,9 @@ enum About {
 /// `POST /excel/export-analysis`.
 pub(super) async fn rows(mut call: Call) -> Result<HttpResponse, Refused> {
     let sent: Rows = read(&mut call).await?;
-    let prefix = plain_prefix(sent.filename_prefix.as_deref().unwrap_or_default());
+    let prefix = prefix_of(sent.filename_prefix.as_deref(), "")?;
+    let id_column = sent.lead_id_column.filter(|column| !column.trim().is_empty());
+    bounded("lead_id_column", id_column.as_deref())?;
     let results = read_results(RESULTS, &sent.analysis_results)?;
     let folder = call.leads.sources.uploads.clone();
     let original = sent.original_data;
@@ -75,7 +79,7 @@ pub(super) async fn rows(mut call: Call) -> Result<HttpResponse, Refused> {
         path: sheet.to_path_buf(),
         name: "original_data.csv".to_owned(),
         sheet: None,
-        id_column: sent.lead_id_column.filter(|column| !column.trim().is_empty()),
+        id_column,
     };
     send(&call, about, results, &prefix).await
 }
@@ -102,7 +106,7 @@ pub(super) async fn file(mut call: Call) -> Result<HttpResponse, Refused> {
 /// `POST /leads/export-analysis-data`.
 pub(super) async fn leads(mut call: Call) -> Result<HttpResponse, Refused> {
     let sent: Leads = read(&mut call).await?;
-    let prefix = plain_prefix(sent.filename_prefix.as_deref().unwrap_or_default());
+    let prefix = prefix_of(sent.filename_prefix.as_deref(), "")?;
     let results = read_results("analysis_data.leads", &sent.analysis_data.leads)?;
     let info = sent.analysis_data.query_info.unwrap_or_default();
     let soql = text_of(info.get("final_query").or_else(|| info.get("original_query")));
@@ -112,7 +116,7 @@ pub(super) async fn leads(mut call: Call) -> Result<HttpResponse, Refused> {
 /// `POST /leads/export-single-lead-data`.
 pub(super) async fn single(mut call: Call) -> Result<HttpResponse, Refused> {
     let sent: Single = read(&mut call).await?;
-    let prefix = plain_prefix(sent.filename_prefix.as_deref().unwrap_or("lead"));
+    let prefix = prefix_of(sent.filename_prefix.as_deref(), "lead")?;
     let results = read_results("lead_data", &[one_lead(sent.lead_data)])?;
     send(&call, About::Leads { soql: None }, results, &prefix).await
 }
@@ -151,6 +155,18 @@ fn place_of(fault: &serde_json::Error) -> String {
         told.starts_with("missing field").then(|| told.split(" at ").next().unwrap_or_default().to_owned());
     let what = named.unwrap_or_else(|| "a value of another type".to_owned());
     format!("{what} at line {}, column {}", fault.line(), fault.column())
+}
+
+fn prefix_of(sent: Option<&str>, default: &str) -> Result<String, Refused> {
+    bounded("filename_prefix", sent)?;
+    Ok(plain_prefix(sent.unwrap_or(default)))
+}
+
+fn bounded(name: &str, sent: Option<&str>) -> Result<(), Refused> {
+    match sent.map_or(0, str::len) {
+        0..=NAME_BYTES_MAX => Ok(()),
+        bytes => Err(Refused::wrong(format!("`{name}` has {bytes} bytes; it may have {NAME_BYTES_MAX}"))),
+    }
 }
 
 fn read_results(name: &str, sent: &[Map<String, Value>]) -> Result<Vec<LeadResult>, Refused> {

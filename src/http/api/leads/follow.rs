@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::super::lead_service::LeadService;
+use super::answering::next_run;
 use super::envelope::Refused;
 use super::jobs::{job_of, told};
 use super::{Call, texts};
@@ -42,8 +43,6 @@ enum Told {
     Quiet,
     /// The job is over.
     Done(Value),
-    /// The job is not over, and yet nobody tells of it any more: penstock is going down.
-    Leaving,
 }
 
 /// Follows one job.
@@ -79,31 +78,40 @@ impl Follower {
             self.has_begun = true;
             return Told::Progress(self.document("progress"));
         }
-        let Some(progress) = &mut self.progress else { return self.end() };
-        let is_over = |progress: &watch::Receiver<LeadProgress>| progress.borrow().phase.is_over();
-        if !is_over(progress) {
-            tokio::time::sleep(BREATH).await;
-        }
-        let changed = match is_over(progress) {
-            true => Ok(Err(())),
-            false => tokio::time::timeout(QUIET, progress.changed()).await.map(|seen| seen.map_err(drop)),
-        };
-        match changed {
+        match tokio::time::timeout(QUIET, self.changed()).await {
             Err(_quiet) => Told::Quiet,
-            Ok(Ok(())) if !is_over(progress) => Told::Progress(self.document("progress")),
-            Ok(_over) => {
-                self.progress = None;
-                self.end()
-            }
+            Ok(State::Other) => Told::Progress(self.document("progress")),
+            Ok(State::Over) => Told::Done(self.document("done")),
         }
     }
 
-    fn end(&self) -> Told {
-        match self.service.job(&self.job) {
-            Some(view) if !view.progress.phase.is_over() => Told::Leaving,
-            _ => Told::Done(self.document("done")),
+    /// Waits for another state.
+    async fn changed(&mut self) -> State {
+        loop {
+            let Some(progress) = &mut self.progress else {
+                match next_run(&self.service, &self.job).await {
+                    None => return State::Over,
+                    run => self.progress = run,
+                }
+                return State::Other;
+            };
+            if !progress.borrow().phase.is_over() {
+                tokio::time::sleep(BREATH).await;
+                if progress.changed().await.is_ok() && !progress.borrow().phase.is_over() {
+                    return State::Other;
+                }
+            }
+            self.progress = None;
         }
     }
+}
+
+/// How a job is when it has changed.
+enum State {
+    /// Not as it was.
+    Other,
+    /// Over, with everything it leaves in its place.
+    Over,
 }
 
 /// `GET /v1/jobs/{job}/events`.
@@ -122,8 +130,6 @@ pub(super) async fn events(call: Call) -> Result<HttpResponse, Refused> {
             }
             Told::Progress(document) => ("progress", document, true),
             Told::Done(document) => ("done", document, false),
-            // Without a last document the client comes again, and finds the job where it went on.
-            Told::Leaving => return None,
         };
         let text = format!("{start}id: {number}\nevent: {event}\ndata: {document}\n\n");
         let next = goes_on.then(|| (follower, number.wrapping_add(1), String::new()));
@@ -179,7 +185,6 @@ async fn send_all(follower: &mut Follower, mut session: Session) -> End {
             Told::Quiet => continue,
             Told::Progress(document) => (document, false),
             Told::Done(document) => (document, true),
-            Told::Leaving => return End::Close(CloseCode::Away, "penstock is going down; come again"),
         };
         if session.text(document.to_string()).await.is_err() {
             return End::Gone;

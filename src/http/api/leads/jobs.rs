@@ -67,7 +67,7 @@ pub(super) async fn begin(mut call: Call) -> Result<HttpResponse, Refused> {
         }
         (Some(ids), None) => StartSource::Ids { ids },
         (None, Some(soql)) => {
-            let query = guard(soql, FOUND_MAX).map_err(|fault| Refused::wrong(format!("`soql`, {fault}")))?;
+            let query = guard(soql, FOUND_MAX).map_err(|fault| Refused::wrong(format!("`soql`: {fault}")))?;
             StartSource::Query { soql: query.soql }
         }
         _ => {

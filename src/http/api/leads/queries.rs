@@ -22,7 +22,7 @@ const ANALYZE: (u64, u64) = (500, 100);
 const LIST: (u64, u64) = (1_000, 100);
 
 fn guarded(parameter: &str, text: &str, limit: u64) -> Result<GuardedQuery, Refused> {
-    guard(text, limit).map_err(|fault| Refused::wrong(format!("`{parameter}`, {fault}")))
+    guard(text, limit).map_err(|fault| Refused::wrong(format!("`{parameter}`: {fault}")))
 }
 
 /// `POST /leads/preview-query`.
