@@ -121,6 +121,9 @@ pub(super) fn prepare(
 ) -> Option<impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static> {
     let sources = sources?.clone();
     upload::sweep(&sources.uploads);
+    if let Err(error) = std::fs::create_dir_all(&sources.sheets.spill_folder) {
+        tracing::warn!(%error, "the folder for what a large sheet holds cannot be made");
+    }
     let shared = web::Data::new(LeadApi {
         sources,
         uploads: Semaphore::new(UPLOADS_AT_ONCE),
