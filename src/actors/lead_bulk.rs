@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::engine::JobEntry;
 use super::lead_job::{LANE, LeadJobError, LeadJobs};
 use super::lead_run::LeadRun;
+use super::rate_limiter::counted;
 use crate::clock::BoxFuture;
 use crate::leads::{Lead, LeadOutcome, LeadResult, Ordinal, Presence};
 use crate::messages::{AssessAsk, ItemId, JobId};
@@ -68,7 +69,7 @@ impl LeadJobs {
                 }
                 Err(error) => return Err(error),
             }
-            if let Err(error) = query.delete().await {
+            if let Err(error) = counted(Arc::clone(&run.calls), query.delete()).await {
                 tracing::warn!(job = run.spec.job, %error, "a bulk job was left at the org");
             }
             keep(run, None).await;
@@ -101,7 +102,7 @@ impl LeadJobs {
                 parts: &parts,
             };
             let page =
-                super::rate_limiter::counted(Arc::clone(&run.calls), query.next_page(&mut reader)).await;
+                counted(Arc::clone(&run.calls), query.next_page(&mut reader)).await;
             drop(reader);
             let is_last = match page {
                 Ok(page) => page.is_none(),

@@ -43,7 +43,7 @@ impl Rig {
     /// With these sections of a configuration.
     pub fn with_config(mut self, text: &str) -> Self {
         let path = self.folder.path().join("config.toml");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, format!("{text}[[org]]\nname = \"demo\"\nsimulated = true\n")).unwrap();
         let Config { leads, .. } = Config::load(Some(&path), std::iter::empty()).unwrap();
         self.config.leads = leads;
         self
