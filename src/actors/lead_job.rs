@@ -376,24 +376,26 @@ impl LeadJobs {
     ) -> Result<(), LeadJobError> {
         self.patiently(run, || async { Ok(run.store.set_phase(phase, error.clone()).await?) }).await?;
         let counts = run.store.counts().await?;
-        run.progress.send_modify(|progress| {
-            progress.phase = phase;
-            progress.counts = counts;
-            progress.org_calls = run.calls();
-            progress.seconds_left = None;
-            progress.waits = None;
-            progress.error = error;
-        });
-        let last = run.progress.borrow().clone();
+        let last = LeadProgress {
+            phase,
+            counts,
+            org_calls: run.calls(),
+            seconds_left: None,
+            waits: None,
+            error,
+            ..run.progress.borrow().clone()
+        };
         let summary = Summary { spec: (*run.spec).clone(), progress: last.clone() };
         let path = run.folder.join(SUMMARY);
         let written = tokio::task::spawn_blocking(move || write_summary(&path, &summary)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(job = run.spec.job, %error, "the summary of a lead job was not kept");
         }
-        self.forget(&run.spec.job).await?;
-        self.end_run(run, last);
-        Ok(())
+        let forgotten = self.forget(&run.spec.job).await;
+        // Told last: whoever hears that the job is over finds it over.
+        self.end_run(run, last.clone());
+        run.progress.send_replace(last);
+        forgotten
     }
 
     async fn run_phases(&self, run: &Arc<LeadRun>) -> Result<(), LeadJobError> {
