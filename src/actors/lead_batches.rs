@@ -276,7 +276,7 @@ async fn affordable(run: &LeadRun, asker: &LeadAsker) -> Result<u64, LeadJobErro
     };
     let sample = run.store.questions(None, 0, SAMPLE).await?;
     let each = sample.iter().map(dearest).max().unwrap_or(Money(0));
-    Ok(if each.0 == 0 { u64::MAX } else { left / each.0 })
+    Ok(left.checked_div(each.0).unwrap_or(u64::MAX))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LeadJobError> {

@@ -101,8 +101,7 @@ impl LeadJobs {
                 rows: RowReader::new(columns.columns().clone(), rows_done, &mut taker),
                 parts: &parts,
             };
-            let page =
-                counted(Arc::clone(&run.calls), query.next_page(&mut reader)).await;
+            let page = counted(Arc::clone(&run.calls), query.next_page(&mut reader)).await;
             drop(reader);
             let is_last = match page {
                 Ok(page) => page.is_none(),

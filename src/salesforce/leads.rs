@@ -38,16 +38,19 @@ pub enum ReadLead {
     Refused(String),
 }
 
+/// By the reference's number and the parent's id; `None` for one that is not there for us.
+type KnownParents = HashMap<(usize, Box<str>), Option<ParentValues>>;
+
 /// Parents that were read, by the reference's number and their id. Bounded; everything in it can be read again.
 #[derive(Debug, Default)]
 pub struct ParentCache {
-    known: Mutex<HashMap<(usize, Box<str>), Option<ParentValues>>>,
+    known: Mutex<KnownParents>,
     /// Two batches that miss the same parents read them once.
     reading: tokio::sync::Mutex<()>,
 }
 
 impl ParentCache {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(usize, Box<str>), Option<ParentValues>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, KnownParents> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -108,13 +108,20 @@ fn a_bulk_query_tells_of_each_lead_what_a_read_by_its_id_tells() {
         let before = plant.simulators[0].1.journal();
         let by_bulk = done(&plant, sheet(&long)).await;
         let after = plant.simulators[0].1.journal();
-        assert_eq!(by_bulk.progress.org_calls, after.total - before.total, "the job's own count is the org's");
+        assert_eq!(
+            by_bulk.progress.org_calls,
+            after.total - before.total,
+            "the job's own count is the org's"
+        );
         let count = |journal: &orgsim::JournalSnapshot| journal.by_resource.get("collection").copied();
         assert_eq!(count(&after), count(&before), "nothing was read by its id");
 
         let by_ids = done(&plant, sheet(&short)).await;
         let by_lead = |report: Vec<std::collections::BTreeMap<String, String>>| {
-            report.into_iter().map(|row| (row["Id"].clone(), row)).collect::<std::collections::BTreeMap<_, _>>()
+            report
+                .into_iter()
+                .map(|row| (row["Id"].clone(), row))
+                .collect::<std::collections::BTreeMap<_, _>>()
         };
         let bulk = by_lead(csv_report(&plant, &by_bulk.spec.job).await);
         let ids = by_lead(csv_report(&plant, &by_ids.spec.job).await);
