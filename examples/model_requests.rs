@@ -10,9 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use penstock::ai::chat::{
-    BatchFileWriter, BatchLimits, BatchStatus, BatchTag, ChatClient, request_line,
-};
+use penstock::ai::chat::{BatchFileWriter, BatchLimits, BatchStatus, BatchTag, ChatClient, request_line};
 use penstock::leads::settings::{ModelMode, ModelSettings, Price};
 use serde_json::{Value, json};
 
@@ -84,7 +82,7 @@ fn settings(base_url: String, model: String) -> ModelSettings {
         temperature: 0.1,
         max_completion_tokens: 500,
         // A model on a loaded machine without a graphics card takes its time.
-        timeout: Duration::from_secs(180),
+        timeout: Duration::from_secs(400),
         requests_per_minute: None,
         tokens_per_minute: None,
         concurrency: NonZeroU32::MIN,
@@ -101,7 +99,7 @@ fn question(model: &str, lead: &str) -> Value {
         "type": "object", "additionalProperties": false, "required": ["field", "value"],
         "properties": {
             "field": { "type": "string", "enum": ["ZI_Company_Name__c", "ZI_Website__c", "ZI_Employees__c"] },
-            "value": { "type": ["string", "null"] },
+            "value": { "type": ["string", "null"], "maxLength": 40 },
         },
     });
     json!({
@@ -120,9 +118,10 @@ fn question(model: &str, lead: &str) -> Value {
                 "properties": {
                     "confidence_score": { "type": "integer", "minimum": 0, "maximum": 100 },
                     "explanation_bullets": {
-                        "type": "array", "items": { "type": "string" }, "minItems": 1, "maxItems": 3,
+                        "type": "array", "items": { "type": "string", "maxLength": 60 }, "minItems": 1,
+                        "maxItems": 2,
                     },
-                    "corrections": { "type": "array", "items": proposal, "maxItems": 2 },
+                    "corrections": { "type": "array", "items": proposal, "maxItems": 1 },
                 },
             },
         } },

@@ -85,6 +85,8 @@ output_dir = "$1/output"
 format = "json"
 [http]
 listen = ""
+[api]
+listen = ""
 [schema]
 every = ""
 at_start = ${2:-false}

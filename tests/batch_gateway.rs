@@ -78,7 +78,7 @@ fn rig(faults: Arc<dyn FaultPoint>, queue_depth: usize, wrap: Wrap) -> Rig {
     let open = OpenDatabase { database, enforcement: Enforcement::Rules, connections: 1, queue_depth };
     let batches = Batches::start(&engine, &metrics, &clock, vec![open], settings);
     let door = TokenDoor::new(Vec::new(), Admission { anonymous: true, roles: Vec::new() }, clock);
-    let sources = ApiSources { service: Arc::new(batches.front), door: Arc::new(door) };
+    let sources = ApiSources { service: Some(Arc::new(batches.front)), door: Arc::new(door), leads: None };
     let server = api::start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).unwrap();
     Rig { engine, metrics, addr: server.addr(), server: Some(server), _folder: folder }
 }

@@ -48,12 +48,15 @@ struct Wire<'a> {
     stream: Option<bool>,
 }
 
+/// What a question says of the form of its answer.
+type Format = Result<Option<Arc<Value>>, Invalid>;
+
 /// Schemas seen, by their text: every question of a run brings the same.
 #[derive(Debug, Default)]
-pub struct Schemas(Mutex<HashMap<String, Result<Option<Arc<Value>>, Invalid>>>);
+pub struct Schemas(Mutex<HashMap<String, Format>>);
 
 impl Schemas {
-    fn read(&self, text: &str) -> Result<Option<Arc<Value>>, Invalid> {
+    fn read(&self, text: &str) -> Format {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(read) = known.get(text) {
             return read.clone();
@@ -68,7 +71,7 @@ fn invalid<T>(message: impl Into<String>, param: &'static str) -> Result<T, Inva
     Err(Invalid { message: message.into(), param: Some(param) })
 }
 
-fn read_format(text: &str) -> Result<Option<Arc<Value>>, Invalid> {
+fn read_format(text: &str) -> Format {
     let format: Value = serde_json::from_str(text).unwrap_or_default();
     match format["type"].as_str() {
         None if format.is_null() => Ok(None),

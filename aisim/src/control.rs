@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::answer::Answer;
 use crate::batches::BatchPlan;
 use crate::faults::FaultRule;
 use crate::limits::{Gate, LimitKind, Limits};
-use crate::server::Answer;
 use crate::site::{Site, lock};
 
 #[derive(Deserialize)]

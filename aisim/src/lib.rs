@@ -4,6 +4,8 @@
 //! from the question alone and are valid against the question's own schema; limits, delays and faults come on order; a log
 //! says of every question whose it was, how it was answered and whether the answer was sent to its end.
 
+mod answer;
+mod batch_run;
 mod batches;
 mod chat;
 mod clock;

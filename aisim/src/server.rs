@@ -17,7 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::batches::{BatchPlan, Refused};
+use crate::answer::{Answer, refusal_of};
+use crate::batches::BatchPlan;
 use crate::chat::{Invalid, Question};
 use crate::control;
 use crate::faults::{Fault, FaultRule};
@@ -168,80 +169,6 @@ async fn serve(stream: TcpStream, site: Arc<Site>) {
     let service = service_fn(|request| handle(site.clone(), request));
     // A client that went away, or a connection cut on purpose.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-/// An answer ready to be sent.
-pub struct Answer {
-    status: u16,
-    content_type: &'static str,
-    body: Bytes,
-    headers: Vec<(String, String)>,
-    delay: Duration,
-    cut: bool,
-    is_dropped: bool,
-    hangs: bool,
-}
-
-impl Answer {
-    /// JSON.
-    pub fn json(status: u16, body: &Value) -> Self {
-        Self::raw(status, "application/json", body.to_string().into())
-    }
-
-    /// Anything.
-    pub fn raw(status: u16, content_type: &'static str, body: Bytes) -> Self {
-        Self {
-            status,
-            content_type,
-            body,
-            headers: Vec::new(),
-            delay: Duration::ZERO,
-            cut: false,
-            is_dropped: false,
-            hangs: false,
-        }
-    }
-
-    /// An error as such endpoints write it.
-    pub fn error(status: u16, message: &str, param: Option<&str>) -> Self {
-        let kind = if status >= 500 { "server_error" } else { "invalid_request_error" };
-        let error = json!({ "message": message, "type": kind, "param": param, "code": null });
-        Self::json(status, &json!({ "error": error }))
-    }
-
-    fn refused((status, message, param): Refused) -> Self {
-        Self::error(status, &message, param)
-    }
-}
-
-/// What a fault answers instead of doing what was asked; `None`: it does what was asked.
-pub fn refusal_of(fault: &Fault, key: Option<&str>) -> Option<(u16, Value)> {
-    let error = |kind: &str, code: Value, message: &str| json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
-    Some(match fault {
-        Fault::Status(status) => {
-            let failed = "The server had an error while processing your request. Sorry about that!";
-            if *status >= 500 {
-                (*status, error("server_error", Value::Null, failed))
-            } else {
-                (*status, error("invalid_request_error", Value::Null, "This request is not accepted."))
-            }
-        }
-        Fault::Unauthorized => {
-            let shown = key.map_or("", |key| key.get(..8).unwrap_or(key));
-            let message =
-                format!("Incorrect API key provided: {shown}****. You can find your API key at ...");
-            (401, error("invalid_request_error", json!("invalid_api_key"), &message))
-        }
-        Fault::Throttled(_) => {
-            let message = "Rate limit reached for requests. Please try again later.";
-            (429, error("requests", json!("rate_limit_exceeded"), message))
-        }
-        Fault::Quota => {
-            let message = "You exceeded your current quota, please check your plan and billing details.";
-            (429, error("insufficient_quota", json!("insufficient_quota"), message))
-        }
-        _ => return None,
-    })
 }
 
 /// What was asked for, as far as the first line and the headers say.

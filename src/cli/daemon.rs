@@ -18,11 +18,15 @@ use crate::actors::schema_job::SchemaJobError;
 use crate::config::{Config, process_environment};
 use crate::control;
 use crate::desk;
+use crate::http::api::BatchService;
+use crate::http::api::leads::LeadSources;
 use crate::http::{self, Check, Health, Sources};
 use crate::messages::Lane;
 use crate::model::OrgName;
 use crate::plant::{Outside, Plant, batches};
+use crate::sheets::OpenOptions;
 use crate::signals::{self, Signal};
+use crate::store::state_folder::leads_folder;
 use crate::store::state_folder::store_bytes;
 use crate::telemetry::{LogHandle, Metrics, logging};
 
@@ -216,7 +220,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             tracing::info!(address = %http.addr(), "metrics, health and status are served");
         }
         if let Some(api) = &api {
-            tracing::info!(address = %api.addr(), "batches are served");
+            tracing::info!(address = %api.addr(), "batches and leads are served");
         }
         let socket = control::listen(&plant.state().control_socket(), move |command| {
             let plant = Arc::clone(&of_socket);
@@ -266,14 +270,26 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
     })
 }
 
-/// Opens the batch endpoint, where there is a database behind it.
+/// Opens the endpoint of batches and leads, where there is a database or an org behind it.
 fn start_api(
     config: &Config,
     plant: &Plant,
 ) -> Result<Option<http::HttpHandle>, Box<dyn std::error::Error + Send + Sync>> {
-    let (Some(listen), Some(batches)) = (config.api.listen, &plant.batches) else { return Ok(None) };
+    let Some(listen) = config.api.listen else { return Ok(None) };
+    let service =
+        plant.batches.as_ref().map(|batches| Arc::new(batches.front.clone()) as Arc<dyn BatchService>);
+    let folder = leads_folder(&config.state_dir);
+    let leads = plant.lead_service().map(|service| LeadSources {
+        service,
+        uploads: folder.join("uploads"),
+        sheets: OpenOptions::new(folder.join("spill")),
+        roles: config.leads.roles.clone(),
+    });
+    if service.is_none() && leads.is_none() {
+        return Ok(None);
+    }
     let door = batches::door(config, &plant.outside.clock)?;
-    let sources = http::api::ApiSources { service: Arc::new(batches.front.clone()), door: Arc::new(door) };
+    let sources = http::api::ApiSources { service, door: Arc::new(door), leads };
     Ok(Some(http::api::start(listen, sources)?))
 }
 

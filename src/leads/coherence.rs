@@ -33,10 +33,7 @@ impl<'l> Known<'l> {
             let host = lead.get(field).and_then(website_host)?;
             (!domains.contains(host)).then_some(host)
         };
-        let company = |field| {
-            let name = lead.get(field).filter(|name| !reference::is_no_company(name))?;
-            Some(Folded::of(name).company_core())
-        };
+        let company = |field| Some(reference::company(lead.get(field)?)?.company_core());
         let country = |field| lead.get(field).and_then(reference::country);
         let mail =
             lead.get(LeadField::Email).and_then(mail_domain).filter(|domain| !domains.contains(domain));

@@ -106,6 +106,7 @@ pub struct Assessment {
 }
 
 /// What became of a lead. Every lead of a job gets exactly one.
+#[expect(clippy::large_enum_variant, reason = "nearly all leads are assessed: a box would be one allocation a lead")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeadOutcome {

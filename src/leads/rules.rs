@@ -196,12 +196,12 @@ fn acquisition(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
     parts.judge(0.125, F::Country, "country", listed(F::Country, &is_country));
     parts.judge(0.125, F::Industry, "industry", listed(F::Industry, &reference::is_sector));
     parts.judge(0.125, F::Company, "company", company);
-    parts.judge(0.125, F::Website, "website", website(lead, F::Website, domains, 0.0));
+    parts.judge(0.125, F::Website, "website", website(lead, F::Website, domains, &|| 0.0));
 }
 
-fn website(lead: &Lead, field: LeadField, domains: &FreeMail, when_missing: f64) -> Part {
+fn website(lead: &Lead, field: LeadField, domains: &FreeMail, when_missing: &dyn Fn() -> f64) -> Part {
     match value(lead, field) {
-        None => Part::Missing(when_missing),
+        None => Part::Missing(when_missing()),
         Some(text) => match website_host(text) {
             None => Part::Unusable("a website that is none"),
             Some(host) if domains.contains(host) => Part::Unusable("a free mail domain as website"),
@@ -214,9 +214,9 @@ fn website(lead: &Lead, field: LeadField, domains: &FreeMail, when_missing: f64)
 fn enrichment(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
     use LeadField as F;
     // Nobody sells data of small companies, so nothing is held against theirs.
-    let when_missing = if is_small(lead) { UNLISTED } else { 0.0 };
+    let when_missing = || if is_small(lead) { UNLISTED } else { 0.0 };
     let company = match value(lead, F::EnrichedCompany) {
-        None => Part::Missing(when_missing),
+        None => Part::Missing(when_missing()),
         Some(name) if reference::is_no_company(name) => Part::Unusable("a placeholder as company"),
         Some(_) => Part::Good,
     };
@@ -225,12 +225,12 @@ fn enrichment(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
         0.18,
         F::EnrichedWebsite,
         "website",
-        website(lead, F::EnrichedWebsite, domains, when_missing),
+        website(lead, F::EnrichedWebsite, domains, &when_missing),
     );
     let country = value(lead, F::EnrichedCountry);
     let country_code = country.and_then(reference::country);
     let listed = |text: Option<&str>, is_listed: bool| match text {
-        None => Part::Missing(when_missing),
+        None => Part::Missing(when_missing()),
         Some(_) if is_listed => Part::Good,
         Some(_) => Part::Unlisted,
     };
@@ -239,7 +239,7 @@ fn enrichment(lead: &Lead, domains: &FreeMail, parts: &mut Parts<'_>) {
     parts.judge(0.18, F::EnrichedState, "state", listed(state, is_state));
     parts.judge(0.18, F::EnrichedCountry, "country", listed(country, country_code.is_some()));
     let employees = match value(lead, F::EnrichedEmployees) {
-        None => Part::Missing(when_missing),
+        None => Part::Missing(when_missing()),
         Some(_) if lead.employees() > 0 => Part::Good,
         Some(_) => Part::Unusable("a number of employees that is none"),
     };

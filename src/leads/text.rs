@@ -195,6 +195,11 @@ fn without_accent(letter: char) -> &'static str {
     }
 }
 
+/// The order of bytes, with the first one compared in place: half of a binary search then needs no call to compare the rest.
+pub(super) fn by_first_byte(one: &str, other: &str) -> std::cmp::Ordering {
+    one.as_bytes().first().cmp(&other.as_bytes().first()).then_with(|| one.cmp(other))
+}
+
 /// How alike two texts are, 0 to 1: twice the pairs of neighbouring bytes that they share, by the pairs that they have.
 pub(super) fn likeness(one: &str, other: &str) -> f64 {
     let (one, other) = (one.as_bytes(), other.as_bytes());

@@ -1,5 +1,6 @@
 //! Which column holds the ids.
 
+use super::Workbook;
 use super::cell::OwnedCell;
 use super::error::SheetError;
 use crate::leads::LeadId;
@@ -18,6 +19,40 @@ pub struct IdColumn {
 /// Names that columns of Lead ids go by, the likeliest first, as [`plain`] tells them.
 const NAMES: [&str; 8] =
     ["leadid", "leadid18", "leadid15", "salesforceid", "salesforceleadid", "sfid", "sfdcid", "id"];
+
+/// Rows that the column of ids is guessed from.
+pub(super) const SAMPLE_ROWS: usize = 100;
+
+/// The sheet and the column that hold the ids: in the sheet named, or in the first of those not hidden that has such a
+/// column.
+///
+/// # Errors
+/// When none has one: what is wrong with the sheet named, or with the first.
+pub fn find_ids(
+    workbook: &mut Workbook,
+    sheet: Option<&str>,
+    column: Option<&str>,
+) -> Result<(String, IdColumn), SheetError> {
+    let candidates = workbook.sheets_to_look_into();
+    let mut look_into = |sheet: &str| {
+        let mut rows = workbook.rows(Some(sheet))?;
+        let sample = rows.sample(SAMPLE_ROWS)?;
+        Ok((rows.sheet().to_owned(), find_id_column(rows.headers(), &sample, column)?))
+    };
+    if let Some(sheet) = sheet {
+        return look_into(sheet);
+    }
+    let mut first_fault = None;
+    for sheet in candidates {
+        match look_into(&sheet) {
+            Ok(found) => return Ok(found),
+            Err(fault) => {
+                first_fault.get_or_insert(fault);
+            }
+        }
+    }
+    Err(first_fault.unwrap_or(SheetError::NoSheets))
+}
 
 /// The column named, or the one that holds most Lead ids in the sample, or the one whose head says that it does.
 ///

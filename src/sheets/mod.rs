@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use cell::{CellView, FormatId, OwnedCell, RowView};
 pub use error::SheetError;
-pub use id_column::{IdColumn, find_id_column};
+pub use id_column::{IdColumn, find_id_column, find_ids};
 pub use preview::{PREVIEW_ROWS, Preview, preview};
 pub use rows::Rows;
 
@@ -98,7 +98,7 @@ pub struct Workbook {
 
 enum Book {
     Xlsx(Box<XlsxBook>),
-    Xls(XlsBook),
+    Xls(Box<XlsBook>),
     Delimited(DelimitedBook),
 }
 
@@ -130,7 +130,11 @@ impl Workbook {
             }
             Content::CompoundFile => {
                 let book = XlsBook::open(file)?;
-                Ok(Self { format: SheetFormat::Xls, sheet_names: book.sheet_names(), book: Book::Xls(book) })
+                Ok(Self {
+                    format: SheetFormat::Xls,
+                    sheet_names: book.sheet_names(),
+                    book: Book::Xls(Box::new(book)),
+                })
             }
             Content::Text => {
                 let book = DelimitedBook::open(file, name)?;
@@ -152,12 +156,27 @@ impl Workbook {
 
     /// The sheet that [`Self::rows`] reads when none is named: the first that is not hidden.
     pub fn first_sheet(&self) -> Option<&str> {
-        let visible = match &self.book {
-            Book::Xlsx(book) => book.first_visible(),
-            Book::Xls(book) => book.first_visible(),
-            Book::Delimited(_) => 0,
-        };
-        self.sheet_names.get(visible).map(String::as_str)
+        let place = (0..self.sheet_names.len()).find(|&place| !self.is_hidden(place)).unwrap_or_default();
+        self.sheet_names.get(place).map(String::as_str)
+    }
+
+    fn is_hidden(&self, place: usize) -> bool {
+        match &self.book {
+            Book::Xlsx(book) => book.is_hidden(place),
+            Book::Xls(book) => book.is_hidden(place),
+            Book::Delimited(_) => false,
+        }
+    }
+
+    /// The sheets that are not hidden; the first of all when every one is.
+    fn sheets_to_look_into(&self) -> Vec<String> {
+        let names = self.sheet_names.iter().enumerate();
+        let mut shown: Vec<String> =
+            names.filter(|&(place, _)| !self.is_hidden(place)).map(|(_, name)| name.clone()).collect();
+        if shown.is_empty() {
+            shown.extend(self.sheet_names.first().cloned());
+        }
+        shown
     }
 
     /// Starts reading a sheet: its first row with anything in it is the head. `None` is [`Self::first_sheet`]. A name is

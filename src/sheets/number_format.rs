@@ -101,9 +101,14 @@ fn civil_of_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// The number that a spreadsheet counts a date as, and whether a time of day is with it: `2024-02-29`,
-/// `2024-02-29T10:00:00.5`, with or without `Z`.
+/// `2024-02-29T10:00:00.5`, with or without `Z`, or a time alone.
 pub(super) fn serial_of_iso(text: &str) -> Option<(f64, bool)> {
     let text = text.strip_suffix('Z').unwrap_or(text);
+    if !text.contains('-')
+        && let Ok(time) = text.parse::<jiff::civil::Time>()
+    {
+        return Some((of_day(time), true));
+    }
     let (date, time) = match text.split_once(['T', ' ']) {
         Some((date, time)) => (date, Some(time)),
         None => (text, None),
@@ -120,10 +125,14 @@ pub(super) fn serial_of_iso(text: &str) -> Option<(f64, bool)> {
     }
     if let Some(time) = time {
         let time: jiff::civil::Time = time.parse().ok()?;
-        let nanoseconds = time.duration_since(jiff::civil::Time::midnight()).as_nanos();
-        days += nanoseconds as f64 / (MILLISECONDS as f64 * 1e6);
+        days += of_day(time);
     }
     Some((days, time.is_some()))
+}
+
+/// A time as a part of its day.
+fn of_day(time: jiff::civil::Time) -> f64 {
+    time.duration_since(jiff::civil::Time::midnight()).as_nanos() as f64 / (MILLISECONDS as f64 * 1e6)
 }
 
 #[cfg(test)]
@@ -182,6 +191,7 @@ mod tests {
             assert_eq!(serial_of_iso(&date), Some((serial, false)), "{date}");
         }
         assert_eq!(serial_of_iso("2024-02-29T06:00:00Z"), Some((45_351.25, true)));
+        assert_eq!(serial_of_iso("06:00:00"), Some((0.25, true)));
         assert_eq!(serial_of_iso("yesterday"), None);
         assert_eq!(serial_of_iso("1899-12-30"), None);
     }

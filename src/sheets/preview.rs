@@ -4,13 +4,11 @@ use std::path::Path;
 
 use super::cell::OwnedCell;
 use super::error::SheetError;
-use super::id_column::{IdColumn, find_id_column};
+use super::id_column::{IdColumn, SAMPLE_ROWS, find_id_column, find_ids};
 use super::{OpenOptions, SheetFormat, Workbook};
 
 /// Rows shown.
 pub const PREVIEW_ROWS: usize = 10;
-/// Rows that the column of ids is guessed from.
-const SAMPLE_ROWS: usize = 100;
 
 /// A first look into a file.
 #[derive(Debug, Clone)]
@@ -31,7 +29,8 @@ pub struct Preview {
     pub id_column: Option<IdColumn>,
 }
 
-/// Looks into a file. All of it is read, for the number of rows.
+/// Looks into a file: into the sheet named, or the first that has ids, or the first. All of it is read, for the number of
+/// rows.
 ///
 /// # Errors
 /// When the file cannot be read: see [`SheetError`]. That no column is like ids is none.
@@ -43,7 +42,11 @@ pub fn preview(
 ) -> Result<Preview, SheetError> {
     let mut workbook = Workbook::open(path, name, options)?;
     let (format, sheet_names) = (workbook.format(), workbook.sheet_names().to_vec());
-    let mut rows = workbook.rows(sheet)?;
+    let with_ids = match sheet {
+        Some(_) => None,
+        None => find_ids(&mut workbook, None, None).ok().map(|(sheet, _)| sheet),
+    };
+    let mut rows = workbook.rows(sheet.or(with_ids.as_deref()))?;
     let headers = rows.headers().to_vec();
     let sample = rows.sample(SAMPLE_ROWS)?;
     let mut total_rows = sample.len() as u64;

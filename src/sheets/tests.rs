@@ -118,6 +118,30 @@ fn a_preview_shows_sheets_columns_rows_and_the_column_of_ids() {
 }
 
 #[test]
+fn without_a_name_the_first_sheet_that_has_ids_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = rust_xlsxwriter::Workbook::new();
+    for (name, head, hidden) in
+        [("Old", "Lead Id", true), ("Notes", "Text", false), ("None", "", false), ("Leads", "Lead Id", false)]
+    {
+        let sheet = writer.add_worksheet().set_name(name).unwrap().set_hidden(hidden);
+        sheet.write_string(0, 0, head).unwrap();
+        sheet.set_active(name == "Leads");
+    }
+    let bytes = writer.save_to_buffer().unwrap();
+    let mut book = open(folder.path(), "a.xlsx", &bytes).unwrap();
+    assert_eq!(book.first_sheet(), Some("Notes"));
+    let (sheet, column) = find_ids(&mut book, None, None).unwrap();
+    assert_eq!((sheet.as_str(), column.index), ("Leads", 0));
+    assert_eq!(find_ids(&mut book, Some("old"), None).unwrap().0, "Old");
+    let sentence = "no column `Key`; the columns found are `Text`";
+    assert_eq!(find_ids(&mut book, None, Some("Key")).unwrap_err().to_string(), sentence);
+    assert!(matches!(find_ids(&mut book, Some("None"), None), Err(SheetError::EmptySheet { .. })));
+    let preview = preview(&folder.path().join("the file"), "a.xlsx", None, &OpenOptions::new(folder.path()));
+    assert_eq!(preview.unwrap().sheet, "Leads");
+}
+
+#[test]
 fn what_is_in_a_cell_is_not_in_its_debug_form() {
     let cell = OwnedCell::Text("Jane Doe".into());
     assert_eq!(format!("{cell:?} {:?}", cell.view()), "Text Text");

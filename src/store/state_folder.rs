@@ -116,6 +116,11 @@ pub fn control_socket_path(state_dir: &Path) -> PathBuf {
     state_dir.join("control.sock")
 }
 
+/// The folder of lead jobs below a state folder.
+pub fn leads_folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("leads")
+}
+
 /// Moves an SQLite file aside with what belongs to it. Returns where it is now.
 ///
 /// # Errors

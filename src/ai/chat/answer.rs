@@ -108,13 +108,13 @@ pub(super) fn read(body: &[u8], rates: RatesSeen) -> Result<ChatAnswer, ChatErro
             Err(_) if body.is_empty() => "the endpoint's answer is empty",
             Err(_) => "the endpoint's answer is not JSON",
         };
-        return Err(ChatError::BadAnswer { why: why.to_owned(), usage, rates });
+        return Err(ChatError::BadAnswer { why: why.to_owned(), usage, rates: Box::new(rates) });
     };
     let usage = completion.usage.map(Usage::from).unwrap_or_default();
     let model = completion.model;
     content_of(completion.choices)
         .map(|content| ChatAnswer { content, usage, rates, model })
-        .map_err(|why| ChatError::BadAnswer { why, usage, rates })
+        .map_err(|why| ChatError::BadAnswer { why, usage, rates: Box::new(rates) })
 }
 
 fn usage_within(body: &[u8]) -> Usage {

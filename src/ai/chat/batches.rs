@@ -8,31 +8,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::stream::{self, Stream};
-use reqwest::{Body, Method, Response};
+use reqwest::{Body, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{self, ChatAnswer, Usage, lenient};
+use super::ChatClient;
+use super::answer::{Usage, lenient};
 use super::batch_file::BatchFile;
 use super::error::{ChatError, tidy};
-use super::wire::Wire;
-use super::{ANSWER_BYTES_MAX, ChatClient};
-use crate::limiter::model::RatesSeen;
+use super::upload::pieces;
 
 /// Time for a request about a batch.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the next bytes of a file that comes down.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Slowest upload that is waited for, in bytes a second.
 const SLOWEST_UPLOAD: u64 = 50_000;
-/// Size of the pieces in which a file goes up.
-const PIECE_BYTES: usize = 256 << 10;
 /// Longest answer about batches and files, in bytes.
 const LIST_BYTES_MAX: usize = 16 << 20;
 /// Most pages of a list that are read.
@@ -259,20 +251,6 @@ impl ChatClient {
         Ok(batch.into())
     }
 
-    /// The answers in an output or error file, line by line.
-    ///
-    /// # Errors
-    /// Those of the endpoint.
-    pub async fn batch_lines(&self, file_id: &str) -> Result<BatchLines, ChatError> {
-        let path = format!("files/{}/content", segment(file_id));
-        // No bound for the whole: a file of 200 MB may take long. What is bounded is silence.
-        let request = self.wire.request(Method::GET, &path);
-        let opened = tokio::time::timeout(STALL_TIMEOUT, self.wire.open(request));
-        let (response, _) = opened.await.map_err(|_| self.silent())??;
-        let wire = self.wire.clone();
-        Ok(BatchLines { wire, response, buffer: BytesMut::new(), searched: 0, is_over: false, unreadable: 0 })
-    }
-
     /// Removes a file at the endpoint: questions hold people's data and need not stay there.
     ///
     /// # Errors
@@ -368,10 +346,6 @@ impl ChatClient {
         let request = request.header("content-type", "application/json").body(body.to_string());
         read_json(&self.wire.exchange(request.timeout(ASK_TIMEOUT), LIST_BYTES_MAX).await?.body)
     }
-
-    fn silent(&self) -> ChatError {
-        ChatError::Timeout { host: self.wire.host().to_owned() }
-    }
 }
 
 /// A batch in a list, read as [`BatchState`].
@@ -387,12 +361,12 @@ fn read_json<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, ChatError> 
     serde_json::from_slice(body).map_err(|_| ChatError::BadAnswer {
         why: "the endpoint's answer about a batch is not what the Batch API promises".to_owned(),
         usage: Usage::default(),
-        rates: RatesSeen::default(),
+        rates: Box::default(),
     })
 }
 
 /// An id as a part of an address.
-fn segment(id: &str) -> String {
+pub(super) fn segment(id: &str) -> String {
     let mut out = String::with_capacity(id.len());
     for byte in id.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
@@ -402,170 +376,4 @@ fn segment(id: &str) -> String {
         }
     }
     out
-}
-
-/// The parts of an upload one after another; the file is read off the runtime's threads.
-fn pieces(
-    head: String,
-    file: File,
-    length: u64,
-    tail: String,
-) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
-    enum At {
-        Head(String),
-        File(u64),
-        Tail,
-        End,
-    }
-    stream::try_unfold((At::Head(head), file, tail), move |(at, mut file, mut tail)| async move {
-        match at {
-            At::Head(head) => Ok(Some((Bytes::from(head), (At::File(length), file, tail)))),
-            At::File(0) | At::Tail => {
-                let last = std::mem::take(&mut tail);
-                Ok(Some((Bytes::from(last), (At::End, file, tail))))
-            }
-            At::File(left) => {
-                let read = tokio::task::spawn_blocking(move || {
-                    let size = PIECE_BYTES.min(usize::try_from(left).unwrap_or(PIECE_BYTES));
-                    let mut piece = vec![0; size];
-                    let read = file.read(&mut piece)?;
-                    piece.truncate(read);
-                    Ok::<_, std::io::Error>((file, piece))
-                });
-                let (file, piece) = read.await.map_err(std::io::Error::other)??;
-                if piece.is_empty() {
-                    return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "the file has become shorter"));
-                }
-                let left = left - piece.len() as u64;
-                let next = if left == 0 { At::Tail } else { At::File(left) };
-                Ok(Some((Bytes::from(piece), (next, file, tail))))
-            }
-            At::End => Ok(None),
-        }
-    })
-}
-
-/// One answer of a batch.
-#[derive(Debug)]
-pub struct BatchLine {
-    /// As it was given with the question.
-    pub custom_id: String,
-    /// What came of it, as if it had been asked by itself.
-    pub result: Result<ChatAnswer, ChatError>,
-}
-
-/// The answers in a file that is coming down.
-pub struct BatchLines {
-    wire: Wire,
-    response: Response,
-    buffer: BytesMut,
-    /// So much of the buffer holds no line end.
-    searched: usize,
-    is_over: bool,
-    unreadable: u64,
-}
-
-impl std::fmt::Debug for BatchLines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BatchLines").field("unreadable", &self.unreadable).finish_non_exhaustive()
-    }
-}
-
-#[derive(Deserialize)]
-struct WireLine {
-    custom_id: String,
-    #[serde(default)]
-    response: Option<WireResponse>,
-    #[serde(default)]
-    error: Option<WireError>,
-}
-
-#[derive(Deserialize)]
-struct WireResponse {
-    #[serde(default)]
-    status_code: u16,
-    #[serde(default)]
-    body: Option<Box<serde_json::value::RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct WireError {
-    #[serde(default, deserialize_with = "lenient")]
-    code: String,
-    #[serde(default, deserialize_with = "lenient")]
-    message: String,
-}
-
-impl BatchLines {
-    /// The next answer; `None` after the last.
-    ///
-    /// # Errors
-    /// When the file does not come down whole: then it is to be read again from its beginning.
-    pub async fn next(&mut self) -> Result<Option<BatchLine>, ChatError> {
-        loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
-                let line = self.buffer.split_to(self.searched + end);
-                self.buffer.advance(1);
-                self.searched = 0;
-                if let Some(line) = self.read(&line) {
-                    return Ok(Some(line));
-                }
-                continue;
-            }
-            self.searched = self.buffer.len();
-            if self.is_over {
-                let line = self.buffer.split();
-                self.searched = 0;
-                return Ok(self.read(&line));
-            }
-            if self.buffer.len() > ANSWER_BYTES_MAX {
-                return Err(ChatError::Request {
-                    why: "a line of the batch's answers is too long".to_owned(),
-                });
-            }
-            let piece = tokio::time::timeout(STALL_TIMEOUT, self.wire.piece(&mut self.response)).await;
-            let silent = || ChatError::Timeout { host: self.wire.host().to_owned() };
-            match piece.map_err(|_| silent())?? {
-                Some(piece) => self.buffer.extend_from_slice(&piece),
-                None => self.is_over = true,
-            }
-        }
-    }
-
-    /// Lines so far that were no answers; their questions count as not answered.
-    pub fn unreadable(&self) -> u64 {
-        self.unreadable
-    }
-
-    fn read(&mut self, line: &[u8]) -> Option<BatchLine> {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return None;
-        }
-        match serde_json::from_slice::<WireLine>(line) {
-            Ok(read) => Some(BatchLine { result: result_of(&self.wire, &read), custom_id: read.custom_id }),
-            Err(_) => {
-                self.unreadable += 1;
-                None
-            }
-        }
-    }
-}
-
-fn result_of(wire: &Wire, line: &WireLine) -> Result<ChatAnswer, ChatError> {
-    const NOT_RUN: [&str; 2] = ["batch_expired", "batch_cancelled"];
-    let rates = RatesSeen::default();
-    if let Some(response) = line.response.as_ref().filter(|response| response.status_code > 0) {
-        let body = response.body.as_ref().map_or("", |body| body.get()).as_bytes();
-        return match response.status_code {
-            200..=299 => answer::read(body, rates),
-            status => Err(wire.refusal(status, body, rates)),
-        };
-    }
-    let error = line.error.as_ref();
-    let code = error.map_or("no reason given", |error| &error.code);
-    if NOT_RUN.contains(&code) {
-        return Err(ChatError::NotRun { code: code.to_owned() });
-    }
-    let message = error.map_or(code, |error| &error.message);
-    Err(ChatError::Failing { status: 0, message: tidy(message, None), rates })
 }

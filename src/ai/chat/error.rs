@@ -61,13 +61,13 @@ pub enum ChatError {
         /// Which limit.
         by: ThrottledBy,
         /// What the headers said.
-        rates: RatesSeen,
+        rates: Box<RatesSeen>,
     },
     /// The account's money is spent.
     #[error("the model endpoint says that the account's quota is spent; add credit or raise its limit")]
     QuotaSpent {
         /// What the headers said.
-        rates: RatesSeen,
+        rates: Box<RatesSeen>,
     },
     /// The key is not accepted, or may not do this.
     #[error(
@@ -94,7 +94,7 @@ pub enum ChatError {
         /// In the endpoint's words.
         message: String,
         /// What the headers said.
-        rates: RatesSeen,
+        rates: Box<RatesSeen>,
     },
     /// No whole answer in time. It may have been paid for.
     #[error("no answer from the model endpoint `{host}` in time")]
@@ -121,7 +121,7 @@ pub enum ChatError {
         /// What it took all the same.
         usage: Usage,
         /// What the headers said.
-        rates: RatesSeen,
+        rates: Box<RatesSeen>,
     },
     /// The endpoint does not take this question.
     #[error("the model endpoint refused the request ({status}: {message})")]
@@ -249,6 +249,7 @@ pub(super) fn is_error_body(body: &[u8]) -> bool {
 /// What a refusal means.
 pub(super) fn classify(status: u16, body: &[u8], rates: RatesSeen, key: Option<&str>) -> ChatError {
     let said = Said::read(body).unwrap_or_default();
+    let rates = Box::new(rates);
     const SPENT: [&str; 4] =
         ["insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "insufficient_balance"];
     if status == 402 || SPENT.iter().any(|word| said.names(word)) {

@@ -8,10 +8,12 @@
 
 mod answer;
 mod batch_file;
+mod batch_lines;
 mod batches;
 mod error;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod wire;
 
 use std::fmt;
@@ -19,7 +21,8 @@ use std::time::Duration;
 
 pub use answer::{ChatAnswer, Usage};
 pub use batch_file::{BatchFile, BatchFileWriter, BatchLimits, request_line};
-pub use batches::{BatchCounts, BatchLine, BatchLines, BatchState, BatchStatus, BatchTag, FileSeen};
+pub use batch_lines::{BatchLine, BatchLines};
+pub use batches::{BatchCounts, BatchState, BatchStatus, BatchTag, FileSeen};
 pub use error::{ChatError, ChatSetupError, NextStep};
 use reqwest::Method;
 use serde_json::Value;
@@ -102,7 +105,7 @@ impl ChatError {
             Self::Throttled { rates, .. }
             | Self::QuotaSpent { rates, .. }
             | Self::Failing { rates, .. }
-            | Self::BadAnswer { rates, .. } => *rates,
+            | Self::BadAnswer { rates, .. } => **rates,
             _ => RatesSeen::default(),
         }
     }

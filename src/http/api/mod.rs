@@ -1,4 +1,4 @@
-//! `POST /batch` and what belongs to it, on a listener of its own.
+//! `POST /batch` and what belongs to it, and leads, on a listener of their own.
 //!
 //! | path | answer |
 //! | --- | --- |
@@ -6,6 +6,7 @@
 //! | `POST /batch/plan` | says how it would run |
 //! | `GET /entities` | what the caller may see |
 //! | `GET /openapi.json` | the same as OpenAPI 3.1 |
+//! | everything else | leads: see [`leads`] |
 //!
 //! Promises: nobody is read from before the token holds; a body is bounded before and after it is unpacked; whatever is
 //! wrong is told as `application/problem+json`, also an address that there is not; a client that hangs up drops the future
@@ -16,6 +17,7 @@ mod body;
 mod entities;
 mod headers;
 pub mod lead_service;
+pub mod leads;
 mod openapi;
 mod service;
 #[cfg(test)]
@@ -36,13 +38,16 @@ use futures_util::{FutureExt as _, stream};
 
 use self::body::BodyFault;
 use self::headers::Form;
+use self::openapi::Serves;
 use super::{HttpError, HttpHandle, ServerOptions, start_server};
 use crate::batch::access::Caller;
 use crate::batch::access::token::TokenFault;
 use crate::batch::answer::{Answer, JSON, LINES};
+use crate::batch::catalogue::Catalogue;
 use crate::batch::problem::{FaultKind, Problem};
 
 pub(crate) use self::headers::is_idempotency_key;
+pub use self::leads::LeadSources;
 pub use self::service::{
     Admits, BatchAsk, BatchReply, BatchService, Door, LineStream, NotLetIn, ReplyContent,
 };
@@ -58,10 +63,12 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// What the endpoint works with.
 #[derive(Clone)]
 pub struct ApiSources {
-    /// Runs batches.
-    pub service: Arc<dyn BatchService>,
+    /// Runs batches; `None` without a database.
+    pub service: Option<Arc<dyn BatchService>>,
     /// Knows callers.
     pub door: Arc<dyn Door>,
+    /// Runs lead jobs; `None` without an org.
+    pub leads: Option<LeadSources>,
 }
 
 /// Binds `listen` and serves on threads of its own.
@@ -72,9 +79,13 @@ pub fn start(listen: SocketAddr, sources: ApiSources) -> Result<HttpHandle, Http
     // A client that has sent its request and closes its side is gone: HTTP clients keep both sides open until they are
     // answered, and waiting for the rare other one would let every batch of a client that hung up run to its end.
     let options = ServerOptions { thread: "api", workers: WORKERS, half_closed_is_gone: true };
+    let leads = leads::prepare(sources.leads.as_ref());
     let data = web::Data::new(sources);
     start_server(listen, options, move |config: &mut web::ServiceConfig| {
         config.app_data(data.clone()).configure(routes);
+        if let Some(leads) = &leads {
+            leads(config);
+        }
     })
 }
 
@@ -88,8 +99,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(elsewhere));
 }
 
-async fn elsewhere() -> HttpResponse {
-    let detail = "there are POST /batch, POST /batch/plan, GET /entities and GET /openapi.json";
+async fn elsewhere(api: web::Data<ApiSources>) -> HttpResponse {
+    let detail = match &api.leads {
+        None => "there are POST /batch, POST /batch/plan, GET /entities and GET /openapi.json",
+        Some(_) => "GET / lists what there is for leads, GET /openapi.json everything",
+    };
     tell(FaultKind::NotFound, detail).finish_with(None)
 }
 
@@ -106,15 +120,33 @@ async fn batch(request: HttpRequest, payload: web::Payload, api: web::Data<ApiSo
             Ok(ask) => ask,
             Err(refusal) => return refusal.finish_with(None),
         };
-        write(api.service.run(ask).await)
+        match &api.service {
+            Some(service) => write(service.run(ask).await),
+            None => no_database().finish_with(None),
+        }
     })
     .await
+}
+
+fn no_database() -> Refusal {
+    tell(
+        FaultKind::NotFound,
+        "no database is configured, so there is nothing to run batches on: see `[[database]]`",
+    )
+}
+
+/// What the databases have.
+fn catalogues(api: &ApiSources) -> Vec<Arc<Catalogue>> {
+    api.service.as_ref().map(|service| service.catalogues()).unwrap_or_default()
 }
 
 async fn plan(request: HttpRequest, payload: web::Payload, api: web::Data<ApiSources>) -> HttpResponse {
     guarded(async {
         match take_in(&request, payload, &api).await {
-            Ok(ask) => write(api.service.plan(ask)),
+            Ok(ask) => match &api.service {
+                Some(service) => write(service.plan(ask)),
+                None => no_database().finish_with(None),
+            },
             Err(refusal) => refusal.finish_with(None),
         }
     })
@@ -124,7 +156,7 @@ async fn plan(request: HttpRequest, payload: web::Payload, api: web::Data<ApiSou
 async fn list_entities(request: HttpRequest, api: web::Data<ApiSources>) -> HttpResponse {
     guarded(async {
         match look_in(&request, &api).await {
-            Ok(caller) => document(&entities::document(&api.service.catalogues(), &caller)),
+            Ok(caller) => document(&entities::document(&catalogues(&api), &caller)),
             Err(refusal) => refusal.finish_with(None),
         }
     })
@@ -134,7 +166,10 @@ async fn list_entities(request: HttpRequest, api: web::Data<ApiSources>) -> Http
 async fn describe(request: HttpRequest, api: web::Data<ApiSources>) -> HttpResponse {
     guarded(async {
         match look_in(&request, &api).await {
-            Ok(caller) => document(&openapi::document(&api.service.catalogues(), &caller, api.door.admits())),
+            Ok(caller) => {
+                let serves = Serves { batches: api.service.is_some(), leads: api.leads.is_some() };
+                document(&openapi::document(&catalogues(&api), &caller, api.door.admits(), serves))
+            }
             Err(refusal) => refusal.finish_with(None),
         }
     })
@@ -291,7 +326,7 @@ async fn take_in(
         tell(FaultKind::UnsupportedMediaType, "a body may be packed with gzip, once, or not at all")
     })?;
     let idempotency_key = idempotency_key(request)?;
-    let bytes_max = api.service.body_bytes_max();
+    let bytes_max = api.service.as_ref().ok_or_else(no_database)?.body_bytes_max();
     let too_large = || tell(FaultKind::BodyTooLarge, format!("a body may have {bytes_max} bytes, unpacked"));
     let announced = texts(request, &CONTENT_LENGTH).first().and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > bytes_max as u64) {

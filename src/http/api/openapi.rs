@@ -4,16 +4,30 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::Admits;
 use super::entities::{Permitted, permitted, statements};
+use super::{Admits, leads};
 use crate::batch::access::Caller;
 use crate::batch::catalogue::{Catalogue, Column, ColumnType, NamedStatement};
 
 /// What a reference looks like where nothing stands around it.
 const REFERENCE: &str = r"^\$ref:(\{[^}]+\}|[A-Za-z0-9_]{1,64}([.\[].*)?)$";
 
+/// What this process serves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Serves {
+    /// There is a database.
+    pub batches: bool,
+    /// There are lead jobs.
+    pub leads: bool,
+}
+
 /// The document of `/openapi.json`.
-pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller, admits: Admits) -> Value {
+pub(super) fn document(
+    catalogues: &[Arc<Catalogue>],
+    caller: &Caller,
+    admits: Admits,
+    serves: Serves,
+) -> Value {
     let mut schemas = fixed_schemas();
     let mut operations = Vec::new();
     for catalogue in catalogues {
@@ -33,25 +47,41 @@ pub(super) fn document(catalogues: &[Arc<Catalogue>], caller: &Caller, admits: A
     // With nothing permitted there is no operation that could be sent.
     let operation = if operations.is_empty() { json!(false) } else { json!({ "oneOf": operations }) };
     schemas.insert("Operation".to_owned(), operation);
+    let mut paths = Map::new();
+    if serves.batches {
+        paths.insert("/batch".to_owned(), json!({ "post": batch_operation() }));
+        paths.insert("/batch/plan".to_owned(), json!({ "post": plan_operation() }));
+    }
+    let entities = document_operation("listEntities", "Entities that the caller may see", "Entities");
+    paths.insert("/entities".to_owned(), json!({ "get": entities }));
+    let description = document_operation("describe", "This document", "Document");
+    paths.insert("/openapi.json".to_owned(), json!({ "get": description }));
+    if serves.leads {
+        paths.extend(leads::paths());
+        schemas.extend(leads::schemas());
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "penstock batch operations",
+            "title": title(serves),
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Dependent reads and writes in one answer and one transaction. Shows what the caller who asked for this document may use.",
         },
         "security": security(admits),
-        "paths": {
-            "/batch": { "post": batch_operation() },
-            "/batch/plan": { "post": plan_operation() },
-            "/entities": { "get": document_operation("listEntities", "Entities that the caller may see", "Entities") },
-            "/openapi.json": { "get": document_operation("describe", "This document", "Document") },
-        },
+        "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
             "schemas": schemas,
         },
     })
+}
+
+fn title(serves: Serves) -> &'static str {
+    match (serves.batches, serves.leads) {
+        (true, true) => "penstock batch operations and leads",
+        (_, false) => "penstock batch operations",
+        (false, true) => "penstock leads",
+    }
 }
 
 /// Any one of these will do; an empty object is a caller without a token.
@@ -181,7 +211,7 @@ fn request_operation(id: &str, summary: &str) -> Value {
     })
 }
 
-fn problems(told: &[(&str, &str)]) -> Value {
+pub(super) fn problems(told: &[(&str, &str)]) -> Value {
     let problem = |(status, description): &(&str, &str)| {
         let response = json!({
             "description": description,
@@ -199,7 +229,7 @@ fn batch_id_header() -> Value {
     json!({ "description": "Id of the batch, a ULID", "schema": { "type": "string", "pattern": "^[0-9A-HJKMNP-TV-Z]{26}$" } })
 }
 
-fn retry_after_header() -> Value {
+pub(super) fn retry_after_header() -> Value {
     json!({ "description": "Seconds until another try makes sense", "schema": { "type": "string", "pattern": "^[0-9]+$" } })
 }
 

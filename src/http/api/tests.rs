@@ -113,7 +113,7 @@ struct Rig {
 fn rig() -> Rig {
     let stage = Arc::new(Stage::default());
     let service: Arc<dyn BatchService> = Arc::new(Scripted(Arc::clone(&stage)));
-    let sources = ApiSources { service, door: Arc::new(TokenGood) };
+    let sources = ApiSources { service: Some(service), door: Arc::new(TokenGood), leads: None };
     Rig { server: start(SocketAddr::from(([127, 0, 0, 1], 0)), sources).expect("a free port"), stage }
 }
 
@@ -423,6 +423,7 @@ fn the_description_says_with_what_a_caller_may_come(
     #[case] without_token: bool,
     #[case] expected: &str,
 ) {
-    let document = openapi::document(&[], &Caller::default(), Admits { tokens, without_token });
+    let serves = Serves { batches: true, leads: false };
+    let document = openapi::document(&[], &Caller::default(), Admits { tokens, without_token }, serves);
     assert_eq!(document["security"].to_string(), expected);
 }

@@ -3,7 +3,7 @@
 /// In lower case and in the order of bytes, for a binary search. Domains by which companies also write to their
 /// customers (`telstra.com`) are left out: their own people would count as free mail.
 #[rustfmt::skip]
-pub(super) const KNOWN: [&str; 760] = [
+pub(super) static KNOWN: [&str; 760] = [
     "012.net.il", "10minutemail.com", "10minutemail.net", "126.com", "139.com", "163.com", "188.com",
     "189.cn", "20minutemail.com", "21cn.com", "263.net", "33mail.com", "a1.net", "abv.bg", "accountant.com",
     "adam.com.au", "adelphia.net", "aim.com", "airtelmail.in", "alice-dsl.net", "alice.de", "alice.it",

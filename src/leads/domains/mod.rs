@@ -7,6 +7,8 @@ mod known;
 
 use known::KNOWN;
 
+use super::text::by_first_byte;
+
 /// Longest name that DNS knows.
 const NAME_BYTES: usize = 253;
 
@@ -37,7 +39,11 @@ impl FreeMail {
         let mut buffer = [0; NAME_BYTES];
         let Some(mut domain) = lower_case(domain, &mut buffer) else { return false };
         loop {
-            if KNOWN.binary_search(&domain).is_ok()
+            // What has no dot is the end of every name.
+            if !domain.contains('.') {
+                return false;
+            }
+            if KNOWN.binary_search_by(|known| by_first_byte(known, domain)).is_ok()
                 || self.added.binary_search_by(|added| added.as_str().cmp(domain)).is_ok()
             {
                 return true;

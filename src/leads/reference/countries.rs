@@ -2,7 +2,7 @@
 
 /// Spelling as [`Folded`](crate::leads::text::Folded) leaves it, and the code of two letters. Sorted by the spelling.
 #[rustfmt::skip]
-pub(super) const COUNTRIES: [(&str, &str); 1021] = [
+pub(super) static COUNTRIES: [(&str, &str); 1021] = [
     ("abw", "AW"), ("ad", "AD"), ("ae", "AE"), ("af", "AF"), ("afg", "AF"), ("afghanistan", "AF"),
     ("ag", "AG"), ("ago", "AO"), ("ahvenanmaa", "AX"), ("ai", "AI"), ("aia", "AI"), ("al", "AL"),
     ("ala", "AX"), ("aland", "AX"), ("aland islands", "AX"), ("alb", "AL"), ("albania", "AL"),

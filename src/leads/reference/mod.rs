@@ -8,7 +8,7 @@ use countries::COUNTRIES;
 use states::STATES;
 
 use super::size::Market;
-use super::text::Folded;
+use super::text::{Folded, by_first_byte};
 
 /// Industries of a fresh org, folded. Sorted.
 const SECTORS: [&str; 32] = [
@@ -117,7 +117,7 @@ pub fn country(text: &str) -> Option<&'static str> {
     let folded = Folded::of(text);
     let name = folded.as_str();
     let name = name.strip_prefix("the ").unwrap_or(name);
-    let at = COUNTRIES.binary_search_by(|(spelling, _)| (*spelling).cmp(name)).ok()?;
+    let at = COUNTRIES.binary_search_by(|(spelling, _)| by_first_byte(spelling, name)).ok()?;
     Some(COUNTRIES[at].1)
 }
 
@@ -141,15 +141,24 @@ pub fn is_sector(text: &str) -> bool {
 
 /// Whether it stands for nothing: `n/a`, `Test`, `[not provided]`, `xxxx`, `---`.
 pub fn is_placeholder(text: &str) -> bool {
-    let folded = Folded::of(text);
-    let text = folded.as_str();
-    PLACEHOLDERS.binary_search(&text).is_ok() || is_one_letter_again_and_again(text)
+    stands_for_nothing(Folded::of(text).as_str())
 }
 
 /// Whether it stands for no company: a placeholder, or `self-employed`.
 pub fn is_no_company(text: &str) -> bool {
+    company(text).is_none()
+}
+
+/// A company's name as it is compared; `None` where it stands for none.
+pub(super) fn company(text: &str) -> Option<Folded> {
     let folded = Folded::of(text);
-    NO_COMPANIES.binary_search(&folded.as_str()).is_ok() || is_placeholder(text)
+    let name = folded.as_str();
+    (NO_COMPANIES.binary_search(&name).is_err() && !stands_for_nothing(name)).then_some(folded)
+}
+
+fn stands_for_nothing(folded: &str) -> bool {
+    PLACEHOLDERS.binary_search_by(|known| by_first_byte(known, folded)).is_ok()
+        || is_one_letter_again_and_again(folded)
 }
 
 fn is_one_letter_again_and_again(text: &str) -> bool {

@@ -3,7 +3,7 @@
 /// Spelling as [`Folded`](crate::leads::text::Folded) leaves it, code of the country, code of the state. Sorted by the
 /// spelling, then the country.
 #[rustfmt::skip]
-pub(super) const STATES: [(&str, &str, &str); 169] = [
+pub(super) static STATES: [(&str, &str, &str); 169] = [
     ("aa", "US", "AA"), ("ab", "CA", "AB"), ("act", "AU", "ACT"), ("ae", "US", "AE"), ("ak", "US", "AK"),
     ("al", "US", "AL"), ("alabama", "US", "AL"), ("alaska", "US", "AK"), ("alberta", "CA", "AB"),
     ("american samoa", "US", "AS"), ("ap", "US", "AP"), ("ar", "US", "AR"), ("arizona", "US", "AZ"),

@@ -54,7 +54,7 @@ impl RatesSeen {
 fn count(text: &str) -> Option<u64> {
     // Some gateways write counts as `1000.0`.
     let value: f64 = text.trim().parse().ok()?;
-    (value >= 1.0 && value < 1e15).then_some(value as u64)
+    (1.0..1e15).contains(&value).then_some(value as u64)
 }
 
 /// A duration as endpoints write it; `None` for zero, for less, and for what is no duration.

@@ -9,7 +9,7 @@
 mod headers;
 mod pace;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 #[cfg(test)]
 mod tests;
 
@@ -334,9 +334,12 @@ impl ModelLimiter {
                     }
                 }
             }
+            // Whoever looks at a request closely enough to refuse it for what it is has let it in.
             ModelOutcome::Refused => {
+                self.has_answered = true;
                 if is_news {
-                    self.failed_in_row = 0;
+                    (self.throttled_in_row, self.spent_in_row, self.failed_in_row) = (0, 0, 0);
+                    self.is_probing = false;
                 }
             }
         }

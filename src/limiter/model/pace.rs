@@ -12,6 +12,8 @@ use std::time::Duration;
 const USED_OF_BOUND: f64 = 0.98;
 /// What a cut leaves of what was served.
 const CUT: f64 = 0.98;
+/// What was let in, beside what was served: some of it is still under way.
+const UNDER_WAY: f64 = 1.03;
 /// What a cut leaves that follows another at once: the last was not enough.
 const CUT_AGAIN: f64 = 0.85;
 /// A cut within this time of the last one follows it at once.
@@ -135,7 +137,7 @@ impl Pace {
         let again = self.cut_at.is_some_and(|cut| now < cut + AT_ONCE);
         let factor = if again { CUT_AGAIN } else { CUT };
         let cut_to = match self.per_sec() {
-            Some(pace) => pace.min(served.max(pace / 2.0)) * factor,
+            Some(pace) => pace.min((served * UNDER_WAY).max(pace / 2.0)) * factor,
             // Whatever was served until now is a burst at best, and says little.
             None => served.max(SEARCH_FROM_PER_SEC) * factor,
         };

@@ -174,7 +174,6 @@ struct AssessedShown<'a> {
     spent: Option<&'a Spent>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
 fn is_false(value: &bool) -> bool {
     !value
 }

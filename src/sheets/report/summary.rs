@@ -78,6 +78,33 @@ pub(super) fn counts(head: &ReportHead) -> Vec<Line> {
     lines
 }
 
+/// The lines that stand above a table of leads: few, because the table is what is looked for.
+pub(super) fn in_short(head: &ReportHead) -> Vec<Line> {
+    let wanted = [
+        "Total rows",
+        "Rows with an invalid id",
+        "Different leads",
+        "Assessed",
+        "AI failed",
+        "Not read",
+        "Without a record",
+        "Leads with issues",
+        "Issue percentage",
+        "Not in TAM",
+        "Suspicious enrichment",
+        "Average confidence",
+        "Assessed by",
+        "Model",
+        "AI successful",
+        "Cost",
+    ];
+    let mut lines = vec![line("Summary", Figure::Title)];
+    lines
+        .extend(counts(head).into_iter().chain(assessment(head)).filter(|line| wanted.contains(&line.label)));
+    lines.extend(source(head));
+    lines
+}
+
 /// What assessed them, and what it took.
 pub(super) fn assessment(head: &ReportHead) -> Vec<Line> {
     let counts = &head.counts;

@@ -13,6 +13,7 @@ use crate::leads::{
 };
 use crate::sheets::{CellView, OpenOptions, OwnedCell};
 
+mod bounds;
 mod sample;
 
 use sample::{ADA, Sample, TWIN};

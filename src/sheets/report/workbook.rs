@@ -26,8 +26,20 @@ const ROW_HEIGHT: f64 = 25.0;
 const ROW_HEIGHT_BESIDE: f64 = 16.0;
 /// The height of a row of heads, which have two lines.
 const HEAD_HEIGHT: f64 = 32.0;
+/// Rows above the heads that are frozen with them, at most.
+const MOST_FROZEN: u32 = 5;
 /// Bounds on the width of a column of the sheet that has none of its own.
 const WIDTHS: (f64, f64) = (10.0, 40.0);
+
+/// How large a sheet may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) rows: u64,
+    pub(super) columns: usize,
+}
+
+/// As large as Excel has them.
+pub(super) const EXCEL: Bounds = Bounds { rows: MOST_ROWS, columns: MOST_COLUMNS };
 
 pub(super) struct WorkbookReport<'h> {
     file: AtomicFile,
@@ -54,7 +66,7 @@ pub(super) struct WorkbookReport<'h> {
     head_row: u32,
     invalid: List,
     failed: List,
-    most_rows: u32,
+    bounds: Bounds,
     scratch: String,
 }
 
@@ -64,6 +76,7 @@ impl<'h> WorkbookReport<'h> {
         folder: &Path,
         head: &'h ReportHead,
         input: Option<&Rows<'_>>,
+        bounds: Bounds,
     ) -> Result<Self, ReportError> {
         let mut workbook = Workbook::new();
         workbook.set_tempdir(folder)?;
@@ -76,7 +89,7 @@ impl<'h> WorkbookReport<'h> {
             Some(_) => (&BESIDE, "Analysis Results", ROW_HEIGHT_BESIDE),
             None => (&ALONE, "Lead Analysis", ROW_HEIGHT),
         };
-        let own_columns = own.len().min(MOST_COLUMNS - columns.len());
+        let own_columns = own.len().min(bounds.columns.saturating_sub(columns.len()));
         let (kept, left_out) = own.split_at(own_columns);
         let heads = kept.iter().cloned().chain(told_apart(kept, columns.iter().map(Added::head))).collect();
         let own_width = |(column, head): (usize, &String)| {
@@ -105,7 +118,7 @@ impl<'h> WorkbookReport<'h> {
             head_row: 0,
             invalid: List::new("Invalid IDs"),
             failed: List::new("Failed"),
-            most_rows: MOST_ROWS as u32,
+            bounds,
             scratch: String::new(),
         };
         match input {
@@ -121,9 +134,8 @@ impl<'h> WorkbookReport<'h> {
     fn write_block(&mut self) -> Result<(), ReportError> {
         self.rows.text(0, self.name, Some(&self.styles.title))?;
         self.rows.row += 1;
-        let lines = [summary::counts(self.head), summary::assessment(self.head), summary::source(self.head)];
-        for line in lines.iter().flatten() {
-            write_line(&mut self.rows, &self.styles, line)?;
+        for line in summary::in_short(self.head) {
+            write_line(&mut self.rows, &self.styles, &line)?;
         }
         self.rows.row += 1;
         Ok(())
@@ -135,7 +147,10 @@ impl<'h> WorkbookReport<'h> {
         let sheet = &mut self.rows.worksheet;
         sheet.set_default_row_height(self.row_height);
         sheet.set_row_height(self.head_row, HEAD_HEIGHT)?;
-        sheet.set_freeze_panes(self.head_row + 1, 0)?;
+        // Heads far below the top would freeze a whole screen.
+        if self.head_row < MOST_FROZEN {
+            sheet.set_freeze_panes(self.head_row + 1, 0)?;
+        }
         for (column, width) in self.widths.iter().enumerate() {
             sheet.set_column_width(column as u16, *width)?;
         }
@@ -210,7 +225,7 @@ impl<'h> WorkbookReport<'h> {
 
 impl Output for WorkbookReport<'_> {
     fn row(&mut self, sheet: Option<RowView<'_>>, row: &ReportRow) -> Result<(), ReportError> {
-        if self.rows.row >= self.most_rows {
+        if u64::from(self.rows.row) >= self.bounds.rows {
             self.next_sheet()?;
         }
         let verdict = Verdict::of(row);
@@ -226,7 +241,7 @@ impl Output for WorkbookReport<'_> {
             // Cells beyond the last head stay behind everything that has one.
             for column in self.headed_columns..super::delimited::last_of(&sheet) {
                 let place = column - self.headed_columns + self.heads.len();
-                if place < MOST_COLUMNS {
+                if place < self.bounds.columns {
                     self.own_cell(place, sheet.cell(column), is_invalid)?;
                 } else if !sheet.cell(column).is_empty() {
                     self.cells_left_out += 1;
@@ -241,7 +256,7 @@ impl Output for WorkbookReport<'_> {
         };
         self.scratch.clear();
         verdict.note(&mut self.scratch);
-        list.add(&mut self.workbook, &self.styles, self.most_rows, row.row, &verdict, &self.scratch)
+        list.add(&mut self.workbook, &self.styles, self.bounds, row.row, &verdict, &self.scratch)
     }
 
     fn finish(mut self) -> Result<usize, ReportError> {
@@ -310,7 +325,7 @@ impl List {
         &mut self,
         workbook: &mut Workbook,
         styles: &Styles,
-        most_rows: u32,
+        bounds: Bounds,
         row: u64,
         verdict: &Verdict<'_>,
         note: &str,
@@ -329,7 +344,7 @@ impl List {
             }
         };
         // The last row is for the line that says how many there are beyond.
-        if sheet.row + 1 >= most_rows {
+        if u64::from(sheet.row) + 1 >= bounds.rows {
             self.beyond += 1;
             return Ok(());
         }

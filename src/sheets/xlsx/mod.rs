@@ -110,9 +110,8 @@ impl XlsxBook {
         self.sheets.iter().map(|sheet| sheet.name.clone()).collect()
     }
 
-    /// The first sheet that is not hidden; the first of all when every one is.
-    pub(super) fn first_visible(&self) -> usize {
-        self.sheets.iter().position(|sheet| !sheet.hidden).unwrap_or_default()
+    pub(super) fn is_hidden(&self, place: usize) -> bool {
+        self.sheets.get(place).is_some_and(|sheet| sheet.hidden)
     }
 
     /// What a sheet is that has no rows.

@@ -383,3 +383,41 @@ async fn a_disk_that_fills_up_within_a_write_leaves_all_of_it_out() {
     set_pages(Some(1 << 30)).await.unwrap();
     assert_eq!(store.write(many()).await.unwrap(), 100);
 }
+
+/// These texts lie on somebody's disk: what comes to them later needs a default.
+#[tokio::test]
+async fn a_job_of_the_first_version_is_read() {
+    const SPEC: &str = r#"{"job":"leads-1","org":"acme","source":{"sheet":{"file":"input.xlsx","name":"Q3.xlsx",
+        "sheet":"Leads","id_column":"Lead ID"}},"ask_model":true,"read_batch":2000,"assess_batch":50,
+        "max_cost":5,"reports":["xlsx","jsonl"]}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(JOB_FILE);
+    let connection = schema::create(&path, &spec()).unwrap();
+    let older = r#"{"rows":3,"blank":1,"leads":2,"open":2}"#;
+    connection.execute("UPDATE job SET spec = ?1, counts = ?2", [SPEC, older]).unwrap();
+    drop(connection);
+    let (store, read) = LeadJobStore::open(folder.path(), disk()).unwrap();
+    let LeadSource::Sheet { id_column, .. } = &read.source else { panic!("{read:?}") };
+    assert_eq!((id_column.as_str(), read.max_cost, read.reports.len()), ("Lead ID", Some(Money(5)), 2));
+    let expected = LeadCounts { rows: 3, blank: 1, leads: 2, open: 2, ..LeadCounts::default() };
+    assert_eq!(store.counts().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn bytes_that_are_wrong_are_told_as_damage_and_never_read_as_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(JOB_FILE);
+    let store = LeadJobStore::create(folder.path(), &spec(), disk()).unwrap();
+    store.add_rows((1..=3).map(|row| lead_row(row, row)).collect()).await.unwrap();
+    store.write(vec![unread(0, lead_id(1)), unread(1, lead_id(2))]).await.unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("UPDATE results SET data = substr(data, 1, 20) WHERE ordinal = 1", []).unwrap();
+    assert!(store.results(0, 1).await.is_ok(), "what is whole is read");
+    assert!(store.results(0, 9).await.unwrap_err().is_damage());
+    let mut rows = store.report_rows().unwrap();
+    let error = rows.next_row().unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("is damaged: it ends too early"), "{cause}");
+    other.execute("UPDATE row_chunks SET data = x'09'", []).unwrap();
+    assert!(store.open_leads(0, 9).await.unwrap_err().is_damage());
+}

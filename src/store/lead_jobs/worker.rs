@@ -121,13 +121,11 @@ impl Worker {
         }
         if !writes.is_empty() {
             let (jobs, asked): (Vec<_>, Vec<_>) = writes.into_iter().unzip();
+            let jobs: Vec<_> = jobs.into_iter().flatten().collect();
             let mut done = Vec::with_capacity(jobs.len());
             let whole = self
-                .write_together(jobs.into_iter().flatten(), &mut done)
+                .write_together(jobs, &mut done)
                 .map_err(|error| error.with_disk(&*self.disk, &self.folder));
-            if let Err(error) = &whole {
-                self.state = Err(error.clone());
-            }
             let mut done = done.into_iter();
             for asked in asked {
                 let one = done.next().unwrap_or(Err(LeadStoreError::Closed));
@@ -160,47 +158,70 @@ impl Worker {
     /// One transaction; each request in a savepoint of its own. Answers each in `done`; an error is that of all of them.
     fn write_together(
         &mut self,
-        jobs: impl Iterator<Item = WriteJob>,
+        jobs: Vec<WriteJob>,
         done: &mut Vec<Result<Written, LeadStoreError>>,
     ) -> Result<(), LeadStoreError> {
-        const ACTION: &str = "write to the lead job";
         // Asked before the write, so that a full disk is found before it is hit.
         if is_full(&*self.disk, &self.folder) {
             return Err(LeadStoreError::DiskFull);
         }
         self.refresh()?;
+        let outcome = self.write_in_transaction(jobs, done);
+        if let Err(error) = &outcome {
+            // What is in memory may be ahead of the file: it is read again before it is used.
+            self.state = Err(error.clone());
+        }
+        outcome
+    }
+
+    fn write_in_transaction(
+        &mut self,
+        jobs: Vec<WriteJob>,
+        done: &mut Vec<Result<Written, LeadStoreError>>,
+    ) -> Result<(), LeadStoreError> {
         let path = &self.path;
         let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(ACTION, path)?;
-        if data_version(&transaction, path)? != self.version {
-            self.version = data_version(&transaction, path)?;
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).during(WRITE, path)?;
+        // From here on nobody else writes.
+        let version = data_version(&transaction, path)?;
+        if version != self.version {
             self.state = State::load(&transaction, path);
+            self.version = version;
         }
+        // A savepoint keeps a copy of every page that is changed: one request alone is taken back with the transaction.
+        let is_alone = jobs.len() == 1;
         for job in jobs {
             let state = self.state.as_mut().map_err(|error| error.clone())?;
-            execute(&transaction, "SAVEPOINT request").during(ACTION, path)?;
+            if !is_alone {
+                execute(&transaction, "SAVEPOINT request").during(WRITE, path)?;
+            }
             let mut change = Change { connection: &transaction, path, state };
             let outcome = job(&mut change).and_then(|number| {
                 schema::keep_job_row(&transaction, path, &change.state.job)?;
                 Ok(Written { number, counts: change.state.job.counts })
             });
             match &outcome {
+                Ok(_) => {}
                 // The transaction itself may be gone with such an error.
                 Err(error @ (LeadStoreError::DiskFull | LeadStoreError::Refused { .. })) => {
                     return Err(error.clone());
                 }
+                Err(refused) if is_alone => return Err(refused.clone()),
                 Err(_refused) => {
-                    execute(&transaction, "ROLLBACK TO request").during(ACTION, path)?;
+                    execute(&transaction, "ROLLBACK TO request").during(WRITE, path)?;
                     self.state = State::load(&transaction, path);
                 }
-                Ok(_) => {}
             }
-            execute(&transaction, "RELEASE request").during(ACTION, path)?;
+            if !is_alone {
+                execute(&transaction, "RELEASE request").during(WRITE, path)?;
+            }
             done.push(outcome);
         }
-        transaction.commit().during(ACTION, path)
+        transaction.commit().during(WRITE, path)
     }
 }
+
+const WRITE: &str = "write to the lead job";
 
 fn execute(connection: &Connection, statement: &str) -> Result<(), rusqlite::Error> {
     connection.prepare_cached(statement)?.execute([]).map(|_| ())

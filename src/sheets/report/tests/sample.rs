@@ -183,16 +183,21 @@ impl Sample {
 
     /// The sheet as a workbook.
     pub fn workbook(&self) -> PathBuf {
+        self.workbook_below(0)
+    }
+
+    /// The sheet below so many blank rows.
+    pub fn workbook_below(&self, blank: u32) -> PathBuf {
         let path = self.folder.path().join("input.xlsx");
         let mut workbook = rust_xlsxwriter::Workbook::new();
         let day = Format::new().set_num_format("yyyy-mm-dd");
         let money = Format::new().set_num_format("#,##0.00");
         let sheet = workbook.add_worksheet().set_name("Leads").unwrap();
         for (column, head) in (0..).zip(HEADS) {
-            sheet.write_string(0, column, head).unwrap();
+            sheet.write_string(blank, column, head).unwrap();
         }
         sheet.set_column_width(0, 33).unwrap();
-        for (row, cells) in (1..).zip(CELLS) {
+        for (row, cells) in (blank + 1..).zip(CELLS) {
             let Some((name, lead, amount)) = cells else { continue };
             sheet.write_string(row, 0, name).unwrap();
             sheet.write_string(row, 1, lead).unwrap();

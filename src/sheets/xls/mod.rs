@@ -3,11 +3,16 @@
 //! Promises: what is encrypted, another document, or wider than memory allows is told before it is read. Memory grows with
 //! the file; its rows are at most 65,536.
 
+mod compound;
+mod extent;
+
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use calamine::{Data, ExcelDateTime, Range, Reader, SheetType, SheetVisible, Xls, XlsError};
+
+use compound::CompoundFile;
 
 use super::cell::{FormatId, RowBuffer, Slot};
 use super::error::SheetError;
@@ -41,16 +46,7 @@ pub(super) struct XlsRows<'a> {
 impl XlsBook {
     /// Reads the workbook.
     pub(super) fn open(mut file: File) -> Result<Self, SheetError> {
-        match document_in(&mut file)? {
-            Document::Workbook => {}
-            Document::Encrypted => return Err(SheetError::PasswordProtected),
-            Document::Other => {
-                return Err(SheetError::OtherFile {
-                    found: "an older Office document without a workbook",
-                    remedy: "save its table as .xlsx or .csv",
-                });
-            }
-        }
+        look_into(&mut file)?;
         // A damaged file must not take the process with it, whatever the reader makes of it.
         let read = catch_unwind(AssertUnwindSafe(|| Xls::new(BufReader::new(file))));
         let book = match read {
@@ -78,9 +74,8 @@ impl XlsBook {
         self.sheets.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The first sheet that is not hidden; the first of all when every one is.
-    pub(super) fn first_visible(&self) -> usize {
-        self.sheets.iter().position(|(_, visible)| *visible == SheetVisible::Visible).unwrap_or_default()
+    pub(super) fn is_hidden(&self, place: usize) -> bool {
+        self.sheets.get(place).is_some_and(|(_, visible)| *visible != SheetVisible::Visible)
     }
 
     /// What a sheet is that has no rows.
@@ -174,51 +169,29 @@ fn dated(date: &ExcelDateTime, counts_from_1904: bool) -> (f64, FormatId) {
     (value, if value.fract() == 0.0 { DAY } else { DAY_AND_TIME })
 }
 
-/// What a compound file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Document {
-    Workbook,
-    Encrypted,
-    Other,
-}
-
-/// Looks through the directory of a compound file. Its entries have 128 bytes and stand at multiples of that, so they are
-/// found wherever the directory lies, even when what leads there is damaged.
-fn document_in(file: &mut File) -> Result<Document, SheetError> {
-    const ENTRY: usize = 128;
-    let cannot_read = |source| SheetError::Io { action: "cannot read the file", source };
-    file.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
-    let mut found = Document::Other;
-    let mut buffer = vec![0; 512 * ENTRY];
-    loop {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match file.read(&mut buffer[filled..]).map_err(cannot_read)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        for entry in buffer[..filled].chunks_exact(ENTRY) {
-            if is_stream(entry, "EncryptedPackage") {
-                found = Document::Encrypted;
-            } else if found == Document::Other && (is_stream(entry, "Workbook") || is_stream(entry, "Book")) {
-                found = Document::Workbook;
-            }
-        }
-        if filled < buffer.len() {
-            break;
-        }
+/// Looks into a compound file, and refuses what is no workbook and what would take more memory than any.
+fn look_into(file: &mut File) -> Result<(), SheetError> {
+    let mut bytes = Vec::new();
+    let read = (|| {
+        file.seek(SeekFrom::Start(0))?;
+        file.read_to_end(&mut bytes)?;
+        file.seek(SeekFrom::Start(0))
+    })();
+    read.map_err(|source| SheetError::Io { action: "cannot read the file", source })?;
+    let Some(compound) = CompoundFile::open(&bytes) else {
+        return Err(SheetError::Truncated { part: "its container".to_owned() });
+    };
+    if compound.has("EncryptedPackage") {
+        return Err(SheetError::PasswordProtected);
     }
-    file.seek(SeekFrom::Start(0)).map_err(cannot_read)?;
-    Ok(found)
-}
-
-/// Whether a directory entry is that of a stream with this name.
-fn is_stream(entry: &[u8], name: &str) -> bool {
-    const STREAM: u8 = 2;
-    let units = name.encode_utf16().chain([0]);
-    let length = u16::from_le_bytes([entry[64], entry[65]]);
-    entry[66] == STREAM
-        && usize::from(length) == (name.len() + 1) * 2
-        && units.zip(entry.chunks_exact(2)).all(|(unit, bytes)| unit.to_le_bytes() == [bytes[0], bytes[1]])
+    let Some(name) = ["Workbook", "Book"].into_iter().find(|name| compound.has(name)) else {
+        return Err(SheetError::OtherFile {
+            found: "an older Office document without a workbook",
+            remedy: "save its table as .xlsx or .csv",
+        });
+    };
+    let Some(workbook) = compound.stream(name) else {
+        return Err(SheetError::Truncated { part: "the workbook".to_owned() });
+    };
+    extent::fault_in(&workbook).map_or(Ok(()), |why| Err(damaged(why)))
 }

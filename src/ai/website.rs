@@ -1,1 +1,0 @@
-//! Looks whether a website answers.
