@@ -107,7 +107,8 @@ impl Fetcher {
         }
         let described = objects.iter().filter_map(|object| {
             let outcome = described.remove(object)?;
-            Some(Fetched::Described(DescribedObject { org: org.clone(), object: object.clone(), outcome }))
+            let described = DescribedObject { org: org.clone(), object: object.clone(), outcome };
+            Some(Fetched::Described(Box::new(described)))
         });
         Ok(Output::Many(described.collect()))
     }

@@ -12,6 +12,7 @@ use super::fetcher::chain;
 use super::lead_budget::LeadBudget;
 use super::model_gate::ModelGate;
 use crate::ai::chat::{ChatAnswer, ChatClient, ChatError, NextStep, Usage, call_seen, request_line};
+use crate::ai::website::WebsiteChecker;
 use crate::leads::{
     AnswerFault, FreeMail, Lead, LeadSettings, ModelAnswer, ModelSettings, ModelVerdict, Money, Ordinal,
     Prompt, Spent, WebsiteVerdict, cost, enforce, estimated_tokens, flags, read_answer, websites_to_check,
@@ -60,6 +61,8 @@ pub struct LeadAsker {
     domains: FreeMail,
     store: AssessmentStore,
     metrics: Metrics,
+    /// Looks at websites that a model proposes, where a person has allowed it.
+    websites: Option<WebsiteChecker>,
     under_way: Mutex<HashMap<AssessmentKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -78,9 +81,21 @@ impl LeadAsker {
         gate: ModelGate,
         store: AssessmentStore,
         metrics: Metrics,
+        websites: Option<WebsiteChecker>,
     ) -> Self {
         let (prompt, domains) = (Prompt::new(&settings, &model), FreeMail::new(&settings.free_mail_domains));
-        Self { settings, model, client, gate, prompt, domains, store, metrics, under_way: Mutex::default() }
+        Self {
+            settings,
+            model,
+            client,
+            gate,
+            prompt,
+            domains,
+            store,
+            metrics,
+            websites,
+            under_way: Mutex::default(),
+        }
     }
 
     /// How the model is asked.
@@ -295,10 +310,11 @@ impl LeadAsker {
     }
 
     async fn look_at_websites(&self, hosts: Vec<String>) -> HashMap<String, WebsiteVerdict> {
-        if !self.settings.check_websites {
-            return HashMap::new();
-        }
-        let _ = hosts;
-        HashMap::new()
+        let Some(checker) = &self.websites else { return HashMap::new() };
+        let looks = hosts.into_iter().map(|host| async move {
+            let verdict = checker.check(&host).await;
+            (host, verdict)
+        });
+        futures_util::future::join_all(looks).await.into_iter().collect()
     }
 }

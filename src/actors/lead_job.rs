@@ -193,7 +193,8 @@ impl LeadJobs {
     /// Takes up every unfinished job; called once, when the daemon starts.
     pub fn resume(&self) {
         for record in self.unfinished() {
-            self.spawn(record.job.as_str().to_owned());
+            let jobs = self.clone();
+            tokio::spawn(async move { jobs.launch(record.job.as_str()).await });
         }
     }
 
@@ -268,29 +269,31 @@ impl LeadJobs {
         Ok(self.parts.journal.commit(vec![write]).await?)
     }
 
-    /// Drives an accepted job to its end, beside whoever asks.
-    pub(super) fn spawn(&self, job: String) {
-        let jobs = self.clone();
-        tokio::spawn(async move { jobs.drive(&job).await });
-    }
-
-    /// Drives an accepted job to its end. Does nothing when it is driven already.
-    async fn drive(&self, job: &str) {
+    /// Begins to drive an accepted job, beside whoever asks: when this returns the job can be watched. Does nothing when it is
+    /// driven already.
+    pub(super) async fn launch(&self, job: &str) {
         let run = match self.begin(job).await {
             Ok(Some(run)) => run,
             Ok(None) => return,
             Err(error) => return self.fail_unread(job, &error).await,
         };
+        let jobs = self.clone();
+        tokio::spawn(async move { jobs.drive(&run).await });
+    }
+
+    /// Drives a job to its end.
+    async fn drive(&self, run: &Arc<LeadRun>) {
+        let job = run.spec.job.as_str();
         let outcome = tokio::select! {
-            outcome = self.run_phases(&run) => outcome,
+            outcome = self.run_phases(run) => outcome,
             why = run.failed() => Err(LeadJobError::Said(why)),
-            () = self.keep_progress(&run) => Err(LeadJobError::Interrupted),
+            () = self.keep_progress(run) => Err(LeadJobError::Interrupted),
         };
         let entry = self.parts.engine.job(&JobId::new(job));
         if matches!(outcome, Err(LeadJobError::Interrupted)) {
             tracing::info!(job, "a lead job is interrupted; the next start goes on with it");
             entry.cancel();
-            self.end_run(&run, run.progress.borrow().clone());
+            self.end_run(run, run.progress.borrow().clone());
             return;
         }
         if outcome.is_err() {
@@ -305,7 +308,7 @@ impl LeadJobs {
         if let Some(why) = &error {
             tracing::error!(job, why, "a lead job failed");
         }
-        if let Err(error) = self.finish(&run, phase, error).await {
+        if let Err(error) = self.finish(run, phase, error).await {
             tracing::error!(job, error = chain(&error), "the end of a lead job could not be noted");
         }
     }

@@ -75,7 +75,7 @@ impl LeadJobs {
         let spec = Arc::new(spec);
         let last = not_begun(&spec);
         self.accept(Arc::clone(&spec), last).await.map_err(|error| problem(&error))?;
-        self.spawn(spec.job.clone());
+        self.launch(&spec.job).await;
         Ok(spec)
     }
 
@@ -257,7 +257,7 @@ impl LeadJobs {
         .await?;
         let last = LeadProgress { phase, counts, ..not_begun(&spec) };
         self.accept(spec, last).await.map_err(|error| problem(&error))?;
-        self.spawn(job.to_owned());
+        self.launch(job).await;
         Ok(())
     }
 

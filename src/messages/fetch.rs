@@ -108,7 +108,7 @@ impl Item for DescribedObject {
 #[serde(rename_all = "snake_case")]
 pub enum Fetched {
     /// For the composer.
-    Described(DescribedObject),
+    Described(Box<DescribedObject>),
     /// For the assessor.
     Leads(AssessAsk),
 }

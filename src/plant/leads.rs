@@ -9,7 +9,9 @@ use crate::actors::lead_desk::LeadDesk;
 use crate::actors::lead_job::{LeadJobParts, LeadJobs};
 use crate::actors::model_gate::ModelGate;
 use crate::ai::chat::ChatClient;
+use crate::ai::website::{Bounds, WebsiteChecker};
 use crate::leads::LeadSettings;
+use crate::salesforce::transport::{HttpSetupError, tls_config};
 use crate::store::assessments::AssessmentStore;
 use crate::store::state_folder::StateFolder;
 use crate::telemetry::Metrics;
@@ -28,14 +30,18 @@ pub(super) fn asker(
     let path = state.leads().join("assessments.sqlite");
     let opened = AssessmentStore::open(&path, Arc::clone(&outside.disk), outside.clock.clone())?;
     said_quarantined(metrics, "assessments", opened.quarantined);
-    Ok(Some(Arc::new(LeadAsker::new(
-        Arc::clone(settings),
-        model,
-        client,
-        gate,
-        opened.store,
-        metrics.clone(),
-    ))))
+    let websites = match settings.check_websites {
+        true => Some(website_checker(outside)?),
+        false => None,
+    };
+    let settings = Arc::clone(settings);
+    let asker = LeadAsker::new(settings, model, client, gate, opened.store, metrics.clone(), websites);
+    Ok(Some(Arc::new(asker)))
+}
+
+fn website_checker(outside: &Outside) -> Result<WebsiteChecker, HttpSetupError> {
+    let checker = WebsiteChecker::new(tls_config(None)?, Bounds::default(), outside.clock.clone());
+    checker.map_err(HttpSetupError::Client)
 }
 
 /// The desk of the lead jobs, with those that are left from before.

@@ -38,7 +38,7 @@ pub enum ReadLead {
     Refused(String),
 }
 
-/// By relation and id; `None`: there is no such parent for us.
+/// By the reference's number and the parent's id; `None` for one that is not there for us.
 type KnownParents = HashMap<(usize, Box<str>), Option<ParentValues>>;
 
 /// Parents that were read, by the reference's number and their id. Bounded; everything in it can be read again.

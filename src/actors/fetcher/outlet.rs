@@ -37,7 +37,7 @@ fn sort(envelope: Envelope<Fetched>) -> Sorted {
     let Envelope { waybill, item, bytes } = envelope;
     // Nobody else holds an item that has just been made.
     match Arc::unwrap_or_clone(item) {
-        Fetched::Described(object) => Sorted::Described(Envelope { waybill, item: Arc::new(object), bytes }),
+        Fetched::Described(object) => Sorted::Described(Envelope { waybill, item: Arc::from(object), bytes }),
         Fetched::Leads(leads) => Sorted::Leads(Envelope { waybill, item: Arc::new(leads), bytes }),
     }
 }
@@ -54,17 +54,21 @@ fn back<T: Clone>(answer: TryPut<T>, wrap: impl Fn(T) -> Fetched) -> TryPut<Fetc
     }
 }
 
+fn described(object: DescribedObject) -> Fetched {
+    Fetched::Described(Box::new(object))
+}
+
 impl Outlet<Fetched> for FetchedOutlet {
     fn try_put(&self, envelope: Envelope<Fetched>) -> TryPut<Fetched> {
         match sort(envelope) {
-            Sorted::Described(envelope) => back(self.composer.try_put(envelope), Fetched::Described),
+            Sorted::Described(envelope) => back(self.composer.try_put(envelope), described),
             Sorted::Leads(envelope) => back(self.assessor.try_put(envelope), Fetched::Leads),
         }
     }
 
     fn try_put_at(&self, envelope: Envelope<Fetched>, now: Duration) -> TryPut<Fetched> {
         match sort(envelope) {
-            Sorted::Described(envelope) => back(self.composer.try_put_at(envelope, now), Fetched::Described),
+            Sorted::Described(envelope) => back(self.composer.try_put_at(envelope, now), described),
             Sorted::Leads(envelope) => back(self.assessor.try_put_at(envelope, now), Fetched::Leads),
         }
     }
