@@ -6,11 +6,10 @@
 //! was on its way.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -18,6 +17,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, RowStream};
 
 use super::cells::{AsText, Raw};
+use super::driver::{Driver, Library};
 use super::errors::{blames_a_row, ends_transaction, failure, forgets_statements, is_aborted_transaction};
 use super::lower::{About, KeyFound, Kind, Part, Piece, Query, Standing, key_found, pieces};
 use super::tls::Tls;
@@ -35,6 +35,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A connection and what is known of it.
 pub(super) struct Connection {
     client: Client,
+    /// After the client: dropped in this order, it ends the session.
+    driver: Driver,
     tls: Tls,
     prepared: Prepared,
     standing: Standing,
@@ -109,9 +111,10 @@ enum Attempt {
 
 impl Connection {
     /// Takes a connection that was set up for batches, with these time limits: of a statement, a lock, and idleness.
-    pub(super) fn new(client: Client, tls: Tls, timeouts: [Duration; 3]) -> Self {
+    pub(super) fn new(client: Client, library: Library, tls: Tls, timeouts: [Duration; 3]) -> Self {
         Self {
             client,
+            driver: Driver::new(library),
             tls,
             prepared: Prepared::default(),
             standing: Standing { timeouts: Some(timeouts), ..Standing::default() },
@@ -122,11 +125,17 @@ impl Connection {
     }
 
     /// Whether another batch may have it.
-    pub(super) fn is_fit(&self) -> bool {
+    pub(super) fn is_fit(&mut self) -> bool {
         !self.standing.open
             && !self.in_flight
             && !self.spent.load(Ordering::Acquire)
-            && !self.client.is_closed()
+            && self.driver.is_open()
+    }
+
+    /// Runs SQL of this source, without parameters and without rows.
+    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), Error> {
+        let told = self.driver.answers(vec![coming(&self.client, Send::Text(sql))]).await;
+        told.into_iter().try_for_each(|answer| answer.map(drop).map_err(|(error, _)| error))
     }
 
     /// Whether a COMMIT was sent whose reply is missing.
@@ -162,7 +171,7 @@ impl Connection {
                 true => ("ROLLBACK", 0),
                 false => ("ROLLBACK TO SAVEPOINT penstock_merge; RELEASE SAVEPOINT penstock_merge", from),
             };
-            self.client.batch_execute(sql).await.map_err(|_| Lost { during_commit: false })?;
+            self.execute(sql).await.map_err(|_| Lost { during_commit: false })?;
             if opens {
                 self.standing.open = false;
             }
@@ -246,7 +255,8 @@ impl Connection {
             }
         }
         let client = &self.client;
-        let answers = in_order(sends.into_iter().map(|send| coming(client, send)).collect()).await;
+        let answers =
+            self.driver.answers(sends.into_iter().map(|send| coming(client, send)).collect()).await;
         let mut told = Vec::with_capacity(answers.len());
         for answer in answers {
             match answer {
@@ -434,29 +444,6 @@ fn coming<'a>(client: &'a Client, send: Send<'a>) -> Coming<'a> {
 }
 
 type Coming<'a> = Pin<Box<dyn Future<Output = Result<Answer, (Error, bool)>> + std::marker::Send + 'a>>;
-
-/// Polls all of them once, in order, so that each sends; then waits for one after the other. PostgreSQL answers in order.
-async fn in_order<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + std::marker::Send + '_>>>) -> Vec<T> {
-    let mut early: Vec<Option<T>> = Vec::with_capacity(futures.len());
-    poll_fn(|context| {
-        for future in &mut futures {
-            early.push(match future.as_mut().poll(context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            });
-        }
-        Poll::Ready(())
-    })
-    .await;
-    let mut outputs = Vec::with_capacity(futures.len());
-    for (future, early) in futures.into_iter().zip(early) {
-        outputs.push(match early {
-            Some(output) => output,
-            None => future.await,
-        });
-    }
-    outputs
-}
 
 /// Reads the rows of one statement to their end. Rows that are too many are counted and not kept.
 async fn table(rows: RowStream, query: &Query) -> Result<Table, Error> {

@@ -6,6 +6,7 @@
 
 mod cells;
 mod connection;
+mod driver;
 mod errors;
 mod introspect;
 mod lower;
@@ -29,8 +30,10 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client};
 
 use self::connection::Connection;
+use self::driver::Library;
 use self::lower::About;
 use self::tls::Tls;
+use super::home::Home;
 use super::session::{Away, Lost, Session, drive};
 use super::{
     Command, ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, Reply, TlsMode,
@@ -49,8 +52,16 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// Between attempts to listen again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 
+/// What every session is told first, so that values come in one form whatever the server's settings are.
+const SET_UP: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
+    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
+    SET client_min_messages = warning";
+
 /// A PostgreSQL database that is open.
 pub struct PostgresDatabase {
+    /// For work that outlives whoever asked for it.
+    me: Weak<Self>,
+    home: Home,
     settings: DatabaseSettings,
     clock: SharedClock,
     config: tokio_postgres::Config,
@@ -116,9 +127,16 @@ impl PostgresDatabase {
         opener.check_rights(&client).await?;
         let key_table = opener.make_key_table(&client).await;
         let known = opener.read(&client, key_table).await?;
-        let first = opener.for_batches(client).await?;
+        let home = Home::start().map_err(|error| DatabaseOpenError::Setting {
+            database: Arc::clone(&opener.settings.name),
+            why: format!("a thread could not be started: {error}"),
+        })?;
+        let (first, opener) = home.run(async move { (opener.for_batches().await, opener) }).await;
+        let first = first?;
         let Opener { config, tls, settings, clock } = opener;
-        let database = Arc::new(Self {
+        let database = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            home,
             places: Arc::new(Semaphore::new(settings.connections.max(1))),
             settings,
             clock,
@@ -162,10 +180,9 @@ impl PostgresDatabase {
     async fn connection(&self) -> Result<Connection, Away> {
         loop {
             let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match kept {
-                Some(connection) if connection.is_fit() => return Ok(connection),
-                Some(_) => {}
-                None => break,
+            let Some(mut connection) = kept else { break };
+            if connection.is_fit() {
+                return Ok(connection);
             }
         }
         let now = self.clock.elapsed();
@@ -173,8 +190,7 @@ impl PostgresDatabase {
             return Err(Away);
         }
         let opener = self.opener();
-        let opened = async { opener.for_batches(opener.connect(None).await?.0).await };
-        match opened.await {
+        match opener.for_batches().await {
             Ok(connection) => {
                 *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Ok(connection)
@@ -222,14 +238,19 @@ impl Database for PostgresDatabase {
 
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
         Box::pin(async move {
-            let mut session = PostgresSession::new(self);
-            drive(batch, &mut session, &self.clock).await
+            // Nothing else holds a database.
+            let Some(database) = self.me.upgrade() else { return batch };
+            let carried = self.home.run(async move {
+                let mut session = PostgresSession::new(&database);
+                drive(batch, &mut session, &database.clock).await
+            });
+            carried.await
         })
     }
 
     fn state(&self) -> ConnectionsState {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = idle.iter().filter(|connection| connection.is_fit()).count();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = idle.iter_mut().filter_map(|connection| connection.is_fit().then_some(())).count();
         let all = self.settings.connections.max(1);
         let busy = all - self.places.available_permits().min(all);
         ConnectionsState { idle, busy, down: all.saturating_sub(idle + busy) }
@@ -250,7 +271,7 @@ impl<'a> PostgresSession<'a> {
 
     /// Puts the connection back if it is as new, and drops it if not: the server then rolls back what is open on it.
     fn let_go(&mut self) {
-        if let Some((connection, _place)) = self.held.take()
+        if let Some((mut connection, _place)) = self.held.take()
             && connection.is_fit()
         {
             self.database.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -324,13 +345,17 @@ impl Opener {
         DatabaseOpenError::Away { database: self.settings.name.clone(), why }
     }
 
-    /// A connection that is set up. `notified` is told of each notification, and `Arc`'s last holder is gone with it.
+    async fn dial(&self) -> Result<(Client, Library), DatabaseOpenError> {
+        self.config.connect(self.tls.clone()).await.map_err(|error| self.away(&error))
+    }
+
+    /// A connection that is set up, with a task of its own. `notified` is told of each notification, and `Arc`'s last
+    /// holder is gone with it.
     async fn connect(
         &self,
         notified: Option<Arc<Notify>>,
     ) -> Result<(Client, watch::Receiver<()>), DatabaseOpenError> {
-        let (client, mut connection) =
-            self.config.connect(self.tls.clone()).await.map_err(|error| self.away(&error))?;
+        let (client, mut connection) = self.dial().await?;
         let (ended, end) = watch::channel(());
         tokio::spawn(async move {
             loop {
@@ -350,20 +375,19 @@ impl Opener {
             }
             drop(ended);
         });
-        let set_up = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
-             SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
-             SET client_min_messages = warning";
-        client.batch_execute(set_up).await.map_err(|error| self.away(&error))?;
+        client.batch_execute(SET_UP).await.map_err(|error| self.away(&error))?;
         Ok((client, end))
     }
 
-    /// Makes a connection one that carries batches.
-    async fn for_batches(&self, client: Client) -> Result<Connection, DatabaseOpenError> {
+    /// A connection that carries batches.
+    async fn for_batches(&self) -> Result<Connection, DatabaseOpenError> {
         let settings = &self.settings;
         let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
-        let set_up = lower::set_up_for_batches(timeouts);
-        client.batch_execute(&set_up).await.map_err(|error| self.away(&error))?;
-        Ok(Connection::new(client, self.tls.clone(), timeouts))
+        let (client, library) = self.dial().await?;
+        let mut connection = Connection::new(client, library, self.tls.clone(), timeouts);
+        let set_up = format!("{SET_UP}; {}", lower::set_up_for_batches(timeouts));
+        connection.execute(&set_up).await.map_err(|error| self.away(&error))?;
+        Ok(connection)
     }
 
     /// The table of idempotency keys, made if it is missing.
