@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
+use postgres_protocol::IsNull;
 use serde_json::value::RawValue;
-use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 
 use crate::batch::catalogue::ColumnType;
 use crate::batch::sql::{Parameter, ParameterKind};
@@ -18,43 +18,33 @@ use crate::batch::value::Value;
 
 type Misread = Box<dyn Error + Sync + Send>;
 
-/// A parameter as text. Its `Debug` shows no content: the library logs parameters.
-pub(super) struct AsText<'a>(pub(super) &'a Parameter);
-
-impl std::fmt::Debug for AsText<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.value.kind())
-    }
-}
-
-impl ToSql for AsText<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Misread> {
-        if self.0.value.is_null() {
-            return Ok(IsNull::Yes);
+/// Appends a parameter as text.
+pub(super) fn write_parameter(parameter: &Parameter, out: &mut BytesMut) -> IsNull {
+    let Parameter { value, kind } = parameter;
+    let column_type = match kind {
+        ParameterKind::Column { column_type, .. } | ParameterKind::List { column_type, .. } => column_type,
+        ParameterKind::Text | ParameterKind::Count => &ColumnType::Text,
+    };
+    let is_list = matches!(kind, ParameterKind::List { .. });
+    match value {
+        Value::Null => return IsNull::Yes,
+        // As it stands: most of what is stored.
+        Value::Text(text)
+            if !is_list && *column_type != ColumnType::Bytes && *column_type != ColumnType::Json =>
+        {
+            out.extend_from_slice(text.as_bytes());
         }
-        let mut text = String::new();
-        match &self.0.kind {
-            ParameterKind::Column { column_type, .. } => write_text(&self.0.value, column_type, &mut text),
-            ParameterKind::List { column_type, .. } => write_list(&self.0.value, column_type, &mut text),
-            ParameterKind::Text | ParameterKind::Count => {
-                write_text(&self.0.value, &ColumnType::Text, &mut text)
+        value => {
+            let mut text = String::new();
+            if is_list {
+                write_list(value, column_type, &mut text);
+            } else {
+                write_text(value, column_type, &mut text);
             }
+            out.extend_from_slice(text.as_bytes());
         }
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
     }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    fn to_sql_checked(&self, wanted: &Type, out: &mut BytesMut) -> Result<IsNull, Misread> {
-        self.to_sql(wanted, out)
-    }
+    IsNull::No
 }
 
 /// Appends a value's text as the input of its type reads it.
@@ -145,22 +135,8 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// A cell as it came, with its type.
-pub(super) struct Raw<'a>(Option<(u32, &'a [u8])>);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(native: &Type, raw: &'a [u8]) -> Result<Self, Misread> {
-        Ok(Self(Some((native.oid(), raw))))
-    }
-
-    fn from_sql_null(_: &Type) -> Result<Self, Misread> {
-        Ok(Self(None))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
+/// A cell as it came, with the number of its type; `None` for null.
+pub(super) struct Raw<'a>(pub(super) Option<(u32, &'a [u8])>);
 
 impl Raw<'_> {
     /// The cell of a column of this type in its one form.

@@ -1,17 +1,19 @@
 //! PostgreSQL: connections, flights, the catalogue.
 //!
-//! Promises: a batch costs as many round trips as its flights; a connection is used by one batch at a time and thrown away
+//! Promises: a batch costs as many round trips as its flights, each one message out and one answer back; a connection is used by one batch at a time and thrown away
 //! whenever its state is in doubt; while the server is away, batches are told so at once and the server is not hammered;
 //! the catalogue follows the tables (`reload`, or `NOTIFY penstock_schema`), swapped as a whole.
 
 mod cells;
 mod connection;
-mod driver;
+mod dial;
 mod errors;
+mod exchange;
 mod introspect;
 mod lower;
 mod merge;
 mod tls;
+mod wire;
 
 #[cfg(test)]
 mod batch_tests;
@@ -30,7 +32,8 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client};
 
 use self::connection::Connection;
-use self::driver::Library;
+use self::dial::dial;
+use self::errors::Fault;
 use self::lower::About;
 use self::tls::Tls;
 use super::home::Home;
@@ -122,8 +125,14 @@ impl PostgresDatabase {
             }
         };
         let tls = Tls::new(extra.as_deref()).map_err(|why| setting(format!("`ca_file`: {why}")))?;
-        let opener = Opener { config, tls, settings, clock };
+        let mut opener = Opener { config, tls, settings, clock };
         let (client, _) = opener.connect(None).await?;
+        if opener.config.get_user().is_none() {
+            // Whoever the system says we are: the library knows how to ask.
+            let told = client.query_one("SELECT session_user::text", &[]).await;
+            let user: String = told.and_then(|row| row.try_get(0)).map_err(|error| opener.away(&error))?;
+            opener.config.user(user);
+        }
         opener.check_rights(&client).await?;
         let key_table = opener.make_key_table(&client).await;
         let known = opener.read(&client, key_table).await?;
@@ -345,17 +354,14 @@ impl Opener {
         DatabaseOpenError::Away { database: self.settings.name.clone(), why }
     }
 
-    async fn dial(&self) -> Result<(Client, Library), DatabaseOpenError> {
-        self.config.connect(self.tls.clone()).await.map_err(|error| self.away(&error))
-    }
-
     /// A connection that is set up, with a task of its own. `notified` is told of each notification, and `Arc`'s last
     /// holder is gone with it.
     async fn connect(
         &self,
         notified: Option<Arc<Notify>>,
     ) -> Result<(Client, watch::Receiver<()>), DatabaseOpenError> {
-        let (client, mut connection) = self.dial().await?;
+        let (client, mut connection) =
+            self.config.connect(self.tls.clone()).await.map_err(|error| self.away(&error))?;
         let (ended, end) = watch::channel(());
         tokio::spawn(async move {
             loop {
@@ -383,10 +389,17 @@ impl Opener {
     async fn for_batches(&self) -> Result<Connection, DatabaseOpenError> {
         let settings = &self.settings;
         let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
-        let (client, library) = self.dial().await?;
-        let mut connection = Connection::new(client, library, self.tls.clone(), timeouts);
+        let away = |fault: Fault| {
+            let why = match &fault {
+                Fault::Told(told) => format!("the server refuses with SQLSTATE {}", told.state),
+                fault => fault.why(),
+            };
+            DatabaseOpenError::Away { database: self.settings.name.clone(), why }
+        };
+        let (wire, found) = dial(&self.config, &self.tls).await.map_err(away)?;
+        let mut connection = Connection::new(wire, found, timeouts);
         let set_up = format!("{SET_UP}; {}", lower::set_up_for_batches(timeouts));
-        connection.execute(&set_up).await.map_err(|error| self.away(&error))?;
+        connection.execute(&set_up).await.map_err(away)?;
         Ok(connection)
     }
 
