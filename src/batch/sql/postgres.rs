@@ -45,7 +45,7 @@ impl Dialect for Postgres {
             writer.push("::text");
         }
         writer.push(" LIKE ");
-        writer.bind(Value::Text(like_text(pattern)), ParameterKind::Text);
+        writer.bind(Value::Text(like_text(pattern, '\\')), ParameterKind::Text);
     }
 
     fn one_of(
