@@ -130,7 +130,8 @@ impl Stage for BatchGateway {
             cx.retire("a connection to the database was lost");
         }
         tally.finished(&finished, operations, atomic, waited);
-        waiting.answer(Answered { answer: answer_of(&finished, lines, &order), replayed: finished.replayed });
+        let replayed = finished.replayed;
+        waiting.answer(Answered { answer: answer_of(finished, lines, &order), replayed });
         Ok(Output::None)
     }
 }
@@ -220,10 +221,10 @@ fn is_away(finished: &Finished) -> bool {
     fault.is_some_and(|fault| fault.kind == FaultKind::DatabaseUnavailable)
 }
 
-fn answer_of(finished: &Finished, lines: bool, order: &BatchOrder) -> Answer {
+fn answer_of(finished: Finished, lines: bool, order: &BatchOrder) -> Answer {
     match &finished.envelope {
         Some(envelope) if lines => render_lines(envelope, &instance(order)),
-        _ => finished.answer.clone(),
+        _ => finished.answer,
     }
 }
 
