@@ -272,6 +272,14 @@ impl Reading<'_, '_> {
             }
             // Rows that nobody reads.
             (b'D', None) => {}
+            // A COMMIT says so when there was nothing left to commit.
+            (b'C', None)
+                if shape.text.as_deref() == Some("COMMIT") && message.body.starts_with(b"ROLLBACK") =>
+            {
+                self.at += 1;
+                let why = "the transaction had failed, and was rolled back".to_owned();
+                self.answers[asked.part] = Some(Err(Fault::Ours(why)));
+            }
             (b'C' | b'I', query) => {
                 self.at += 1;
                 // A part of several statements is done with the last of them.

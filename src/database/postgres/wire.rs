@@ -86,15 +86,19 @@ impl Wire {
         }
         loop {
             if let Poll::Ready(Err(error)) = self.poll_send(context) {
-                // Why the server broke off may be what is left to read.
+                // Why the server broke off may be what is left to read; if it had done something before that, nobody says
+                // how much.
                 self.is_open = false;
                 let _ = self.poll_read(context);
                 let mut told = Fault::of_socket(&error);
-                while let Some(message) = self.next_message()? {
-                    if message.tag == b'E' {
-                        told = Fault::Told(Told::read(message.body));
+                while let Some(message) = next_of(&self.came)? {
+                    match message.tag {
+                        b'C' => break,
+                        b'E' => told = Fault::Told(Told::read(message.body)),
+                        _ => {}
                     }
-                    self.skip()?;
+                    let length = message.body.len() + 5;
+                    self.came.advance(length);
                 }
                 return Poll::Ready(Err(told));
             }
@@ -147,18 +151,6 @@ impl Wire {
             }
         }
         self.is_open
-    }
-
-    fn next_message(&self) -> Result<Option<Message<'_>>, Fault> {
-        next_of(&self.came)
-    }
-
-    fn skip(&mut self) -> Result<(), Fault> {
-        if let Some(message) = next_of(&self.came)? {
-            let length = message.body.len() + 5;
-            self.came.advance(length);
-        }
-        Ok(())
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
