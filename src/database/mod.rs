@@ -4,6 +4,7 @@
 //! given their replies. A database carries flights. One flight is one round trip where there is a network; SQLite runs it in
 //! place, on the thread that owns the file.
 
+mod home;
 pub mod late;
 pub mod mysql;
 pub mod postgres;
@@ -39,7 +40,8 @@ pub trait Database: Send + Sync + 'static {
     /// Reads the tables again and swaps the catalogue as a whole; the old one stays when this fails.
     fn reload(&self) -> BoxFuture<'_, Result<(), DatabaseOpenError>>;
 
-    /// Carries the batch to its end, and gives it back for [`BatchRun::into_finished`].
+    /// Carries the batch to its end, and gives it back for [`BatchRun::into_finished`]. It does so on threads of its own:
+    /// whoever polls this only waits, and may stop waiting.
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun>;
 
     /// How its connections are doing.

@@ -3,6 +3,10 @@
 //! Promises: nothing is planned twice; a queue that is full, a line that is paused and a caller with too much under way are
 //! told at once, before anything is kept of the batch; a caller that stops waiting takes its batch back.
 
+mod caller;
+mod ids;
+mod plan;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +15,9 @@ use dashmap::DashMap;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use self::caller::{identity_of, key_scope, refuse_key_of_nobody};
+use self::ids::{mixed, ulid};
+use self::plan::plan_document;
 use super::BatchTimes;
 use super::tally::count_refusal;
 use super::waiting::{Answered, Seat, WaitingRoom};
@@ -24,7 +31,7 @@ use crate::batch::problem::{FaultKind, Problem};
 use crate::batch::request::{BatchRequest, Fault, Limits, OperationClaims, Refusal, parse};
 use crate::batch::run::KeyUse;
 use crate::clock::{BoxFuture, SharedClock};
-use crate::database::{Database, Enforcement, Identity};
+use crate::database::{Database, Enforcement};
 use crate::http::api::{BatchAsk, BatchReply, BatchService, LineStream, ReplyContent};
 use crate::messages::{BatchOrder, ItemId, JobId, Lane, PreparedBatch, TakeOnce};
 use crate::telemetry::Metrics;
@@ -495,52 +502,6 @@ fn has(catalogue: &Catalogue, name: &str) -> bool {
     catalogue.entities.contains_key(name) || catalogue.statements.contains_key(name)
 }
 
-/// Whom PostgreSQL's own policies judge, where they do.
-fn identity_of(
-    enforcement: &Enforcement,
-    caller: &Caller,
-    instance: &str,
-) -> Result<Option<Identity>, NotTaken> {
-    let Enforcement::Database { role_claim, anonymous_role } = enforcement else { return Ok(None) };
-    let is_nobody = caller.issuer.is_empty() && caller.claims.is_empty();
-    let role = match caller.claim(role_claim).and_then(serde_json::Value::as_str) {
-        // To PostgreSQL this is no role: it would be the login itself, which the policies do not judge as anybody.
-        Some("none" | "") => None,
-        Some(role) => Some(role.to_owned()),
-        None if is_nobody => anonymous_role.as_ref().map(ToString::to_string),
-        None => None,
-    };
-    let claims = serde_json::Value::Object(caller.claims.clone()).to_string();
-    match role {
-        Some(role) => Ok(Some(Identity { role, claims })),
-        None => {
-            let detail = format!("the token has no claim `{role_claim}`, which names the role to act as");
-            Err(NotTaken::invalid(Problem::new(FaultKind::Forbidden, detail, instance)))
-        }
-    }
-}
-
-/// A key belongs to a subject. All tokens of an issuer that name none would share their keys, and one caller would be
-/// answered with the rows of another.
-fn refuse_key_of_nobody(ask: &BatchAsk, instance: &str) -> Result<(), NotTaken> {
-    let has_token = !ask.caller.issuer.is_empty();
-    if ask.idempotency_key.is_some() && has_token && ask.caller.subject.is_empty() {
-        let detail = "an idempotency key needs a token with a subject (`sub`): leave the key out, or get another token";
-        return Err(NotTaken::invalid(Problem::new(FaultKind::InvalidKey, detail, instance)));
-    }
-    Ok(())
-}
-
-/// The row of a key: issuer, subject and key, each with its length so that no two of them run together.
-fn key_scope(caller: &Caller, key: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [&*caller.issuer, &*caller.subject, key] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The last line of a stream: the envelope as it is rendered in lines has it as its last; a problem is one by itself.
 fn last_line(body: Vec<u8>) -> Vec<u8> {
     let mut text = body.strip_suffix(b"\n").unwrap_or(&body);
@@ -552,123 +513,9 @@ fn last_line(body: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// What `/batch/plan` answers.
-fn plan_document(batch_id: &str, planned: &Planned<'_>) -> serde_json::Value {
-    use serde_json::{Map, Value, json};
-    let operations = &planned.request.operations;
-    let id = |at: &usize| json!(operations[*at].id);
-    let ids = |places: &[usize]| places.iter().map(id).collect::<Value>();
-    let told: Map<String, Value> = operations
-        .iter()
-        .zip(&planned.checked)
-        .map(|(operation, checked)| {
-            let at = operation.index;
-            let mut told = json!({
-                "entity": operation.entity,
-                "action": operation.action.as_str(),
-                "level": planned.plan.levels[at],
-                "dependsOn": ids(&planned.plan.dependencies[at]),
-                "dependents": ids(&planned.plan.dependents[at]),
-            });
-            match checked {
-                Ok(checked) => {
-                    let shown: Value = checked.shown_columns().map(|(_, name)| json!(name)).collect();
-                    told["columns"] = shown;
-                }
-                Err(error) => {
-                    told["error"] = json!({
-                        "statusCode": error.status,
-                        "code": error.code,
-                        "error": error.error,
-                        "column": error.column,
-                        "pointer": error.pointer,
-                    });
-                }
-            }
-            (operation.id.to_string(), told)
-        })
-        .collect();
-    json!({
-        "batchId": batch_id,
-        "database": planned.desk.database.name(),
-        "order": ids(&planned.plan.order),
-        "groups": planned.plan.groups().iter().map(|group| ids(group)).collect::<Value>(),
-        "independent": ids(&planned.plan.independent()),
-        "operations": told,
-    })
-}
-
-fn mixed(seed: u64) -> u64 {
-    // splitmix64.
-    let mut mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
-}
-
-/// A ULID: 48 bits of milliseconds, 80 of chance, in Crockford's base 32. Sorts by time.
-fn ulid(milliseconds: u64, chance: u128) -> Arc<str> {
-    const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let whole = (u128::from(milliseconds & ((1 << 48) - 1)) << 80) | (chance & ((1 << 80) - 1));
-    let text: String =
-        (0..26).rev().map(|place| char::from(LETTERS[((whole >> (place * 5)) & 31) as usize])).collect();
-    Arc::from(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_batch_id_is_a_ulid_and_sorts_by_time() {
-        assert_eq!(&*ulid(0, 0), "00000000000000000000000000");
-        assert_eq!(&*ulid(u64::MAX, u128::MAX), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
-        assert_eq!(&*ulid(1_469_918_176_385, 0), "01ARYZ6S410000000000000000");
-        assert!(ulid(1, u128::MAX) < ulid(2, 0));
-    }
-
-    #[test]
-    fn a_key_is_its_callers_own() {
-        let caller = |issuer: &str, subject: &str| Caller {
-            issuer: Arc::from(issuer),
-            subject: Arc::from(subject),
-            ..Caller::default()
-        };
-        let ada = key_scope(&caller("i", "ada"), "k");
-        assert_eq!(ada.len(), 64);
-        assert_eq!(ada, key_scope(&caller("i", "ada"), "k"));
-        for other in [
-            key_scope(&caller("i", "bob"), "k"),
-            key_scope(&caller("j", "ada"), "k"),
-            key_scope(&caller("i", "ada"), "l"),
-            key_scope(&caller("ia", "da"), "k"),
-            key_scope(&caller("i", "adak"), ""),
-        ] {
-            assert_ne!(ada, other);
-        }
-    }
-
-    #[test]
-    fn a_token_without_a_subject_has_no_keys_of_its_own() {
-        let ask = |issuer: &str, subject: &str, key: Option<&str>| BatchAsk {
-            body: Vec::new(),
-            caller: Arc::new(Caller {
-                issuer: Arc::from(issuer),
-                subject: Arc::from(subject),
-                ..Caller::default()
-            }),
-            idempotency_key: key.map(str::to_owned),
-            lines: false,
-            trace: None,
-            database: None,
-            dry_run: false,
-        };
-        let refused = |ask: BatchAsk| refuse_key_of_nobody(&ask, "").err().map(|why| why.problem.kind);
-        assert_eq!(refused(ask("i", "", Some("k"))), Some(FaultKind::InvalidKey));
-        assert_eq!(refused(ask("i", "", None)), None);
-        assert_eq!(refused(ask("i", "ada", Some("k"))), None);
-        assert_eq!(refused(ask("", "", Some("k"))), None, "without tokens there is one caller");
-    }
 
     #[test]
     fn the_last_line_is_the_envelope_without_what_came_before_it() {
@@ -677,31 +524,5 @@ mod tests {
             b"{\"success\":true}\n"
         );
         assert_eq!(last_line(b"{\"type\":1}".to_vec()), b"{\"type\":1}\n");
-    }
-
-    #[test]
-    fn a_caller_acts_as_the_role_that_the_token_names_or_not_at_all() {
-        let by_claim = |anonymous: Option<&str>| Enforcement::Database {
-            role_claim: Arc::from("db_role"),
-            anonymous_role: anonymous.map(Arc::from),
-        };
-        let mut clerk = Caller { issuer: Arc::from("i"), ..Caller::default() };
-        clerk.claims.insert("db_role".to_owned(), "clerk".into());
-        let role = |enforcement: &Enforcement, caller: &Caller| {
-            let identity = identity_of(enforcement, caller, "");
-            identity.map(|identity| identity.map(|identity| identity.role)).map_err(|why| why.problem.kind)
-        };
-        assert_eq!(role(&Enforcement::Rules, &clerk), Ok(None));
-        assert_eq!(role(&by_claim(None), &clerk), Ok(Some("clerk".to_owned())));
-        assert_eq!(role(&by_claim(Some("anon")), &Caller::default()), Ok(Some("anon".to_owned())));
-        assert_eq!(role(&by_claim(None), &Caller::default()), Err(FaultKind::Forbidden));
-        clerk.claims.insert("db_role".to_owned(), "none".into());
-        assert_eq!(role(&by_claim(Some("anon")), &clerk), Err(FaultKind::Forbidden), "not the login itself");
-        clerk.claims.clear();
-        assert_eq!(
-            role(&by_claim(Some("anon")), &clerk),
-            Err(FaultKind::Forbidden),
-            "a token without a role is not nobody"
-        );
     }
 }

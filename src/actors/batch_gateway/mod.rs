@@ -103,8 +103,9 @@ impl Stage for BatchGateway {
         let run = self.begin(&order, prepared, left, &waiting, cx.clock());
         let (database, clock) = (Arc::clone(&self.database), cx.clock().clone());
         let gone = Arc::clone(waiting.gone());
-        let carried = cx.io(async move {
-            let mut carried = std::pin::pin!(database.run(run));
+        // A database carries a batch on threads of its own: here is only waited for it.
+        let carried = async move {
+            let mut carried = database.run(run);
             tokio::select! {
                 run = &mut carried => return Some(run),
                 () = clock.sleep(left) => {}
@@ -115,7 +116,7 @@ impl Stage for BatchGateway {
                 run = &mut carried => Some(run),
                 () = clock.sleep(GRACE) => None,
             }
-        });
+        };
         // The batch has a deadline of its own; the engine's would only take the lease away under it.
         let finished = cx.waiting(carried).await.and_then(BatchRun::into_finished);
         let Some(finished) = finished else {
@@ -129,7 +130,8 @@ impl Stage for BatchGateway {
             cx.retire("a connection to the database was lost");
         }
         tally.finished(&finished, operations, atomic, waited);
-        waiting.answer(Answered { answer: answer_of(&finished, lines, &order), replayed: finished.replayed });
+        let replayed = finished.replayed;
+        waiting.answer(Answered { answer: answer_of(finished, lines, &order), replayed });
         Ok(Output::None)
     }
 }
@@ -219,10 +221,10 @@ fn is_away(finished: &Finished) -> bool {
     fault.is_some_and(|fault| fault.kind == FaultKind::DatabaseUnavailable)
 }
 
-fn answer_of(finished: &Finished, lines: bool, order: &BatchOrder) -> Answer {
+fn answer_of(finished: Finished, lines: bool, order: &BatchOrder) -> Answer {
     match &finished.envelope {
         Some(envelope) if lines => render_lines(envelope, &instance(order)),
-        _ => finished.answer.clone(),
+        _ => finished.answer,
     }
 }
 

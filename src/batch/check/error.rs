@@ -117,13 +117,22 @@ impl<'a> Place<'a> {
 
     /// As text.
     pub fn pointer(&self) -> String {
-        let mut pointer = format!("/operations/{}/{}", self.operation, self.part);
+        use std::fmt::Write as _;
+        let mut pointer = String::with_capacity(32 + self.part.len() + self.key.len());
+        // Writing to memory cannot fail.
+        let _ = write!(pointer, "/operations/{}/{}", self.operation, self.part);
         if let Some(row) = self.row {
-            pointer.push_str(&format!("/{row}"));
+            let _ = write!(pointer, "/{row}");
         }
         for step in std::iter::once(self.key).chain(self.operator) {
             pointer.push('/');
-            pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+            for character in step.chars() {
+                match character {
+                    '~' => pointer.push_str("~0"),
+                    '/' => pointer.push_str("~1"),
+                    other => pointer.push(other),
+                }
+            }
         }
         pointer
     }

@@ -86,7 +86,7 @@ pub(super) fn check_create(
         }
     }
     let must_hold = grant.filter.clone();
-    let readable = read.map_or_else(|| vec![false; entity.columns.len()], |read| read.columns.clone());
+    let readable = readable(entity, read);
     let visible: Vec<bool> =
         readable.iter().zip(&grant.columns).map(|(read, write)| *read || *write).collect();
     let work = PlannedWork::Create { columns, rows: cells, must_hold };
@@ -103,9 +103,7 @@ pub(super) fn check_update(
     read: Option<&Grant>,
     desk: &Desk<'_>,
 ) -> Result<CheckedOperation, OperationError> {
-    metadata::refuse_unknown(operation, metadata::OF_WRITES)?;
-    let readable = read.map_or_else(|| vec![false; entity.columns.len()], |read| read.columns.clone());
-    let selector = write_selector(operation, entity, grant, read, desk)?;
+    let (readable, selector) = opening(operation, entity, grant, read, desk)?;
     let fields = match &operation.store_params {
         StoreParams::One(fields) => fields.as_slice(),
         StoreParams::None | StoreParams::Many { .. } => &[],
@@ -145,9 +143,7 @@ pub(super) fn check_delete(
     read: Option<&Grant>,
     desk: &Desk<'_>,
 ) -> Result<CheckedOperation, OperationError> {
-    metadata::refuse_unknown(operation, metadata::OF_WRITES)?;
-    let readable = read.map_or_else(|| vec![false; entity.columns.len()], |read| read.columns.clone());
-    let selector = write_selector(operation, entity, grant, read, desk)?;
+    let (readable, selector) = opening(operation, entity, grant, read, desk)?;
     let work = match &entity.soft_delete {
         None => PlannedWork::Delete { selector },
         Some(soft_delete) => {
@@ -168,6 +164,23 @@ pub(super) fn check_delete(
     let mut checked = base(operation, desk, Some(entity), readable.clone(), work);
     answer_written(&mut checked, operation, entity, &readable)?;
     Ok(checked)
+}
+
+/// Which columns the caller may read.
+fn readable(entity: &Entity, read: Option<&Grant>) -> Vec<bool> {
+    read.map_or_else(|| vec![false; entity.columns.len()], |read| read.columns.clone())
+}
+
+/// What an update and a delete begin with: the columns that the caller may read, and the rows.
+fn opening(
+    operation: &OperationRequest,
+    entity: &Arc<Entity>,
+    grant: &Grant,
+    read: Option<&Grant>,
+    desk: &Desk<'_>,
+) -> Result<(Vec<bool>, Selector), OperationError> {
+    metadata::refuse_unknown(operation, metadata::OF_WRITES)?;
+    Ok((readable(entity, read), write_selector(operation, entity, grant, read, desk)?))
 }
 
 /// Which rows an update or delete touches: those of its own right that the caller may also read, because its answer and

@@ -521,8 +521,8 @@ impl<'d> SqlWriter<'d> {
     }
 }
 
-/// A pattern for `LIKE ... ESCAPE '\'`: `%` and `_` for the two wildcards, a backslash before what would be one.
-pub fn like_text(pattern: &Pattern) -> String {
+/// A pattern for `LIKE ... ESCAPE escape`: `%` and `_` for the two wildcards, `escape` before what would be one.
+pub fn like_text(pattern: &Pattern, escape: char) -> String {
     let mut text = String::new();
     for part in &pattern.0 {
         match part {
@@ -530,8 +530,8 @@ pub fn like_text(pattern: &Pattern) -> String {
             PatternPart::One => text.push('_'),
             PatternPart::Literal(literal) => {
                 for character in literal.chars() {
-                    if matches!(character, '%' | '_' | '\\') {
-                        text.push('\\');
+                    if matches!(character, '%' | '_') || character == escape {
+                        text.push(escape);
                     }
                     text.push(character);
                 }

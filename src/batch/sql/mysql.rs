@@ -9,9 +9,9 @@
 //! [`update`], [`read_back`]) and a delete two. `read_back` locks the rows that are locked already: a plain read could show
 //! the snapshot of the transaction instead of the rows just written.
 
-use super::{Comparison, Dialect, ParameterKind, Qualifier, SqlWriter, Statement};
+use super::{Comparison, Dialect, ParameterKind, Qualifier, SqlWriter, Statement, like_text};
 use crate::batch::catalogue::{Column, ColumnId, ColumnType, Entity, KeyRule};
-use crate::batch::operation::{Assignment, Condition, Lock, Pattern, PatternPart, SortKey};
+use crate::batch::operation::{Assignment, Condition, Lock, Pattern, SortKey};
 use crate::batch::value::Value;
 
 /// Which server.
@@ -22,6 +22,9 @@ pub enum Flavor {
     /// MySQL 8: a create is read back by its key.
     Mysql,
 }
+
+/// Before what would be a wildcard in a pattern: a character that no `sql_mode` gives a meaning to.
+const ESCAPE: char = '|';
 
 /// A key of a row: one value for each column of the primary key, in its order.
 pub type Key = Vec<Value>;
@@ -38,7 +41,7 @@ impl Dialect for Mysql {
         writer.push("?");
     }
 
-    /// The escape is a character that no `sql_mode` gives a meaning to.
+    /// The escape is [`ESCAPE`].
     fn like(
         &self,
         writer: &mut SqlWriter<'_>,
@@ -50,7 +53,7 @@ impl Dialect for Mysql {
         writer.push("CONVERT(");
         writer.column(entity, at, column);
         writer.push(" USING utf8mb4) COLLATE utf8mb4_bin LIKE ");
-        writer.bind(Value::Text(pattern_text(pattern)), ParameterKind::Text);
+        writer.bind(Value::Text(like_text(pattern, ESCAPE)), ParameterKind::Text);
         writer.push(" ESCAPE '|'");
     }
 
@@ -366,30 +369,12 @@ fn scale(text: &str) -> usize {
     usize::try_from(needed.clamp(0, 30)).unwrap_or(0)
 }
 
-fn pattern_text(pattern: &Pattern) -> String {
-    let mut text = String::new();
-    for part in &pattern.0 {
-        match part {
-            PatternPart::Any => text.push('%'),
-            PatternPart::One => text.push('_'),
-            PatternPart::Literal(literal) => {
-                for character in literal.chars() {
-                    if matches!(character, '%' | '_' | '|') {
-                        text.push('|');
-                    }
-                    text.push(character);
-                }
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::batch::operation::PatternPart;
 
     #[rstest]
     #[case("10", 0)]
@@ -407,6 +392,6 @@ mod tests {
         let pattern =
             Pattern(vec![PatternPart::Literal("100%|_\\".to_owned()), PatternPart::Any, PatternPart::One]);
 
-        assert_eq!(pattern_text(&pattern), "100|%|||_\\%_");
+        assert_eq!(like_text(&pattern, ESCAPE), "100|%|||_\\%_");
     }
 }

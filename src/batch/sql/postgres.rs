@@ -45,7 +45,7 @@ impl Dialect for Postgres {
             writer.push("::text");
         }
         writer.push(" LIKE ");
-        writer.bind(Value::Text(like_text(pattern)), ParameterKind::Text);
+        writer.bind(Value::Text(like_text(pattern, '\\')), ParameterKind::Text);
     }
 
     fn one_of(
@@ -313,45 +313,54 @@ fn column_list(writer: &mut SqlWriter<'_>, entity: &Entity, columns: impl Iterat
     writer.push(")");
 }
 
-/// One insert of many rows: `document` is a JSON list of objects, the value of `columns[2]` under the name `c2`. Rows are
-/// stored in the document's order; the order of the answer is the database's.
+/// One insert of many rows: `lists` has, for each of `columns`, the values of all rows, written as PostgreSQL writes an
+/// array; values of a column of arrays as texts. Rows are stored in the order of the lists; the order of the answer is the
+/// database's.
 pub fn insert_many(
     entity: &Entity,
     columns: &[ColumnId],
-    document: String,
+    lists: Vec<String>,
     must_hold: &Condition,
     returning: &[ColumnId],
 ) -> Statement {
     let mut writer = SqlWriter::new(&Postgres);
     let at = writer.alias();
-    let names = |writer: &mut SqlWriter<'_>, divider: &'static str| {
-        for index in 0..columns.len() {
-            if index > 0 {
-                writer.push(", ");
-            }
-            writer.push(divider);
-            writer.number(index);
-        }
-    };
     writer.push("INSERT INTO ");
     writer.table_as(entity, at);
     column_list(&mut writer, entity, columns.iter().copied());
-    writer.push(" SELECT ");
-    names(&mut writer, "r.c");
-    writer.push(" FROM ROWS FROM (json_to_recordset(");
-    writer.bind(Value::Text(document), ParameterKind::Text);
-    writer.push("::json) AS (");
     for (index, column) in columns.iter().enumerate() {
-        writer.push(if index == 0 { "c" } else { ", c" });
+        writer.push(if index == 0 { " SELECT r.c" } else { ", r.c" });
         writer.number(index);
-        writer.push(" ");
-        writer.configured(&entity.columns[*column].native_type);
+        let column = &entity.columns[*column];
+        if is_list(column) {
+            cast(&mut writer, &column.column_type, &column.native_type, "");
+        }
     }
-    writer.push(")) WITH ORDINALITY AS r (");
-    names(&mut writer, "c");
-    writer.push(", place) ORDER BY r.place RETURNING ");
+    writer.push(" FROM ROWS FROM (");
+    for (index, (column, list)) in columns.iter().zip(lists).enumerate() {
+        writer.push(if index == 0 { "unnest(" } else { ", unnest(" });
+        let column = &entity.columns[*column];
+        let kind = match is_list(column) {
+            // A list of lists would come apart whole.
+            true => ParameterKind::List { column_type: ColumnType::Text, native_type: "text".into() },
+            false => ParameterKind::list_of(column),
+        };
+        writer.bind(Value::Text(list), kind);
+        writer.push(")");
+    }
+    writer.push(") WITH ORDINALITY AS r (");
+    for index in 0..columns.len() {
+        writer.push("c");
+        writer.number(index);
+        writer.push(", ");
+    }
+    writer.push("place) ORDER BY r.place RETURNING ");
     answer(&mut writer, entity, at, returning, must_hold);
     writer.finish()
+}
+
+fn is_list(column: &Column) -> bool {
+    matches!(column.column_type, ColumnType::Array(_))
 }
 
 /// A named statement of the config, its parameters in place, at most `limit` rows of it.

@@ -61,6 +61,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 pub use self::connection::{Connection, Server};
 pub use self::pool::{MysqlSession, Pool};
+use super::home::Home;
 use super::session::drive;
 use super::{ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, TlsMode};
 use crate::batch::catalogue::{Catalogue, DatabaseKind};
@@ -79,6 +80,7 @@ pub struct MysqlDatabase {
     pool: Arc<Pool>,
     clock: SharedClock,
     catalogue: RwLock<Arc<Catalogue>>,
+    home: Home,
 }
 
 impl MysqlDatabase {
@@ -105,7 +107,11 @@ impl MysqlDatabase {
         let catalogue = catalogue_of(&settings, &mut connection).await?;
         pool.give_back(connection);
         tokio::spawn(keep_house(Arc::downgrade(&pool), Arc::clone(&clock)));
-        Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)) })
+        let home = Home::start().map_err(|error| DatabaseOpenError::Setting {
+            database: Arc::clone(&settings.name),
+            why: format!("a thread could not be started: {error}"),
+        })?;
+        Ok(Self { settings, pool, clock, catalogue: RwLock::new(Arc::new(catalogue)), home })
     }
 
     /// A place for one batch.
@@ -138,10 +144,8 @@ impl Database for MysqlDatabase {
     }
 
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
-        Box::pin(async {
-            let mut session = self.pool.session();
-            drive(batch, &mut session, &self.clock).await
-        })
+        let (mut session, clock) = (self.pool.session(), Arc::clone(&self.clock));
+        Box::pin(self.home.run(async move { drive(batch, &mut session, &clock).await }))
     }
 
     fn state(&self) -> ConnectionsState {

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::BytesMut;
+use postgres_protocol::IsNull;
 use serde_json::value::RawValue;
-use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 
 use crate::batch::catalogue::ColumnType;
 use crate::batch::sql::{Parameter, ParameterKind};
@@ -18,43 +18,33 @@ use crate::batch::value::Value;
 
 type Misread = Box<dyn Error + Sync + Send>;
 
-/// A parameter as text. Its `Debug` shows no content: the library logs parameters.
-pub(super) struct AsText<'a>(pub(super) &'a Parameter);
-
-impl std::fmt::Debug for AsText<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.value.kind())
-    }
-}
-
-impl ToSql for AsText<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Misread> {
-        if self.0.value.is_null() {
-            return Ok(IsNull::Yes);
+/// Appends a parameter as text.
+pub(super) fn write_parameter(parameter: &Parameter, out: &mut BytesMut) -> IsNull {
+    let Parameter { value, kind } = parameter;
+    let column_type = match kind {
+        ParameterKind::Column { column_type, .. } | ParameterKind::List { column_type, .. } => column_type,
+        ParameterKind::Text | ParameterKind::Count => &ColumnType::Text,
+    };
+    let is_list = matches!(kind, ParameterKind::List { .. });
+    match value {
+        Value::Null => return IsNull::Yes,
+        // As it stands: most of what is stored, and a list that was written before.
+        Value::Text(text)
+            if is_list || (*column_type != ColumnType::Bytes && *column_type != ColumnType::Json) =>
+        {
+            out.extend_from_slice(text.as_bytes());
         }
-        let mut text = String::new();
-        match &self.0.kind {
-            ParameterKind::Column { column_type, .. } => write_text(&self.0.value, column_type, &mut text),
-            ParameterKind::List { column_type, .. } => write_list(&self.0.value, column_type, &mut text),
-            ParameterKind::Text | ParameterKind::Count => {
-                write_text(&self.0.value, &ColumnType::Text, &mut text)
+        value => {
+            let mut text = String::new();
+            if is_list {
+                write_list(value, column_type, &mut text);
+            } else {
+                write_text(value, column_type, &mut text);
             }
+            out.extend_from_slice(text.as_bytes());
         }
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
     }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    fn to_sql_checked(&self, wanted: &Type, out: &mut BytesMut) -> Result<IsNull, Misread> {
-        self.to_sql(wanted, out)
-    }
+    IsNull::No
 }
 
 /// Appends a value's text as the input of its type reads it.
@@ -82,55 +72,58 @@ pub(super) fn write_text(value: &Value, column_type: &ColumnType, out: &mut Stri
 /// Appends `{...}`: a list as PostgreSQL's arrays are written.
 fn write_list(value: &Value, element: &ColumnType, out: &mut String) {
     let Value::Array(values) = value else { return write_text(value, element, out) };
-    out.push('{');
     let mut text = String::new();
+    out.push('{');
     for (index, value) in values.iter().enumerate() {
         if index > 0 {
             out.push(',');
         }
         match value {
-            Value::Null => out.push_str("NULL"),
             // A list in a list is a further dimension, except in JSON.
             Value::Array(_) if *element != ColumnType::Json => write_list(value, element, out),
-            value => {
-                text.clear();
-                write_text(value, element, &mut text);
-                out.push('"');
-                for character in text.chars() {
-                    if matches!(character, '"' | '\\') {
-                        out.push('\\');
-                    }
-                    out.push(character);
-                }
-                out.push('"');
-            }
+            value => write_element(value, element, &mut text, out),
         }
     }
     out.push('}');
 }
 
-/// Appends a value as `json_to_recordset` reads it for a column of this type. `false`: it cannot be told that way.
-pub(super) fn write_record_cell(value: &Value, column_type: &ColumnType, out: &mut Vec<u8>) -> bool {
-    match (value, column_type) {
-        // A JSON null becomes SQL's.
-        (Value::Json(text), ColumnType::Json) if text.trim() == "null" => return false,
-        (Value::Text(_), ColumnType::Bytes) => {
-            let mut text = String::new();
-            write_text(value, column_type, &mut text);
-            crate::batch::value::write_json_text(&text, out);
+/// The values of one column of many rows, as one list; those of a column of arrays as texts. `None`: one of them is no
+/// value of such a column.
+pub(super) fn column_list<'a>(
+    values: impl Iterator<Item = &'a Value>,
+    column_type: &ColumnType,
+) -> Option<String> {
+    let (mut out, mut text) = (String::from("{"), String::new());
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            out.push(',');
         }
-        (Value::Array(_), ColumnType::Array(_)) => {
-            // As PostgreSQL writes arrays: its own reading of JSON lists is another one for lists of documents.
-            let mut text = String::new();
-            write_text(value, column_type, &mut text);
-            crate::batch::value::write_json_text(&text, out);
+        match (value, column_type) {
+            (Value::Array(_), ColumnType::Array(_)) | (_, ColumnType::Json) => {}
+            (Value::Array(_) | Value::Object(_), _) => return None,
+            _ => {}
         }
-        (Value::Array(_) | Value::Object(_), column_type) if *column_type != ColumnType::Json => {
-            return false;
-        }
-        (value, _) => value.write_json(out),
+        write_element(value, column_type, &mut text, &mut out);
     }
-    true
+    out.push('}');
+    Some(out)
+}
+
+/// Appends one value of a list, quoted. `text` is room.
+fn write_element(value: &Value, element: &ColumnType, text: &mut String, out: &mut String) {
+    if value.is_null() {
+        return out.push_str("NULL");
+    }
+    text.clear();
+    write_text(value, element, text);
+    out.push('"');
+    for character in text.chars() {
+        if matches!(character, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out.push('"');
 }
 
 fn write_hex(bytes: &[u8], out: &mut String) {
@@ -145,22 +138,8 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// A cell as it came, with its type.
-pub(super) struct Raw<'a>(Option<(u32, &'a [u8])>);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(native: &Type, raw: &'a [u8]) -> Result<Self, Misread> {
-        Ok(Self(Some((native.oid(), raw))))
-    }
-
-    fn from_sql_null(_: &Type) -> Result<Self, Misread> {
-        Ok(Self(None))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
+/// A cell as it came, with the number of its type; `None` for null.
+pub(super) struct Raw<'a>(pub(super) Option<(u32, &'a [u8])>);
 
 impl Raw<'_> {
     /// The cell of a column of this type in its one form.

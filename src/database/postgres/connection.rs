@@ -1,41 +1,27 @@
 //! One connection: flights, and what is prepared on it.
 //!
-//! Promises: everything of a flight that does not need an answer first is sent before the first answer is waited for; a
-//! statement that is new to the connection costs no wait either, since it runs unnamed while it is being prepared; after
-//! the first failure of a flight nothing later is reported as done; a connection that broke says so, and whether a COMMIT
-//! was on its way.
+//! Promises: everything of a flight that does not need an answer first is sent at once and answered at once: PostgreSQL
+//! runs it up to the first failure and nothing after that; a statement that is new to the connection costs no wait, since
+//! it is prepared on the way; after the first failure of a flight nothing later is reported as done; a connection that
+//! broke says so, and whether a COMMIT was on its way.
 
-use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Error, RowStream};
-
-use super::cells::{AsText, Raw};
-use super::errors::{blames_a_row, ends_transaction, failure, forgets_statements, is_aborted_transaction};
-use super::lower::{About, KeyFound, Kind, Part, Piece, Query, Standing, key_found, pieces};
-use super::tls::Tls;
-use crate::batch::value::Value;
+use super::dial::Found;
+use super::errors::{Fault, blames_a_row, ends_transaction};
+use super::exchange::{Answer, Prepared, Table, exchange};
+use super::lower::{About, KeyFound, Kind, Part, Piece, Standing, key_found, pieces};
+use super::wire::Wire;
 use crate::clock::BoxFuture;
 use crate::database::session::Lost;
 use crate::database::{Command, DbError, DbErrorCode, Reply, Rows};
 
-/// Statements that stay prepared.
-const PREPARED_MAX: usize = 256;
-
-/// Bytes of rows that one statement may bring; the batch's own limit is far below and judged by its run.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// A connection and what is known of it.
 pub(super) struct Connection {
-    client: Client,
-    tls: Tls,
+    wire: Wire,
+    found: Arc<Found>,
     prepared: Prepared,
     standing: Standing,
     /// A COMMIT was sent, and its reply is not there yet.
@@ -46,60 +32,6 @@ pub(super) struct Connection {
     spent: Arc<AtomicBool>,
 }
 
-/// Prepared statements by their text, the longest unused one out first.
-#[derive(Default)]
-struct Prepared {
-    by_text: HashMap<Arc<str>, (tokio_postgres::Statement, u64)>,
-    uses: u64,
-}
-
-impl Prepared {
-    fn get(&mut self, text: &str) -> Option<tokio_postgres::Statement> {
-        self.uses += 1;
-        let (statement, used) = self.by_text.get_mut(text)?;
-        *used = self.uses;
-        Some(statement.clone())
-    }
-
-    fn keep(&mut self, text: Arc<str>, statement: tokio_postgres::Statement) {
-        if self.by_text.len() >= PREPARED_MAX
-            && let Some(oldest) =
-                self.by_text.iter().min_by_key(|(_, (_, used))| *used).map(|(text, _)| text.clone())
-        {
-            // Dropping it closes it at the server.
-            self.by_text.remove(&oldest);
-        }
-        self.uses += 1;
-        self.by_text.insert(text, (statement, self.uses));
-    }
-}
-
-/// What one statement brought.
-#[derive(Debug, Default)]
-struct Table {
-    rows: Vec<Vec<Value>>,
-    /// All rows, also those that are not kept because they are too many.
-    count: u64,
-    /// What was found wrong that PostgreSQL does not fail for.
-    fault: Option<DbErrorCode>,
-    misread: Option<String>,
-}
-
-/// What an answer was.
-enum Answer {
-    Done,
-    Table(Table),
-    Prepared(Arc<str>, tokio_postgres::Statement),
-}
-
-/// What goes out, in order.
-enum Send<'a> {
-    Text(&'a str),
-    Named(tokio_postgres::Statement, &'a Query),
-    Unnamed(&'a Query),
-    Prepare(Arc<str>),
-}
-
 /// How far a flight came.
 enum Attempt {
     Through,
@@ -108,11 +40,11 @@ enum Attempt {
 }
 
 impl Connection {
-    /// Takes a connection that was set up for batches, with these time limits: of a statement, a lock, and idleness.
-    pub(super) fn new(client: Client, tls: Tls, timeouts: [Duration; 3]) -> Self {
+    /// Takes a connection that is to have these time limits: of a statement, a lock, and idleness.
+    pub(super) fn new(wire: Wire, found: Found, timeouts: [Duration; 3]) -> Self {
         Self {
-            client,
-            tls,
+            wire,
+            found: Arc::new(found),
             prepared: Prepared::default(),
             standing: Standing { timeouts: Some(timeouts), ..Standing::default() },
             commit_on_its_way: false,
@@ -122,11 +54,20 @@ impl Connection {
     }
 
     /// Whether another batch may have it.
-    pub(super) fn is_fit(&self) -> bool {
-        !self.standing.open
-            && !self.in_flight
-            && !self.spent.load(Ordering::Acquire)
-            && !self.client.is_closed()
+    pub(super) fn is_fit(&mut self) -> bool {
+        !self.standing.open && !self.in_flight && !self.spent.load(Ordering::Acquire) && self.wire.is_open()
+    }
+
+    /// Runs SQL of this source, without parameters and without rows.
+    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), Fault> {
+        let part = Part::Text(sql.to_owned());
+        self.exchange(&[&part]).await.into_iter().try_for_each(|answer| answer.map(drop))
+    }
+
+    async fn exchange(&mut self, parts: &[&Part]) -> Vec<Result<Answer, Fault>> {
+        let exchanged = exchange(&mut self.wire, &mut self.prepared, parts).await;
+        self.standing.open = !exchanged.is_idle;
+        exchanged.answers
     }
 
     /// Whether a COMMIT was sent whose reply is missing.
@@ -136,11 +77,11 @@ impl Connection {
 
     /// What cancels the statement that runs when it is awaited; the connection is not used again then.
     pub(super) fn canceller(&self) -> BoxFuture<'static, ()> {
-        let (token, tls, spent) = (self.client.cancel_token(), self.tls.clone(), Arc::clone(&self.spent));
+        let (found, spent) = (Arc::clone(&self.found), Arc::clone(&self.spent));
         Box::pin(async move {
             spent.store(true, Ordering::Release);
-            if let Err(error) = token.cancel_query(tls).await {
-                tracing::debug!(error = %failure(&error).native_code, "a statement could not be cancelled");
+            if let Err(fault) = found.cancel().await {
+                tracing::debug!(error = %fault.why(), "a statement could not be cancelled");
             }
         })
     }
@@ -162,10 +103,7 @@ impl Connection {
                 true => ("ROLLBACK", 0),
                 false => ("ROLLBACK TO SAVEPOINT penstock_merge; RELEASE SAVEPOINT penstock_merge", from),
             };
-            self.client.batch_execute(sql).await.map_err(|_| Lost { during_commit: false })?;
-            if opens {
-                self.standing.open = false;
-            }
+            self.execute(sql).await.map_err(|_| Lost { during_commit: false })?;
             replies.truncate(from);
             self.attempt(commands, from, false, about, &mut replies).await?;
         }
@@ -197,26 +135,16 @@ impl Connection {
             }
             let commits = now.iter().any(|piece| matches!(piece.kind, Kind::Commit));
             self.commit_on_its_way = commits;
-            let answers = self.exchange(now).await;
-            let outcome = self.judge(now, answers, replies);
-            let ended = now.iter().any(|piece| matches!(piece.kind, Kind::Commit | Kind::Rollback));
-            match outcome {
+            let parts: Vec<&Part> = now.iter().flat_map(|piece| &piece.parts).collect();
+            let answers = self.exchange(&parts).await;
+            match self.judge(now, answers, replies) {
                 Judged::Lost(lost) => {
                     self.spent.store(true, Ordering::Release);
                     return Err(lost);
                 }
-                Judged::Through => {
-                    self.commit_on_its_way = false;
-                    if ended {
-                        self.standing.open = false;
-                    }
-                }
+                Judged::Through => self.commit_on_its_way = false,
                 Judged::Failed(unmerge) => {
                     self.commit_on_its_way = false;
-                    // A COMMIT of a transaction that failed rolls it back.
-                    if ended {
-                        self.standing.open = false;
-                    }
                     return Ok(unmerge.map_or(Attempt::Through, Attempt::Unmerge));
                 }
             }
@@ -224,52 +152,11 @@ impl Connection {
         Ok(Attempt::Through)
     }
 
-    /// Sends pieces without a wait in between and takes in all answers, statement by statement.
-    async fn exchange(&mut self, pieces: &[Piece]) -> Vec<Result<Answer, Error>> {
-        let mut sends = Vec::new();
-        let mut asked: Vec<Arc<str>> = Vec::new();
-        for part in pieces.iter().flat_map(|piece| &piece.parts) {
-            match part {
-                Part::Text(sql) => sends.push(Send::Text(sql)),
-                Part::Query(query) => match self.prepared.get(&query.statement.text) {
-                    Some(prepared) => sends.push(Send::Named(prepared, query)),
-                    None => {
-                        sends.push(Send::Unnamed(query));
-                        // For the next time; the answer comes with the others.
-                        if !asked.iter().any(|text| **text == *query.statement.text) {
-                            let text: Arc<str> = query.statement.text.as_str().into();
-                            asked.push(Arc::clone(&text));
-                            sends.push(Send::Prepare(text));
-                        }
-                    }
-                },
-            }
-        }
-        let client = &self.client;
-        let answers = in_order(sends.into_iter().map(|send| coming(client, send)).collect()).await;
-        let mut told = Vec::with_capacity(answers.len());
-        for answer in answers {
-            match answer {
-                Ok(Answer::Prepared(text, statement)) => self.prepared.keep(text, statement),
-                // Not prepared: because something before it failed, which is told by its own answer.
-                Err((_, true)) => {}
-                Ok(answer) => told.push(Ok(answer)),
-                Err((error, false)) => {
-                    if forgets_statements(&error) {
-                        self.prepared = Prepared::default();
-                    }
-                    told.push(Err(error));
-                }
-            }
-        }
-        told
-    }
-
     /// Reads the answers of pieces.
     fn judge(
         &self,
         pieces: &[Piece],
-        answers: Vec<Result<Answer, Error>>,
+        answers: Vec<Result<Answer, Fault>>,
         replies: &mut Vec<Reply>,
     ) -> Judged {
         let mut answers = answers.into_iter();
@@ -298,10 +185,10 @@ impl Connection {
                 continue;
             }
             if let Some(error) = error {
-                let fault = failure(&error);
+                let fault = error.failure();
                 if fault.code == DbErrorCode::ConnectionLost {
                     // A server that says why it ends the session before COMMIT has not come to the COMMIT.
-                    let told = error.as_db_error().is_some() && !matches!(piece.kind, Kind::Commit);
+                    let told = error.is_told() && !matches!(piece.kind, Kind::Commit);
                     return Judged::Lost(Lost { during_commit: may_commit && !told });
                 }
                 may_commit = false;
@@ -318,8 +205,6 @@ impl Connection {
                         DbErrorCode::TypeMismatch if begins => {
                             DbError { code: DbErrorCode::ActionForbidden, ..fault }
                         }
-                        // The state of the flight's own failure is told by the statement that failed first.
-                        _ if is_aborted_transaction(&error) => DbError { code: DbErrorCode::Other, ..fault },
                         _ => fault,
                     };
                     replies.push(Reply::Failed(fault));
@@ -398,102 +283,4 @@ fn reply(piece: &Piece, tables: Vec<Table>, replies: &mut Vec<Reply>) -> Result<
         }
     }
     Ok(())
-}
-
-/// One statement: polled once it is sent, polled on it brings its answer.
-fn coming<'a>(client: &'a Client, send: Send<'a>) -> Coming<'a> {
-    Box::pin(async move {
-        match send {
-            Send::Text(sql) => {
-                client.batch_execute(sql).await.map(|()| Answer::Done).map_err(|error| (error, false))
-            }
-            Send::Prepare(text) => match client.prepare(&text).await {
-                Ok(statement) => Ok(Answer::Prepared(text, statement)),
-                Err(error) => Err((error, true)),
-            },
-            Send::Named(statement, query) => {
-                let parameters: Vec<AsText<'_>> = query.statement.parameters.iter().map(AsText).collect();
-                let rows = async { table(client.query_raw(&statement, &parameters).await?, query).await };
-                rows.await.map(Answer::Table).map_err(|error| (error, false))
-            }
-            Send::Unnamed(query) => {
-                let parameters: Vec<(AsText<'_>, Type)> = query
-                    .statement
-                    .parameters
-                    .iter()
-                    // The place's own cast says what it is.
-                    .map(|parameter| (AsText(parameter), Type::UNKNOWN))
-                    .collect();
-                let rows = async {
-                    table(client.query_typed_raw(&query.statement.text, parameters).await?, query).await
-                };
-                rows.await.map(Answer::Table).map_err(|error| (error, false))
-            }
-        }
-    })
-}
-
-type Coming<'a> = Pin<Box<dyn Future<Output = Result<Answer, (Error, bool)>> + std::marker::Send + 'a>>;
-
-/// Polls all of them once, in order, so that each sends; then waits for one after the other. PostgreSQL answers in order.
-async fn in_order<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + std::marker::Send + '_>>>) -> Vec<T> {
-    let mut early: Vec<Option<T>> = Vec::with_capacity(futures.len());
-    poll_fn(|context| {
-        for future in &mut futures {
-            early.push(match future.as_mut().poll(context) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            });
-        }
-        Poll::Ready(())
-    })
-    .await;
-    let mut outputs = Vec::with_capacity(futures.len());
-    for (future, early) in futures.into_iter().zip(early) {
-        outputs.push(match early {
-            Some(output) => output,
-            None => future.await,
-        });
-    }
-    outputs
-}
-
-/// Reads the rows of one statement to their end. Rows that are too many are counted and not kept.
-async fn table(rows: RowStream, query: &Query) -> Result<Table, Error> {
-    let mut rows = pin!(rows);
-    let mut table = Table::default();
-    let mut bytes = 0;
-    while let Some(row) = rows.try_next().await? {
-        table.count += 1;
-        if table.count > query.rows_max {
-            table.fault = Some(DbErrorCode::TooManyRows);
-            table.rows.clear();
-        }
-        if table.fault.is_some() {
-            continue;
-        }
-        if query.verdict && !row.try_get::<_, bool>(row.len() - 1)? {
-            table.fault = Some(DbErrorCode::RowForbidden);
-            continue;
-        }
-        let cells = query.answered.iter().enumerate().map(|(index, column_type)| {
-            let raw: Raw<'_> = row.try_get(index).map_err(|error| error.to_string())?;
-            raw.value(column_type).map_err(|error| error.to_string())
-        });
-        match cells.collect::<Result<Vec<_>, String>>() {
-            Ok(cells) => {
-                bytes += cells.iter().map(Value::bytes).sum::<usize>();
-                table.rows.push(cells);
-                if bytes > ANSWER_BYTES_MAX {
-                    table.fault = Some(DbErrorCode::ResultTooLarge);
-                    table.rows.clear();
-                }
-            }
-            Err(why) => {
-                table.fault = Some(DbErrorCode::Other);
-                table.misread = Some(why);
-            }
-        }
-    }
-    Ok(table)
 }

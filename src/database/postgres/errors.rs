@@ -2,9 +2,91 @@
 
 use tokio_postgres::Error;
 
+use super::wire::Body;
 use crate::database::{DbError, DbErrorCode};
 
-/// What a failed statement means.
+/// Why a statement of a batch was not done.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Fault {
+    /// The server says so.
+    Told(Told),
+    /// The connection is gone, or none is to be had. Texts of sockets: none has a value of a row in it.
+    Lost(String),
+    /// It could not be asked, or its answer not be read.
+    Ours(String),
+    /// Not tried, because one before it had failed.
+    NotTried,
+}
+
+/// What the server says of a failure. Its own words stay behind: they may hold values of rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Told {
+    pub(super) state: String,
+    routine: Option<String>,
+    column: Option<String>,
+    constraint: Option<String>,
+}
+
+impl Told {
+    /// Reads the body of an error's message.
+    pub(super) fn read(body: &[u8]) -> Self {
+        let (mut told, mut body) = (Self::default(), Body(body));
+        while let Some(field @ 1..) = body.byte() {
+            let Some(value) = body.text() else { break };
+            let value = || String::from_utf8_lossy(value).into_owned();
+            match field {
+                b'C' => told.state = value(),
+                b'R' => told.routine = Some(value()),
+                b'c' => told.column = Some(value()),
+                b'n' => told.constraint = Some(value()),
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+impl Fault {
+    pub(super) fn of_socket(error: &std::io::Error) -> Self {
+        Self::Lost(error.to_string())
+    }
+
+    /// For the log and the operator: SQLSTATE, or our own words.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Told(told) => told.state.clone(),
+            Self::Lost(why) | Self::Ours(why) => why.clone(),
+            Self::NotTried => "25P02".to_owned(),
+        }
+    }
+
+    /// Whether the server itself has said it.
+    pub(super) fn is_told(&self) -> bool {
+        matches!(self, Self::Told(_))
+    }
+
+    /// What it means.
+    pub(super) fn failure(&self) -> DbError {
+        let code = match self {
+            Self::Told(told) => code_of(&told.state, told.routine.as_deref()),
+            Self::Lost(_) => DbErrorCode::ConnectionLost,
+            Self::Ours(_) | Self::NotTried => DbErrorCode::Other,
+        };
+        let (column, constraint) = match self {
+            Self::Told(told) => (told.column.clone(), told.constraint.clone()),
+            _ => (None, None),
+        };
+        DbError { code, column, constraint, native_code: self.why() }
+    }
+
+    /// Whether prepared statements of the connection are worth nothing any more.
+    pub(super) fn forgets_statements(&self) -> bool {
+        matches!(self, Self::Told(told) if told.state == "26000"
+            || told.state == "0A000" && told.routine.as_deref() == Some("RevalidateCachedQuery"))
+    }
+}
+
+/// What a failed statement of the catalogue's connection means.
 pub(super) fn failure(error: &Error) -> DbError {
     let Some(told) = error.as_db_error() else {
         let code =
@@ -71,19 +153,6 @@ pub(super) fn ends_transaction(code: DbErrorCode) -> bool {
             | DbErrorCode::ExclusionViolation
             | DbErrorCode::SerializationFailure
     )
-}
-
-/// Whether prepared statements of the connection are worth nothing any more.
-pub(super) fn forgets_statements(error: &Error) -> bool {
-    error.as_db_error().is_some_and(|told| {
-        told.code().code() == "26000"
-            || told.code().code() == "0A000" && told.routine() == Some("RevalidateCachedQuery")
-    })
-}
-
-/// Whether the statement was not tried because one before it had failed.
-pub(super) fn is_aborted_transaction(error: &Error) -> bool {
-    error.code().is_some_and(|state| state.code() == "25P02")
 }
 
 /// Whether a statement for many rows that failed so is to be tried row by row, to find out which one it was. The other

@@ -41,7 +41,7 @@ impl About {
 /// Something that is sent.
 #[derive(Debug)]
 pub(super) enum Part {
-    /// Text of this source, without parameters and without rows.
+    /// Text of this source, without parameters and without rows: statements divided by `; `.
     Text(String),
     /// A statement whose rows are read: their types, and whether a verdict comes last.
     Query(Query),
@@ -273,9 +273,9 @@ fn milliseconds(limit: Duration) -> u128 {
     limit.as_millis().clamp(1, i32::MAX as u128)
 }
 
-/// What a session is told before it is given batches. What is sent after a BEGIN without a wait for its answer would be
-/// kept statement by statement if that BEGIN failed (stopped by a limit, or cancelled): so the session only reads, and
-/// every transaction that writes says so.
+/// What a session is told before it is given batches. What is sent after a BEGIN without a wait for its answer must not be
+/// kept statement by statement if that BEGIN failed (stopped by a limit, or cancelled): the server does not try it, and
+/// should it ever, the session only reads, and every transaction that writes says so.
 pub(super) fn set_up_for_batches(timeouts: [Duration; 3]) -> String {
     let [statement, lock, idle] = timeouts.map(milliseconds);
     format!(

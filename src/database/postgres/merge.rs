@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::cells;
 use crate::batch::catalogue::{ColumnId, ColumnType, Entity, KeyRule};
@@ -72,10 +73,12 @@ fn are_alike(first: &Command, second: &Command) -> bool {
     else {
         return false;
     };
-    first.entity == second.entity
-        && columns == others
-        && must_hold == other_rule
-        && first.returning == second.returning
+    let same_entity = match (&first.entity, &second.entity) {
+        // Nearly always they come from the same catalogue.
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+        _ => false,
+    };
+    same_entity && columns == others && must_hold == other_rule && first.returning == second.returning
 }
 
 fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity) -> bool) -> Option<Merged> {
@@ -116,12 +119,12 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
             rows.iter().map(|row| places.iter().map(|place| row[*place].clone()).collect()).collect()
         }
     };
-    let document = document(entity, columns, &rows)?;
+    let lists = lists(entity, columns, &rows)?;
     let key_columns = || entity.primary_key.iter().map(|column| &entity.columns[*column]);
     let mut returning = first.returning.clone();
     returning.extend_from_slice(&entity.primary_key);
     Some(Merged {
-        statement: insert_many(entity, columns, document, must_hold, &returning),
+        statement: insert_many(entity, columns, lists, must_hold, &returning),
         answered: returning.iter().map(|column| entity.columns[*column].column_type.clone()).collect(),
         width: first.returning.len(),
         rows: operations
@@ -179,26 +182,12 @@ fn key_of(entity: &Entity, columns: &[ColumnId], is_ordered: &dyn Fn(&Entity) ->
     places.collect::<Option<_>>().map(Key::Sent)
 }
 
-/// Rows as a JSON list of objects; `None` when a value cannot be told in it.
-fn document(entity: &Entity, columns: &[ColumnId], rows: &[&Vec<Value>]) -> Option<String> {
-    let mut out = Vec::with_capacity(rows.len() * columns.len() * 16);
-    out.push(b'[');
-    for (index, row) in rows.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        for (place, (column, value)) in columns.iter().zip(*row).enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            write_json_text(&format!("c{place}"), &mut out);
-            out.push(b':');
-            if !cells::write_record_cell(value, &entity.columns[*column].column_type, &mut out) {
-                return None;
-            }
-        }
-        out.push(b'}');
-    }
-    out.push(b']');
-    String::from_utf8(out).ok()
+/// The rows by column, each column as a list; `None` when a value cannot be told in one.
+fn lists(entity: &Entity, columns: &[ColumnId], rows: &[&Vec<Value>]) -> Option<Vec<String>> {
+    let list = |(place, column): (usize, &ColumnId)| {
+        cells::column_list(rows.iter().map(|row| &row[place]), &entity.columns[*column].column_type)
+    };
+    columns.iter().enumerate().map(list).collect()
 }
 
 impl Merged {

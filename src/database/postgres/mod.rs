@@ -1,16 +1,19 @@
 //! PostgreSQL: connections, flights, the catalogue.
 //!
-//! Promises: a batch costs as many round trips as its flights; a connection is used by one batch at a time and thrown away
+//! Promises: a batch costs as many round trips as its flights, each one message out and one answer back; a connection is used by one batch at a time and thrown away
 //! whenever its state is in doubt; while the server is away, batches are told so at once and the server is not hammered;
 //! the catalogue follows the tables (`reload`, or `NOTIFY penstock_schema`), swapped as a whole.
 
 mod cells;
 mod connection;
+mod dial;
 mod errors;
+mod exchange;
 mod introspect;
 mod lower;
 mod merge;
 mod tls;
+mod wire;
 
 #[cfg(test)]
 mod batch_tests;
@@ -29,8 +32,11 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client};
 
 use self::connection::Connection;
+use self::dial::dial;
+use self::errors::Fault;
 use self::lower::About;
 use self::tls::Tls;
+use super::home::Home;
 use super::session::{Away, Lost, Session, drive};
 use super::{
     Command, ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, Reply, TlsMode,
@@ -49,8 +55,16 @@ const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// Between attempts to listen again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
 
+/// What every session is told first, so that values come in one form whatever the server's settings are.
+const SET_UP: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
+    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
+    SET client_min_messages = warning";
+
 /// A PostgreSQL database that is open.
 pub struct PostgresDatabase {
+    /// For work that outlives whoever asked for it.
+    me: Weak<Self>,
+    home: Home,
     settings: DatabaseSettings,
     clock: SharedClock,
     config: tokio_postgres::Config,
@@ -111,14 +125,27 @@ impl PostgresDatabase {
             }
         };
         let tls = Tls::new(extra.as_deref()).map_err(|why| setting(format!("`ca_file`: {why}")))?;
-        let opener = Opener { config, tls, settings, clock };
+        let mut opener = Opener { config, tls, settings, clock };
         let (client, _) = opener.connect(None).await?;
+        if opener.config.get_user().is_none() {
+            // Whoever the system says we are: the library knows how to ask.
+            let told = client.query_one("SELECT session_user::text", &[]).await;
+            let user: String = told.and_then(|row| row.try_get(0)).map_err(|error| opener.away(&error))?;
+            opener.config.user(user);
+        }
         opener.check_rights(&client).await?;
         let key_table = opener.make_key_table(&client).await;
         let known = opener.read(&client, key_table).await?;
-        let first = opener.for_batches(client).await?;
+        let home = Home::start().map_err(|error| DatabaseOpenError::Setting {
+            database: Arc::clone(&opener.settings.name),
+            why: format!("a thread could not be started: {error}"),
+        })?;
+        let (first, opener) = home.run(async move { (opener.for_batches().await, opener) }).await;
+        let first = first?;
         let Opener { config, tls, settings, clock } = opener;
-        let database = Arc::new(Self {
+        let database = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            home,
             places: Arc::new(Semaphore::new(settings.connections.max(1))),
             settings,
             clock,
@@ -162,10 +189,9 @@ impl PostgresDatabase {
     async fn connection(&self) -> Result<Connection, Away> {
         loop {
             let kept = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            match kept {
-                Some(connection) if connection.is_fit() => return Ok(connection),
-                Some(_) => {}
-                None => break,
+            let Some(mut connection) = kept else { break };
+            if connection.is_fit() {
+                return Ok(connection);
             }
         }
         let now = self.clock.elapsed();
@@ -173,8 +199,7 @@ impl PostgresDatabase {
             return Err(Away);
         }
         let opener = self.opener();
-        let opened = async { opener.for_batches(opener.connect(None).await?.0).await };
-        match opened.await {
+        match opener.for_batches().await {
             Ok(connection) => {
                 *self.away_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 Ok(connection)
@@ -222,14 +247,19 @@ impl Database for PostgresDatabase {
 
     fn run(&self, batch: BatchRun) -> BoxFuture<'_, BatchRun> {
         Box::pin(async move {
-            let mut session = PostgresSession::new(self);
-            drive(batch, &mut session, &self.clock).await
+            // Nothing else holds a database.
+            let Some(database) = self.me.upgrade() else { return batch };
+            let carried = self.home.run(async move {
+                let mut session = PostgresSession::new(&database);
+                drive(batch, &mut session, &database.clock).await
+            });
+            carried.await
         })
     }
 
     fn state(&self) -> ConnectionsState {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = idle.iter().filter(|connection| connection.is_fit()).count();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = idle.iter_mut().filter_map(|connection| connection.is_fit().then_some(())).count();
         let all = self.settings.connections.max(1);
         let busy = all - self.places.available_permits().min(all);
         ConnectionsState { idle, busy, down: all.saturating_sub(idle + busy) }
@@ -250,7 +280,7 @@ impl<'a> PostgresSession<'a> {
 
     /// Puts the connection back if it is as new, and drops it if not: the server then rolls back what is open on it.
     fn let_go(&mut self) {
-        if let Some((connection, _place)) = self.held.take()
+        if let Some((mut connection, _place)) = self.held.take()
             && connection.is_fit()
         {
             self.database.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -324,7 +354,8 @@ impl Opener {
         DatabaseOpenError::Away { database: self.settings.name.clone(), why }
     }
 
-    /// A connection that is set up. `notified` is told of each notification, and `Arc`'s last holder is gone with it.
+    /// A connection that is set up, with a task of its own. `notified` is told of each notification, and `Arc`'s last
+    /// holder is gone with it.
     async fn connect(
         &self,
         notified: Option<Arc<Notify>>,
@@ -350,20 +381,26 @@ impl Opener {
             }
             drop(ended);
         });
-        let set_up = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
-             SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
-             SET client_min_messages = warning";
-        client.batch_execute(set_up).await.map_err(|error| self.away(&error))?;
+        client.batch_execute(SET_UP).await.map_err(|error| self.away(&error))?;
         Ok((client, end))
     }
 
-    /// Makes a connection one that carries batches.
-    async fn for_batches(&self, client: Client) -> Result<Connection, DatabaseOpenError> {
+    /// A connection that carries batches.
+    async fn for_batches(&self) -> Result<Connection, DatabaseOpenError> {
         let settings = &self.settings;
         let timeouts = [settings.statement_timeout, settings.lock_timeout, settings.idle_timeout];
-        let set_up = lower::set_up_for_batches(timeouts);
-        client.batch_execute(&set_up).await.map_err(|error| self.away(&error))?;
-        Ok(Connection::new(client, self.tls.clone(), timeouts))
+        let away = |fault: Fault| {
+            let why = match &fault {
+                Fault::Told(told) => format!("the server refuses with SQLSTATE {}", told.state),
+                fault => fault.why(),
+            };
+            DatabaseOpenError::Away { database: self.settings.name.clone(), why }
+        };
+        let (wire, found) = dial(&self.config, &self.tls).await.map_err(away)?;
+        let mut connection = Connection::new(wire, found, timeouts);
+        let set_up = format!("{SET_UP}; {}", lower::set_up_for_batches(timeouts));
+        connection.execute(&set_up).await.map_err(away)?;
+        Ok(connection)
     }
 
     /// The table of idempotency keys, made if it is missing.

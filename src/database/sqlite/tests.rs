@@ -1,6 +1,8 @@
 //! The threads of a SQLite file, on real files, with written sequences of commands in place of batches.
 
 mod batches;
+mod groups;
+mod rows;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -291,126 +293,6 @@ fn json(rows: &Rows) -> String {
 }
 
 #[tokio::test]
-async fn rows_are_created_read_changed_counted_and_removed() {
-    let stand = stand();
-    let oslo = stand.column("depot", "city", Test::Eq(text("Oslo")));
-    let set = vec![(stand.entity("depot").column_id("stock").unwrap(), Assignment::Increment)];
-    let done = stand
-        .run(Script::once(vec![
-            stand.create(
-                "depot",
-                &[("name", text("West")), ("city", text("Oslo"))],
-                &["depot_id", "name", "stock"],
-            ),
-            stand.operation(
-                "depot",
-                &["name", "stock"],
-                Work::Update { set, condition: oslo.clone(), must_hold: Condition::True, rows_max: 9 },
-            ),
-            stand.operation("depot", &[], Work::Count { condition: oslo }),
-            stand.operation(
-                "crate",
-                &["crate_id", "label"],
-                Work::Delete {
-                    condition: stand.column("crate", "crate_id", Test::Eq(Value::Int(11))),
-                    rows_max: 9,
-                },
-            ),
-            stand.read("crate", &["label"], Condition::True),
-        ]))
-        .await;
-    assert_eq!(done.error(), None);
-    let answers: Vec<_> = done.rows().into_iter().map(json).collect();
-    assert_eq!(
-        answers,
-        ["4,\"West\",0", "\"North\",1;\"West\",1", "2", "11,\"nuts\"", "\"bolts\";\"bolt cutters\""]
-    );
-    assert_eq!(stand.count("SELECT count(*) FROM depot WHERE stock = 1"), 2);
-}
-
-#[tokio::test]
-async fn every_kind_of_column_comes_back_as_it_went_in() {
-    let stand = stand();
-    let fields = [
-        ("written", text("2026-01-02T03:04:05")),
-        ("armed", Value::Bool(true)),
-        ("body", Value::Json("{\"a\": [1.50, null]}".into())),
-        ("bytes", text("AAEC/w==")),
-        ("price", Value::Number("12.34".into())),
-    ];
-    let names = fields.clone().map(|(name, _)| name);
-    let done = stand.run(Script::once(vec![stand.create("note", &fields, &names)])).await;
-    assert_eq!(done.error(), None);
-    assert_eq!(done.rows()[0].cells, fields.map(|(_, value)| value));
-    let refused = stand.create("note", &[("price", Value::Number("1234567890123456789.01".into()))], &[]);
-    let done = stand.run(Script::once(vec![refused])).await;
-    assert_eq!(done.code(), Some(DbErrorCode::TypeMismatch));
-    assert_eq!(done.error().unwrap().column.as_deref(), Some("price"));
-}
-
-#[tokio::test]
-async fn a_moment_is_found_whichever_way_it_was_written() {
-    let stand = stand();
-    stand
-        .outside()
-        .execute_batch(
-            "INSERT INTO note (note_id, written) VALUES (1, '2026-01-02 03:04:05'), (2, '2026-01-02T03:04:05'),
-             (3, '2026-01-02 03:04:05.5'), (4, '2026-01-01T23:59:59'), (5, '2026-01-03 00:00:00')",
-        )
-        .unwrap();
-    let at = || text("2026-01-02T03:04:05");
-    for (test, found) in [
-        (Test::Eq(at()), "1;2"),
-        (Test::Ne(at()), "3;4;5"),
-        (Test::Lt(at()), "4"),
-        (Test::Le(at()), "1;2;4"),
-        (Test::Gt(at()), "3;5"),
-        (Test::Ge(at()), "1;2;3;5"),
-        (Test::In(vec![at()]), "1;2"),
-        (Test::Between(at(), text("2026-01-02T03:04:05.5")), "1;2;3"),
-    ] {
-        let condition = stand.column("note", "written", test.clone());
-        let done = stand.run(Script::once(vec![stand.read("note", &["note_id"], condition)])).await;
-        assert_eq!(json(done.rows()[0]), found, "{test:?}");
-    }
-}
-
-#[tokio::test]
-async fn patterns_are_case_sensitive_and_literal_where_they_are_not_wild() {
-    let stand = stand();
-    let names = ["50%*", "50%?", "a_b", "A_b", "[x]", "x", "a\\b", "]", "ÄÖ"];
-    for name in names {
-        assert_eq!(stand.run(Script::once(vec![stand.depot(name)])).await.error(), None);
-    }
-    let literal = |text: &str| PatternPart::Literal(text.to_owned());
-    for (parts, found) in [
-        (vec![literal("50%*")], "\"50%*\""),
-        (vec![literal("50%"), PatternPart::One], "\"50%*\";\"50%?\""),
-        (vec![literal("a"), PatternPart::Any], "\"a_b\";\"a\\\\b\""),
-        (vec![literal("[x]")], "\"[x]\""),
-        (vec![PatternPart::One, literal("_b")], "\"a_b\";\"A_b\""),
-        (vec![literal("]")], "\"]\""),
-        (vec![literal("Ä"), PatternPart::One], "\"ÄÖ\""),
-    ] {
-        let condition = stand.column("depot", "name", Test::Like(Pattern(parts)));
-        let done = stand.run(Script::once(vec![stand.read("depot", &["name"], condition)])).await;
-        assert_eq!(json(done.rows()[0]), found);
-    }
-}
-
-#[tokio::test]
-async fn nulls_come_last_in_both_directions() {
-    let stand = stand();
-    let city = stand.entity("depot").column_id("city").unwrap();
-    for (descending, found) in [(false, "\"Bari\";\"Oslo\";null"), (true, "\"Oslo\";\"Bari\";null")] {
-        let sort = vec![SortKey { column: city, through: None, descending }];
-        let work = Work::Read { condition: Condition::True, sort, limit: 5, offset: 0, lock: Lock::Update };
-        let done = stand.run(Script::once(vec![stand.operation("depot", &["city"], work)])).await;
-        assert_eq!(json(done.rows()[0]), found);
-    }
-}
-
-#[tokio::test]
 async fn a_row_that_may_not_be_is_refused_and_not_kept() {
     let stand = stand();
     let in_oslo = stand.column("depot", "city", Test::Eq(text("Oslo")));
@@ -508,121 +390,6 @@ async fn constraints_name_what_failed() {
 }
 
 #[tokio::test]
-async fn batches_that_wait_share_a_commit_and_fail_alone() {
-    let stand = stand();
-    let scripts = (0..32)
-        .map(|number| {
-            let name = format!("d{number}");
-            // Every third batch fails at its second operation, every fifth wants what its neighbour has made.
-            let second = match number {
-                _ if number % 3 == 0 => stand.create("crate", &[("depot_id", Value::Int(999))], &[]),
-                _ if number % 5 == 0 => stand.depot(&format!("d{}", number - 1)),
-                _ => stand.depot(&format!("e{number}")),
-            };
-            Script::once(vec![stand.depot(&name), second])
-        })
-        .collect();
-    let done = stand.run_together(scripts).await;
-    let mut kept = 0;
-    for (number, script) in done.iter().enumerate() {
-        let expected = if number % 3 == 0 {
-            Some(DbErrorCode::ForeignKeyViolation)
-        } else if number % 5 == 0 && (number - 1) % 3 != 0 {
-            Some(DbErrorCode::UniqueViolation)
-        } else {
-            kept += 1;
-            None
-        };
-        assert_eq!(script.code(), expected, "batch {number}");
-        let rows =
-            stand.count(&format!("SELECT count(*) FROM depot WHERE name IN ('d{number}', 'e{number}')"));
-        // The neighbour of a batch that failed may have taken the name.
-        if expected.is_some() && (number + 1) % 5 != 0 {
-            assert_eq!(rows, 0, "batch {number}");
-        }
-    }
-    let groups = stand.groups.lock().unwrap().clone();
-    assert_eq!(groups.iter().sum::<usize>(), kept);
-    assert!(groups.len() <= 3, "{groups:?}");
-}
-
-#[tokio::test]
-async fn a_group_of_one_commits_each_batch_by_itself() {
-    let limits = GroupCommit { batches: 1, window: Duration::from_millis(20) };
-    let stand = stand_with(limits, SystemClock::shared(), |_| {});
-    let scripts = (0..8).map(|number| Script::once(vec![stand.depot(&format!("d{number}"))])).collect();
-    for script in stand.run_together(scripts).await {
-        assert_eq!(script.error(), None);
-    }
-    assert_eq!(*stand.groups.lock().unwrap(), [1; 8]);
-}
-
-#[tokio::test]
-async fn when_commit_fails_nobody_of_the_group_is_told_that_something_was_kept() {
-    let refusals = Arc::new(AtomicUsize::new(1));
-    let left = Arc::clone(&refusals);
-    let stand = stand_with(GroupCommit::default(), SystemClock::shared(), |connection| {
-        let refuse =
-            move || left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        // The hook is the only way to have COMMIT itself fail on any machine.
-        connection.commit_hook(Some(refuse)).unwrap();
-    });
-    let scripts = (0..6).map(|number| Script::once(vec![stand.depot(&format!("d{number}"))])).collect();
-    let done = stand.run_together(scripts).await;
-    let failed = done.iter().filter(|script| script.error().is_some()).count();
-    assert!(failed >= 2, "a group of {failed}");
-    let kept = stand.count("SELECT count(*) FROM depot") - 3;
-    assert_eq!(usize::try_from(kept).unwrap(), 6 - failed);
-    for (number, script) in done.iter().enumerate() {
-        let rows = stand.count(&format!("SELECT count(*) FROM depot WHERE name = 'd{number}'"));
-        assert_eq!(rows == 1, script.error().is_none());
-    }
-    // The file is as good as before.
-    assert_eq!(stand.run(Script::once(vec![stand.depot("after")])).await.error(), None);
-}
-
-#[tokio::test]
-async fn a_full_disk_fails_the_batch_that_filled_it_and_no_other() {
-    let stand = stand_with(GroupCommit::default(), SystemClock::shared(), |connection| {
-        connection.query_row("PRAGMA max_page_count = 40", [], |_| Ok(())).unwrap();
-    });
-    let scripts = (0..5)
-        .map(|number| {
-            let name = if number == 2 { "x".repeat(300_000) } else { format!("d{number}") };
-            Script::once(vec![stand.depot(&name)])
-        })
-        .collect();
-    for (number, script) in stand.run_together(scripts).await.iter().enumerate() {
-        assert_eq!(script.code(), (number == 2).then_some(DbErrorCode::DiskFull), "batch {number}");
-    }
-    assert_eq!(stand.count("SELECT count(*) FROM depot"), 7);
-}
-
-#[tokio::test]
-async fn a_deferred_key_is_judged_where_its_batch_ends() {
-    let stand = stand();
-    let dangling = || stand.create("note", &[("crate_id", Value::Int(77))], &["note_id"]);
-    let crate_77 =
-        stand.create("crate", &[("crate_id", Value::Int(77)), ("depot_id", Value::Int(1))], &["crate_id"]);
-    let mut dry = vec![begin(), Command::Run(dangling()), Command::CheckConstraints];
-    dry.push(Command::Rollback);
-    let done = stand
-        .run_together(vec![
-            Script::once(vec![stand.depot("before")]),
-            Script::once(vec![dangling()]),
-            Script::of(vec![dry]),
-            Script::once(vec![dangling(), crate_77]),
-            Script::once(vec![stand.depot("after")]),
-        ])
-        .await;
-    let codes: Vec<_> = done.iter().map(Script::code).collect();
-    let failed = Some(DbErrorCode::ForeignKeyViolation);
-    assert_eq!(codes, [None, failed, failed, None, None]);
-    assert_eq!(stand.count("SELECT count(*) FROM note"), 1);
-    assert_eq!(stand.count("SELECT count(*) FROM depot"), 5);
-}
-
-#[tokio::test]
 async fn a_statement_that_runs_too_long_is_stopped_on_both_kinds_of_thread() {
     let stand = stand();
     let statement = Arc::clone(&stand.shared.catalogue().statements["counted"]);
@@ -682,23 +449,6 @@ async fn a_step_goes_back_to_its_savepoint_and_the_batch_goes_on() {
     assert_eq!(done.error(), None);
     assert_eq!(stand.count("SELECT count(*) FROM depot WHERE name IN ('one', 'three')"), 2);
     assert_eq!(stand.count("SELECT count(*) FROM depot"), 5);
-}
-
-#[tokio::test]
-async fn one_that_waits_or_commits_in_parts_blocks_nobody() {
-    let stand = Arc::new(stand());
-    let mut slow =
-        Script::of((0..3).map(|number| transaction(vec![stand.depot(&format!("p{number}"))])).collect());
-    slow.pauses = VecDeque::from([Duration::from_millis(400)]);
-    let lane = Arc::clone(&stand.writes);
-    let waiting = tokio::spawn(async move { lane.carry(slow).await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let quick = stand.run(Script::once(vec![stand.depot("quick")])).await;
-    assert_eq!(quick.error(), None);
-    assert!(!waiting.is_finished());
-    let slow = waiting.await.unwrap();
-    assert_eq!((slow.error(), slow.replies.len()), (None, 3));
-    assert_eq!(stand.count("SELECT depot_id FROM depot WHERE name = 'quick'"), 4);
 }
 
 #[tokio::test]

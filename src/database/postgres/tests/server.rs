@@ -472,7 +472,7 @@ async fn a_secured_connection_checks_certificate_and_name() {
         .expect("it reads");
     assert!(secured.get::<_, bool>(0));
     // Cancelling goes over a secured connection as well.
-    Connection::new(client, database.tls.clone(), [Duration::from_secs(5); 3]).canceller().await;
+    database.opener().for_batches().await.expect("a connection").canceller().await;
     let why = |opened: Result<Arc<PostgresDatabase>, DatabaseOpenError>| match opened {
         Ok(_) => panic!("it must not open"),
         Err(error) => error.to_string(),
