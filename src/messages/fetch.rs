@@ -103,7 +103,6 @@ impl Item for DescribedObject {
 }
 
 /// What the fetcher brings, by who goes on with it.
-#[expect(clippy::large_enum_variant, reason = "it lives from the fetcher to its outlet, one at a time")]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fetched {
