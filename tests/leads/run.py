@@ -124,7 +124,7 @@ def statuses(rows, counts):
 
 def faults(_bins, programs, folder):
     penstock, orgsim, aisim = programs
-    ends = "status=500@every=17;prose@every=23;half@every=29;cut@every=31;status=429@every=37"
+    ends = "status=500@every=17;prose@every=23;half@every=29;cut@every=31;throttled=1@nth=50"
     with trial.start_org(orgsim, 3000) as org, trial.start_endpoint(aisim, faults=ends) as endpoint:
         ids = trial.ids_of(penstock, trial.write_config(folder / "ids", org), 3000)
         refused = {"type": "status", "status": 400, "code": "UNKNOWN_EXCEPTION", "message": "not today"}
