@@ -87,7 +87,7 @@ impl Stage {
         ids
     }
 
-    /// Sends one request and reads its answer to the end. HTTP/1.0, so that nothing is chunked.
+    /// Sends one request and reads its answer to the end. HTTP/1.0, which knows no chunks.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(self.addr)?;
         stream.set_read_timeout(Some(support::PATIENCE))?;
@@ -102,6 +102,7 @@ impl Stage {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.ok_or_else(|| std::io::Error::other("no answer"))?;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        assert!(!head.to_ascii_lowercase().contains("\r\ntransfer-encoding:"), "{head}");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok(Answer { status, head, body: bytes.split_off(end + 4) })
     }
@@ -210,7 +211,7 @@ fn an_uploaded_list_is_followed_to_its_end_and_its_report_has_every_row() {
     assert_eq!(column("Lead ID"), sent, "the sheet's own column, in its order");
     let statuses = column("AI_Status");
     assert!(statuses[..41].iter().all(|status| status == "Analyzed"), "{statuses:?}");
-    assert_eq!(statuses[41..], ["", "Invalid Lead ID"]);
+    assert_eq!(statuses[41..], ["Not Analyzed", "Invalid Lead ID"]);
     assert!(column("AI_Coherence_Score")[..41].iter().all(|score| score.parse::<f64>().is_ok()));
 
     let unchanged = format!("If-None-Match: {tag}\r\n");
