@@ -108,7 +108,7 @@ fn the_pictures_of_the_lines_have_the_mailbox_sizes_of_the_configuration() {
         ("sync_writer", actors.sync_writer.mailbox_items, actors.sync_writer.mailbox_bytes),
     ];
     let plain = |sizes: &[(&'static str, _, penstock::config::ByteSize)]| -> Vec<(&str, u64, u64)> {
-        sizes.iter().map(|(actor, items, bytes)| (*actor, u64::from(*items), bytes.bytes())).collect()
+        sizes.iter().map(|(actor, items, bytes)| (*actor, *items, bytes.bytes())).collect()
     };
     has_the_sizes(&picture_below("\n## The line\n"), &plain(&schema));
     has_the_sizes(&picture_below("\n## The lead line\n"), &plain(&leads));

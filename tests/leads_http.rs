@@ -47,7 +47,8 @@ impl Answer {
 /// A daemon with its org and its endpoint, which outlive it.
 struct Stage {
     org: Org,
-    runtime: tokio::runtime::Runtime,
+    /// What the endpoint runs on.
+    _runtime: tokio::runtime::Runtime,
     model: aisim::Server,
     place: Place,
     addr: SocketAddr,
@@ -68,7 +69,7 @@ impl Stage {
             model.base_url(),
             demo_org(&org.url(), "")
         ));
-        Self { org, runtime, model, place, addr }
+        Self { org, model, _runtime: runtime, place, addr }
     }
 
     /// The daemon, once leads are served.
@@ -322,5 +323,4 @@ fn durable_and_once_a_job_begun_over_http_goes_on_after_a_kill_and_can_be_follow
     let twice = answers.values().filter(|times| **times > 1).count();
     assert_eq!(answers.len(), 300);
     assert!(twice <= AT_ONCE, "{twice} leads were paid twice; {AT_ONCE} can have been under way");
-    drop(stage.runtime);
 }
