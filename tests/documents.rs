@@ -74,12 +74,26 @@ fn the_code_map_shows_everything_directly_below_src() {
     assert!(missing.is_empty(), "the code map of ARCHITECTURE.md lacks {missing:?}");
 }
 
+/// Demands the sizes in a picture in the order of the line: each stands before its actor's name and after the actor before it.
+fn has_the_sizes(picture: &str, sizes: &[(&str, u64, u64)]) {
+    let mut rest = picture;
+    for (actor, items, bytes) in sizes {
+        let label = format!("{items} items, {} MiB", bytes >> 20);
+        let arrow = rest.find(&label).unwrap_or_else(|| panic!("no arrow `{label}` before `{actor}`"));
+        rest = &rest[arrow + label.len()..];
+        assert!(rest.contains(actor), "`{actor}` does not follow its arrow `{label}`");
+    }
+}
+
 #[test]
-fn the_picture_of_the_line_has_the_mailbox_sizes_of_the_configuration() {
+fn the_pictures_of_the_lines_have_the_mailbox_sizes_of_the_configuration() {
     let text = read("ARCHITECTURE.md");
-    let picture = text.split("```").nth(1).expect("the first block is the picture");
+    let picture_below = |heading: &str| {
+        let section = text.split(heading).nth(1).unwrap_or_else(|| panic!("no `{heading}`"));
+        section.split("```").nth(1).expect("its first block is the picture").to_owned()
+    };
     let actors = Config::default().actors;
-    let sizes = [
+    let schema = [
         ("batcher", actors.batcher.mailbox_items, actors.batcher.mailbox_bytes),
         ("fetcher", actors.fetcher.mailbox_items, actors.fetcher.mailbox_bytes),
         ("composer", actors.composer.mailbox_items, actors.composer.mailbox_bytes),
@@ -87,14 +101,17 @@ fn the_picture_of_the_line_has_the_mailbox_sizes_of_the_configuration() {
         ("embedder", actors.embedder.mailbox_items, actors.embedder.mailbox_bytes),
         ("sync_writer", actors.sync_writer.mailbox_items, actors.sync_writer.mailbox_bytes),
     ];
-    // In the order of the line: each size stands before its actor's name and after the actor before it.
-    let mut rest = picture;
-    for (actor, items, bytes) in sizes {
-        let label = format!("{items} items, {} MiB", bytes.bytes() >> 20);
-        let arrow = rest.find(&label).unwrap_or_else(|| panic!("no arrow `{label}` before `{actor}`"));
-        rest = &rest[arrow + label.len()..];
-        assert!(rest.contains(actor), "`{actor}` does not follow its arrow `{label}`");
-    }
+    let leads = [
+        ("lead_intake", actors.lead_intake.mailbox_items, actors.lead_intake.mailbox_bytes),
+        ("fetcher", actors.fetcher.mailbox_items, actors.fetcher.mailbox_bytes),
+        ("assessor", actors.assessor.mailbox_items, actors.assessor.mailbox_bytes),
+        ("sync_writer", actors.sync_writer.mailbox_items, actors.sync_writer.mailbox_bytes),
+    ];
+    let plain = |sizes: &[(&'static str, _, penstock::config::ByteSize)]| -> Vec<(&str, u64, u64)> {
+        sizes.iter().map(|(actor, items, bytes)| (*actor, *items, bytes.bytes())).collect()
+    };
+    has_the_sizes(&picture_below("\n## The line\n"), &plain(&schema));
+    has_the_sizes(&picture_below("\n## The lead line\n"), &plain(&leads));
 }
 
 fn pairs(variables: &[(&str, &str)]) -> Vec<(String, String)> {

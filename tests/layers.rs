@@ -36,9 +36,9 @@ const PLACES: [(&str, &[&str]); 5] = [
 ];
 
 /// Decide, and nothing else.
-const PURE: &[&str] = &["model", "limiter", "library", "batch"];
+const PURE: &[&str] = &["model", "limiter", "library", "batch", "leads"];
 /// Jobs whose planning halves will join [`PURE`] file by file as they are built.
-const JOBS: &[&str] = &["leads", "sync"];
+const JOBS: &[&str] = &["sync"];
 /// Reach the disk, the network, a model or the command line's end of the control socket.
 const IO: &[&str] = &["salesforce", "sheets", "vectors", "ai", "store", "warehouse", "database", "control"];
 

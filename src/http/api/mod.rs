@@ -27,11 +27,12 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
+use actix_web::body::{BodySize, MessageBody as _};
 use actix_web::http::header::{
     ACCEPT, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
     RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use futures_util::{FutureExt as _, stream};
@@ -121,7 +122,7 @@ async fn batch(request: HttpRequest, payload: web::Payload, api: web::Data<ApiSo
             Err(refusal) => return refusal.finish_with(None),
         };
         match &api.service {
-            Some(service) => write(service.run(ask).await),
+            Some(service) => readable_to(request.version(), write(service.run(ask).await)),
             None => no_database().finish_with(None),
         }
     })
@@ -251,6 +252,16 @@ fn write(reply: BatchReply) -> HttpResponse {
             head(&answer, Some(&reply.batch_id)).streaming(body)
         }
     }
+}
+
+/// Without chunks for those who do not know them: before HTTP/1.1 an answer of unknown length ends with its connection.
+fn readable_to(version: Version, mut response: HttpResponse) -> HttpResponse {
+    if version < Version::HTTP_11 && response.body().size() == BodySize::Stream {
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 fn texts<'a>(request: &'a HttpRequest, name: &HeaderName) -> Vec<&'a str> {

@@ -49,7 +49,7 @@ use self::parameters::Parameters;
 use self::upload::{Bounds, Upload};
 use super::body::{self, BodyFault};
 use super::lead_service::LeadService;
-use super::{ApiSources, headers, let_in, tell, texts, wrong_method};
+use super::{ApiSources, headers, let_in, readable_to, tell, texts, wrong_method};
 use crate::batch::access::Caller;
 use crate::batch::problem::FaultKind;
 use crate::sheets::OpenOptions;
@@ -194,9 +194,10 @@ fn route<H, W>(
             {
                 return refusal;
             }
+            let version = request.version();
             let work = handler(Call { request, payload: Some(payload), leads });
             let refused = match AssertUnwindSafe(work).catch_unwind().await {
-                Ok(Ok(response)) => return response,
+                Ok(Ok(response)) => return readable_to(version, response),
                 Ok(Err(refused)) => refused,
                 Err(_panic) => {
                     tracing::error!("a request about leads panicked");

@@ -231,7 +231,7 @@ fn broken(fault: &MultipartError) -> Refused {
 
 fn too_large(most: u64) -> Refused {
     Refused::too_large(format!(
-        "`file` may have {most} bytes; split the list, save it as .xlsx, or raise `leads.max_upload_bytes`"
+        "`file` may have {most} bytes; split the list, save it as .xlsx, or raise `leads.max_upload`"
     ))
 }
 

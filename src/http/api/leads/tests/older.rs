@@ -209,7 +209,7 @@ fn a_form_without_a_file_or_with_too_much_of_one_is_refused_and_leaves_nothing()
     let twice = Form::new(&[]).file("a.csv", b"x").file("b.csv", b"y").end();
     assert!(post(twice, &[BOUNDARY]).refused(400).contains("twice"));
     let large = Form::new(&[]).file("a.csv", &vec![b'x'; UPLOAD_MAX as usize + 1]).end();
-    assert!(post(large, &[BOUNDARY]).refused(413).contains("leads.max_upload_bytes"));
+    assert!(post(large, &[BOUNDARY]).refused(413).contains("`leads.max_upload`"));
     let announced = ["Content-Length: 99999999", BOUNDARY];
     assert!(post(Vec::new(), &announced).refused(413).contains("100000 bytes"));
     assert!(
