@@ -83,7 +83,13 @@ impl LeadIntake {
         keep(run, rows, cx).await
     }
 
-    async fn query(&self, ask: &IntakeAsk, run: &Arc<LeadRun>, cx: &StageCx) -> Result<(), StageError> {
+    async fn query(
+        &self,
+        ask: &IntakeAsk,
+        run: &Arc<LeadRun>,
+        from: u64,
+        cx: &StageCx,
+    ) -> Result<(), StageError> {
         let LeadSource::Query { soql } = &run.spec.source else { return Ok(()) };
         let client = self.clients.get(&ask.org);
         let client = client.ok_or_else(|| StageError::fatal(format!("no org is named `{}`", ask.org)))?;
@@ -108,9 +114,12 @@ impl LeadIntake {
                 Ok(Some(ids)) => ids,
                 Ok(None) => return Ok(()),
                 Err(QueryError::Org(error)) => return Err(stage_error(&error)),
-                // A new query may find the leads in another order; those that are kept count as found twice.
+                // A new query may find the leads in another order: none is passed over by its place, and those that are
+                // kept count as found twice.
                 Err(error @ QueryError::CursorGone { .. }) => {
-                    run.store.note(CURSOR_NOTE, "").await.map_err(|error| kept(&error))?;
+                    let behind = (row.max(from), None::<CursorCheckpoint>);
+                    let behind = serde_json::to_string(&behind).unwrap_or_default();
+                    run.store.note(CURSOR_NOTE, &behind).await.map_err(|error| kept(&error))?;
                     return Err(StageError::retry(chain(&error)));
                 }
                 Err(error @ QueryError::Handover { .. }) => return Err(StageError::fatal(chain(&error))),
@@ -141,7 +150,7 @@ impl Stage for LeadIntake {
         match &run.spec.source {
             LeadSource::Sheet { .. } => self.sheet(&run, intake.last_row, cx).await?,
             LeadSource::Ids { .. } => self.ids(&run, intake.last_row, cx).await?,
-            LeadSource::Query { .. } => self.query(&ask, &run, cx).await?,
+            LeadSource::Query { .. } => self.query(&ask, &run, intake.last_row, cx).await?,
         }
         run.store.end_intake().await.map_err(|error| kept(&error))?;
         Ok(Output::None)

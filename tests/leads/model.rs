@@ -10,12 +10,12 @@ use penstock::plant::Plant;
 
 use crate::rig::*;
 
-async fn endpoint(faults: &[&str]) -> aisim::Server {
+pub async fn endpoint(faults: &[&str]) -> aisim::Server {
     let faults = faults.iter().map(|text| text.parse::<FaultRule>().unwrap()).collect();
     aisim::Server::start(aisim::Options { faults, ..aisim::Options::default() }).await.unwrap()
 }
 
-fn rig(server: &aisim::Server, more: &str) -> Rig {
+pub fn rig(server: &aisim::Server, more: &str) -> Rig {
     let text = format!(
         "[leads.model]\nbase_url = \"{}\"\nmodel = \"sim\"\nprompt_price = 1.0\ncompletion_price = 2.0\n{more}\n",
         server.base_url()
@@ -23,17 +23,17 @@ fn rig(server: &aisim::Server, more: &str) -> Rig {
     Rig::new().with_config(&text)
 }
 
-fn asking(path: &std::path::Path) -> StartLeads {
+pub fn asking(path: &std::path::Path) -> StartLeads {
     StartLeads { ask_model: true, ..sheet(path) }
 }
 
-async fn list(rig: &Rig, plant: &Plant, count: u32) -> std::path::PathBuf {
+pub async fn list(rig: &Rig, plant: &Plant, count: u32) -> std::path::PathBuf {
     let ids: Vec<String> =
         known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
     rig.file("list.csv", &format!("Id\n{}\n", ids.join("\n")))
 }
 
-async fn results(plant: &Plant, job: &str) -> Vec<LeadResult> {
+pub async fn results(plant: &Plant, job: &str) -> Vec<LeadResult> {
     service(plant).results(job, 0, 100_000).await.unwrap()
 }
 
@@ -45,7 +45,7 @@ fn verdict(result: &LeadResult) -> &ModelVerdict {
 }
 
 /// Answers that were given, by the lead that was asked about.
-fn answers(server: &aisim::Server) -> BTreeMap<String, usize> {
+pub fn answers(server: &aisim::Server) -> BTreeMap<String, usize> {
     let mut answers = BTreeMap::new();
     for entry in server.log().into_iter().filter(|entry| entry.status == 200 && entry.question.is_some()) {
         *answers.entry(entry.question.unwrap()).or_default() += 1;
