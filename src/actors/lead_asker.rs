@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 
 /// First pause before a question is asked again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(2);
 
 /// Why a question was not settled one way or the other: its lead stays open.
 #[derive(Debug, Clone)]
@@ -200,7 +201,7 @@ impl LeadAsker {
                     Ok(judged) => {
                         let kept =
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
-                        self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                        self.keep(kept).await?;
                         self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
                     }
@@ -223,6 +224,22 @@ impl LeadAsker {
             }
             self.gate.clock().sleep(FIRST_PAUSE * (1 << attempt.min(6))).await;
             attempt += 1;
+        }
+    }
+
+    /// Keeps an answer that is paid for. While the disk has no room it waits: asking again would be paying again.
+    async fn keep(&self, answer: StoredAssessment) -> Result<(), Unsettled> {
+        loop {
+            match self.store.put(vec![answer.clone()]).await {
+                Err(error) if error.is_disk_full() => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "an answer of the model waits until there is room"
+                    );
+                    self.gate.clock().sleep(WHILE_DISK_IS_FULL).await;
+                }
+                kept => return kept.map_err(Unsettled::Store),
+            }
         }
     }
 
@@ -256,7 +273,7 @@ impl LeadAsker {
             Ok(judged) => {
                 let key = key(prompt, asked.lead);
                 let kept = StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
-                self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                self.keep(kept).await?;
                 Ok(ModelVerdict::Answered { answer: judged, spent, reused: false })
             }
             Err(fault) => Ok(ModelVerdict::Failed { reason: fault.to_string(), spent }),

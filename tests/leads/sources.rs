@@ -92,7 +92,8 @@ fn an_org_with_enrichment_gives_its_fields_and_those_of_parents() {
         let view = done(&plant, sheet(&path)).await;
         let results = results(&plant, &view.spec.job).await;
         let has = |field| results.iter().filter(|result| result.lead.get(field).is_some()).count();
-        assert!(has(LeadField::EnrichedCompany) > 0 && has(LeadField::SegmentName) > 0);
+        let found = (has(LeadField::EnrichedCompany), has(LeadField::SegmentName));
+        assert!(found.0 > 0 && found.1 > 0, "{found:?}");
         assert!(
             results.iter().all(|result| match &result.outcome {
                 LeadOutcome::Assessed(assessment) => assessment.scores.enrichment.is_some(),
