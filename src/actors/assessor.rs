@@ -103,7 +103,12 @@ async fn verdicts(
     let mut open = Vec::new();
     for ((place, asked), known) in places.into_iter().zip(asked).zip(known) {
         match known {
-            Some(verdict) => verdicts[place] = Some(verdict),
+            Some(verdict) => {
+                if let ModelVerdict::Answered { spent, reused: false, .. } = &verdict {
+                    run.budget.recall(asked.ordinal, spent.cost);
+                }
+                verdicts[place] = Some(verdict);
+            }
             None => open.push((place, asked)),
         }
     }

@@ -201,6 +201,7 @@ impl LeadAsker {
                     Ok(judged) => {
                         let kept =
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
+                        budget.has_counted(asked.ordinal);
                         self.keep(kept).await?;
                         self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });

@@ -71,7 +71,7 @@ fn an_org_without_enrichment_has_no_score_of_it_and_still_a_confidence() {
                     assert!(proposed.is_empty(), "the org has no such field: {proposed:?}");
                 }
             }
-            // The same after a restart: what the org lacks is noted.
+            // Made when the run is over: what the org lacks stands in the job's store.
             let before = summary(&service(&plant).report(&view.spec.job, ReportFormat::Xlsx).await.unwrap());
             assert_eq!(before["Weight of enrichment"].to_string(), "0");
             assert_eq!(before["Weight of coherence"].to_string(), "0.7");
@@ -84,7 +84,8 @@ fn an_org_without_enrichment_has_no_score_of_it_and_still_a_confidence() {
 fn an_org_with_enrichment_gives_its_fields_and_those_of_parents() {
     in_system(async {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/leads/enrichment");
-        let options = orgsim::Options { sfdx: vec![folder], ..orgsim::Options::default() };
+        let mut options = orgsim::Options { sfdx: vec![folder], ..orgsim::Options::default() };
+        options.data.records.insert("Market_Segment__c".to_owned(), 5);
         let org = orgsim::Server::start(options).await.unwrap();
         let rig = Rig::new().with_org(&org);
         let plant = rig.plant().await;
