@@ -15,9 +15,10 @@ use super::lead_asker::{AskedLead, LeadAsker, Unsettled};
 use super::lead_budget::LeadBudget;
 use super::lead_intake::kept;
 use super::lead_run::{LeadRun, LeadRuns, unread_result};
+use super::lead_terms::LeadTerms;
 use crate::leads::settings::ModelMode;
 use crate::leads::{
-    FreeMail, Lead, LeadOutcome, LeadResult, LeadSettings, ModelVerdict, Ordinal, assess_by_rules,
+    FreeMail, Lead, LeadOutcome, LeadResult, LeadSettings, ModelVerdict, Ordinal, Prompt, assess_by_rules,
     assess_with,
 };
 use crate::messages::{AssessAsk, LeadResults, WriteBatch};
@@ -50,12 +51,14 @@ impl Stage for Assessor {
             run.left_line(ask.leads.len() + ask.unread.len());
             return Ok(Output::None);
         }
+        // Taken once: what is asked is judged by the same.
+        let terms = run.terms();
         let verdicts = match run.asker.clone() {
             None => vec![Some(ModelVerdict::NotAsked); ask.leads.len()],
             Some(asker) => {
-                let (of_run, of_ask) = (Arc::clone(&run), Arc::clone(&ask));
+                let (of_run, of_ask, terms) = (Arc::clone(&run), Arc::clone(&ask), Arc::clone(&terms));
                 // Every wait in there has an end of its own.
-                let asking = cx.io(async move { verdicts(&asker, &of_run, &of_ask).await });
+                let asking = cx.io(async move { verdicts(&asker, &of_run, &terms, &of_ask).await });
                 match cx.waiting(asking).await {
                     Ok(verdicts) => verdicts,
                     Err(Unsettled::Store(error)) => return Err(kept(&error)),
@@ -70,7 +73,7 @@ impl Stage for Assessor {
         let waiting = verdicts.iter().filter(|verdict| verdict.is_none()).count();
         run.left_line(waiting);
         let pause = run.settings.assess_pause;
-        let results = cx.blocking(move || results(&run, &ask, verdicts)).await;
+        let results = cx.blocking(move || results(&run, &terms.settings, &ask, verdicts)).await;
         if !pause.is_zero() {
             cx.waiting(cx.clock().sleep(pause)).await;
         }
@@ -86,19 +89,26 @@ impl Stage for Assessor {
 async fn verdicts(
     asker: &LeadAsker,
     run: &LeadRun,
+    terms: &LeadTerms,
     ask: &AssessAsk,
 ) -> Result<Vec<Option<ModelVerdict>>, Unsettled> {
     let mut verdicts = vec![Some(ModelVerdict::NotAsked); ask.leads.len()];
+    let Some(prompt) = &terms.prompt else { return Ok(verdicts) };
     let job = run.spec.job.as_str();
     let with_record = ask.leads.iter().enumerate().filter(|(_, (_, lead))| lead.presence.has_record());
     let (places, asked): (Vec<usize>, Vec<AskedLead<'_>>) = with_record
         .map(|(place, (ordinal, lead))| (place, AskedLead { job, ordinal: *ordinal, lead }))
         .unzip();
-    let known = asker.known(&asked).await.map_err(Unsettled::Store)?;
+    let known = asker.known(prompt, &asked).await.map_err(Unsettled::Store)?;
     let mut open = Vec::new();
     for ((place, asked), known) in places.into_iter().zip(asked).zip(known) {
         match known {
-            Some(verdict) => verdicts[place] = Some(verdict),
+            Some(verdict) => {
+                if let ModelVerdict::Answered { spent, reused: false, .. } = &verdict {
+                    run.budget.recall(asked.ordinal, spent.cost);
+                }
+                verdicts[place] = Some(verdict);
+            }
             None => open.push((place, asked)),
         }
     }
@@ -106,14 +116,15 @@ async fn verdicts(
         let question = |(place, asked): &(usize, AskedLead<'_>)| {
             verdicts[*place] = None;
             let rules = ModelVerdict::NotAsked;
-            let result = result(asked.ordinal, asked.lead.clone(), rules, &run.settings, &run.domains);
-            Question { result, request: asker.batch_line(asked.lead) }
+            let result = result(asked.ordinal, asked.lead.clone(), rules, &terms.settings, &run.domains);
+            let request = LeadAsker::batch_line(prompt, asked.lead);
+            Question { result, content: prompt.key(asked.lead), request }
         };
         let questions: Vec<Question> = open.iter().map(question).collect();
         run.store.put_questions(questions).await.map_err(Unsettled::Store)?;
         return Ok(verdicts);
     }
-    let ask = async |place, asked| (place, asker.ask(asked, &run.budget).await);
+    let ask = async |place, asked| (place, asker.ask(prompt, asked, &run.budget).await);
     let mut answers: FuturesUnordered<_> = open.into_iter().map(|(place, asked)| ask(place, asked)).collect();
     // After a refusal those under way are still awaited: they may be paid for.
     let mut refused = None;
@@ -126,9 +137,14 @@ async fn verdicts(
     refused.map_or(Ok(verdicts), Err)
 }
 
-fn results(run: &LeadRun, ask: &AssessAsk, verdicts: Vec<Option<ModelVerdict>>) -> Vec<LeadResult> {
+fn results(
+    run: &LeadRun,
+    settings: &LeadSettings,
+    ask: &AssessAsk,
+    verdicts: Vec<Option<ModelVerdict>>,
+) -> Vec<LeadResult> {
     let assessed = ask.leads.iter().zip(verdicts).filter_map(|((ordinal, lead), verdict)| {
-        Some(result(*ordinal, lead.clone(), verdict?, &run.settings, &run.domains))
+        Some(result(*ordinal, lead.clone(), verdict?, settings, &run.domains))
     });
     assessed.chain(ask.unread.iter().map(unread_result)).collect()
 }
@@ -153,10 +169,14 @@ pub(super) fn result(
 ///
 /// # Errors
 /// See [`Unsettled`].
-pub(super) async fn verdict_of_one(asker: &LeadAsker, lead: &Lead) -> Result<ModelVerdict, Unsettled> {
+pub(super) async fn verdict_of_one(
+    asker: &LeadAsker,
+    prompt: &Prompt,
+    lead: &Lead,
+) -> Result<ModelVerdict, Unsettled> {
     let asked = AskedLead { job: "single", ordinal: 0, lead };
-    match asker.known(&[asked]).await.map_err(Unsettled::Store)?.pop().flatten() {
+    match asker.known(prompt, &[asked]).await.map_err(Unsettled::Store)?.pop().flatten() {
         Some(verdict) => Ok(verdict),
-        None => asker.ask(asked, &LeadBudget::new(asker.model().max_cost, Default::default())).await,
+        None => asker.ask(prompt, asked, &LeadBudget::new(asker.model().max_cost, Default::default())).await,
     }
 }

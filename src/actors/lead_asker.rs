@@ -14,8 +14,8 @@ use super::model_gate::ModelGate;
 use crate::ai::chat::{ChatAnswer, ChatClient, ChatError, NextStep, Usage, call_seen, request_line};
 use crate::ai::website::WebsiteChecker;
 use crate::leads::{
-    AnswerFault, FreeMail, Lead, LeadSettings, ModelAnswer, ModelSettings, ModelVerdict, Money, Ordinal,
-    Prompt, Spent, WebsiteVerdict, cost, enforce, estimated_tokens, flags, read_answer, websites_to_check,
+    AnswerFault, FreeMail, Lead, ModelAnswer, ModelSettings, ModelVerdict, Money, Ordinal, Prompt, Spent,
+    WebsiteVerdict, cost, enforce, estimated_tokens, flags, read_answer, websites_to_check,
 };
 use crate::store::assessments::{AssessmentKey, AssessmentStore, StoredAssessment};
 use crate::store::lead_jobs::LeadStoreError;
@@ -23,6 +23,7 @@ use crate::telemetry::Metrics;
 
 /// First pause before a question is asked again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const WHILE_DISK_IS_FULL: Duration = Duration::from_secs(2);
 
 /// Why a question was not settled one way or the other: its lead stays open.
 #[derive(Debug, Clone)]
@@ -53,11 +54,9 @@ impl AskedLead<'_> {
 
 /// See the module's promises. One for all jobs.
 pub struct LeadAsker {
-    settings: Arc<LeadSettings>,
     model: ModelSettings,
     pub(super) client: ChatClient,
     pub(super) gate: ModelGate,
-    prompt: Prompt,
     domains: FreeMail,
     store: AssessmentStore,
     metrics: Metrics,
@@ -73,29 +72,17 @@ impl std::fmt::Debug for LeadAsker {
 }
 
 impl LeadAsker {
-    /// An asker by these settings.
+    /// An asker of this model.
     pub fn new(
-        settings: Arc<LeadSettings>,
         model: ModelSettings,
+        domains: FreeMail,
         client: ChatClient,
         gate: ModelGate,
         store: AssessmentStore,
         metrics: Metrics,
         websites: Option<WebsiteChecker>,
     ) -> Self {
-        let (prompt, domains) = (Prompt::new(&settings, &model), FreeMail::new(&settings.free_mail_domains));
-        Self {
-            settings,
-            model,
-            client,
-            gate,
-            prompt,
-            domains,
-            store,
-            metrics,
-            websites,
-            under_way: Mutex::default(),
-        }
+        Self { model, client, gate, domains, store, metrics, websites, under_way: Mutex::default() }
     }
 
     /// How the model is asked.
@@ -103,22 +90,21 @@ impl LeadAsker {
         &self.model
     }
 
-    /// What stays the same in every question.
-    pub fn prompt(&self) -> &Prompt {
-        &self.prompt
-    }
-
-    /// What is known of these leads already, in their order.
+    /// What is known of these leads already, in their order, where they are asked about so.
     ///
     /// # Errors
     /// Those of the store.
-    pub async fn known(&self, leads: &[AskedLead<'_>]) -> Result<Vec<Option<ModelVerdict>>, LeadStoreError> {
-        let keys = leads.iter().map(|asked| self.key(asked.lead)).collect();
+    pub async fn known(
+        &self,
+        prompt: &Prompt,
+        leads: &[AskedLead<'_>],
+    ) -> Result<Vec<Option<ModelVerdict>>, LeadStoreError> {
+        let keys = leads.iter().map(|asked| key(prompt, asked.lead)).collect();
         let stored = self.store.get(keys).await?;
         let mut known = Vec::with_capacity(leads.len());
         for (asked, stored) in leads.iter().zip(stored) {
             known.push(match stored {
-                Some(stored) => self.recall(*asked, stored).await,
+                Some(stored) => self.recall(prompt, *asked, stored).await,
                 None => None,
             });
         }
@@ -129,18 +115,23 @@ impl LeadAsker {
     ///
     /// # Errors
     /// See [`Unsettled`].
-    pub async fn ask(&self, asked: AskedLead<'_>, budget: &LeadBudget) -> Result<ModelVerdict, Unsettled> {
-        let key = self.key(asked.lead);
+    pub async fn ask(
+        &self,
+        prompt: &Prompt,
+        asked: AskedLead<'_>,
+        budget: &LeadBudget,
+    ) -> Result<ModelVerdict, Unsettled> {
+        let key = key(prompt, asked.lead);
         let turn = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(under_way.entry(key).or_default())
         };
         let alone = turn.lock().await;
         // A twin may have been answered while this one waited for its turn.
-        let verdict = match self.known(&[asked]).await.map_err(Unsettled::Store).map(|mut one| one.pop()) {
-            Ok(Some(Some(verdict))) => Ok(verdict),
-            Ok(_) => self.ask_anew(asked, key, budget).await,
-            Err(error) => Err(error),
+        let verdict = match self.known(prompt, &[asked]).await.map(|mut one| one.pop().flatten()) {
+            Ok(Some(verdict)) => Ok(verdict),
+            Ok(None) => self.ask_anew(prompt, asked, key, budget).await,
+            Err(error) => Err(Unsettled::Store(error)),
         };
         drop(alone);
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,13 +142,14 @@ impl LeadAsker {
         verdict
     }
 
-    fn key(&self, lead: &Lead) -> AssessmentKey {
-        AssessmentKey(self.prompt.key(lead))
-    }
-
     /// The verdict by a stored answer; `None` when it cannot be read any more.
-    async fn recall(&self, asked: AskedLead<'_>, stored: StoredAssessment) -> Option<ModelVerdict> {
-        let answer = self.judge(asked.lead, &stored.answer).await.ok()?;
+    async fn recall(
+        &self,
+        prompt: &Prompt,
+        asked: AskedLead<'_>,
+        stored: StoredAssessment,
+    ) -> Option<ModelVerdict> {
+        let answer = self.judge(prompt, asked.lead, &stored.answer).await.ok()?;
         let is_own = stored.job == asked.owner();
         if !is_own {
             self.metrics.model_reused_total.inc();
@@ -168,11 +160,12 @@ impl LeadAsker {
 
     async fn ask_anew(
         &self,
+        prompt: &Prompt,
         asked: AskedLead<'_>,
         key: AssessmentKey,
         budget: &LeadBudget,
     ) -> Result<ModelVerdict, Unsettled> {
-        let body = self.prompt.request(asked.lead);
+        let body = prompt.request(asked.lead);
         let tokens = estimated_tokens(&body);
         let answer_tokens = u64::from(self.model.max_completion_tokens);
         let question_tokens = tokens.saturating_sub(answer_tokens);
@@ -204,11 +197,12 @@ impl LeadAsker {
             let price = self.count(&mut spent, usage, is_sent, false);
             set_aside.spend(price);
             let why = match answer {
-                Ok(answer) => match self.judge(asked.lead, &answer.content).await {
+                Ok(answer) => match self.judge(prompt, asked.lead, &answer.content).await {
                     Ok(judged) => {
                         let kept =
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
-                        self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                        budget.has_counted(asked.ordinal);
+                        self.keep(kept).await?;
                         self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
                     }
@@ -234,9 +228,25 @@ impl LeadAsker {
         }
     }
 
+    /// Keeps an answer that is paid for. While the disk has no room it waits: asking again would be paying again.
+    async fn keep(&self, answer: StoredAssessment) -> Result<(), Unsettled> {
+        loop {
+            match self.store.put(vec![answer.clone()]).await {
+                Err(error) if error.is_disk_full() => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "an answer of the model waits until there is room"
+                    );
+                    self.gate.clock().sleep(WHILE_DISK_IS_FULL).await;
+                }
+                kept => return kept.map_err(Unsettled::Store),
+            }
+        }
+    }
+
     /// The line of a batch's file that asks about a lead.
-    pub(super) fn batch_line(&self, lead: &Lead) -> String {
-        request_line(lead.id.as_str(), &self.prompt.request(lead))
+    pub(super) fn batch_line(prompt: &Prompt, lead: &Lead) -> String {
+        request_line(lead.id.as_str(), &prompt.request(lead))
     }
 
     /// What an answer that came by a batch comes to; kept before anybody goes on with it.
@@ -245,6 +255,7 @@ impl LeadAsker {
     /// See [`Unsettled`].
     pub(super) async fn settle_batch_answer(
         &self,
+        prompt: &Prompt,
         asked: AskedLead<'_>,
         answer: Result<ChatAnswer, ChatError>,
     ) -> Result<ModelVerdict, Unsettled> {
@@ -259,11 +270,11 @@ impl LeadAsker {
             Err(error) if error.next_step() == NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
             Err(error) => return Ok(ModelVerdict::Failed { reason: chain(&error), spent }),
         };
-        match self.judge(asked.lead, &answer.content).await {
+        match self.judge(prompt, asked.lead, &answer.content).await {
             Ok(judged) => {
-                let key = self.key(asked.lead);
+                let key = key(prompt, asked.lead);
                 let kept = StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
-                self.store.put(vec![kept]).await.map_err(Unsettled::Store)?;
+                self.keep(kept).await?;
                 Ok(ModelVerdict::Answered { answer: judged, spent, reused: false })
             }
             Err(fault) => Ok(ModelVerdict::Failed { reason: fault.to_string(), spent }),
@@ -301,12 +312,18 @@ impl LeadAsker {
     ///
     /// # Errors
     /// When it is of no use.
-    pub async fn judge(&self, lead: &Lead, content: &str) -> Result<ModelAnswer, AnswerFault> {
-        let raw = read_answer(content, &self.settings.fields)?;
-        let flags = flags(lead, &self.settings, &self.domains);
+    pub async fn judge(
+        &self,
+        prompt: &Prompt,
+        lead: &Lead,
+        content: &str,
+    ) -> Result<ModelAnswer, AnswerFault> {
+        let settings = prompt.settings();
+        let raw = read_answer(content, &settings.fields)?;
+        let flags = flags(lead, settings, &self.domains);
         let looked_at = self.look_at_websites(websites_to_check(lead, &raw, &self.domains)).await;
         let websites = |host: &str| looked_at.get(host).cloned().unwrap_or(WebsiteVerdict::NotChecked);
-        Ok(enforce(lead, flags, raw, &self.settings, &self.domains, &websites))
+        Ok(enforce(lead, flags, raw, settings, &self.domains, &websites))
     }
 
     async fn look_at_websites(&self, hosts: Vec<String>) -> HashMap<String, WebsiteVerdict> {
@@ -317,4 +334,8 @@ impl LeadAsker {
         });
         futures_util::future::join_all(looks).await.into_iter().collect()
     }
+}
+
+fn key(prompt: &Prompt, lead: &Lead) -> AssessmentKey {
+    AssessmentKey(prompt.key(lead))
 }

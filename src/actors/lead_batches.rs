@@ -1,7 +1,7 @@
 //! Asks the model by the endpoint's Batch API: cheaper, and within a day.
 //!
 //! Promises: a batch is noted before its file is sent, and found again by its tag when the process dies before it knows the
-//! batch's name, so nothing is sent or paid twice. An answer is durable before its lead counts. What a batch that expired
+//! batch's name, so nothing is sent or paid twice; of leads with the same content one is asked about. An answer is durable before its lead counts. What a batch that expired
 //! leaves unanswered goes into another. The files with people's data are taken away from the endpoint when they are read.
 
 use std::path::PathBuf;
@@ -37,10 +37,15 @@ impl LeadJobs {
         let Some(asker) = run.asker.clone() else { return Ok(()) };
         let mut barren = 0;
         loop {
-            let open = run.store.batches().await?.into_iter().find(|batch| !batch.is_over);
+            let batches = run.store.batches().await?;
+            let is_first = batches.is_empty();
+            let open = batches.into_iter().find(|batch| !batch.is_over);
             let batch = match open {
                 Some(batch) => batch,
                 None => {
+                    if !is_first {
+                        self.settle_known(run, &asker).await?;
+                    }
                     let (free, _) = run.store.questions_waiting().await?;
                     if free == 0 {
                         return Ok(());
@@ -194,6 +199,8 @@ impl LeadJobs {
         let (lines, places): (Vec<BatchLine>, Vec<Ordinal>) =
             lines.into_iter().zip(places).filter_map(|(line, place)| Some((line, place?))).unzip();
         let questions = run.store.questions_of(places).await?;
+        let terms = run.terms();
+        let Some(prompt) = &terms.prompt else { return Ok(0) };
         let mut results = Vec::with_capacity(lines.len());
         for (line, question) in lines.into_iter().zip(questions) {
             let Some(Question { result, .. }) = question else { continue };
@@ -202,7 +209,7 @@ impl LeadJobs {
                 // Not asked, or not to the end: it goes into the next batch.
                 Err(error) if error.usage().is_none() && error.next_step() == NextStep::TryAgain => continue,
                 Err(error) if error.next_step() == NextStep::Wait => continue,
-                line => match asker.settle_batch_answer(asked, line).await {
+                line => match asker.settle_batch_answer(prompt, asked, line).await {
                     Ok(verdict) => verdict,
                     Err(Unsettled::Store(error)) => return Err(error.into()),
                     Err(Unsettled::Stop(why)) => return Err(LeadJobError::Said(why)),
@@ -214,8 +221,34 @@ impl LeadJobs {
     }
 
     fn with_verdict(&self, run: &LeadRun, result: LeadResult, verdict: ModelVerdict) -> LeadResult {
-        let assessment = assess_with(&result.lead, &run.settings, &run.domains, verdict);
+        let assessment = assess_with(&result.lead, &run.terms().settings, &run.domains, verdict);
         LeadResult { outcome: LeadOutcome::Assessed(assessment), ..result }
+    }
+
+    /// Gives the leads an outcome whose question another lead has had answered meanwhile.
+    async fn settle_known(&self, run: &Arc<LeadRun>, asker: &LeadAsker) -> Result<(), LeadJobError> {
+        let terms = run.terms();
+        let Some(prompt) = &terms.prompt else { return Ok(()) };
+        let mut from: Ordinal = 0;
+        loop {
+            let questions = run.store.questions(None, from, TOGETHER).await?;
+            let Some(last) = questions.last() else { return Ok(()) };
+            from = last.result.ordinal.saturating_add(1);
+            let job = run.spec.job.as_str();
+            let asked: Vec<AskedLead<'_>> = questions
+                .iter()
+                .map(|Question { result, .. }| AskedLead { job, ordinal: result.ordinal, lead: &result.lead })
+                .collect();
+            let known = asker.known(prompt, &asked).await?;
+            let results: Vec<LeadResult> = questions
+                .into_iter()
+                .zip(known)
+                .filter_map(|(question, verdict)| Some(self.with_verdict(run, question.result, verdict?)))
+                .collect();
+            if !results.is_empty() {
+                self.patiently(run, || async { Ok(run.store.write(results.clone()).await?) }).await?;
+            }
+        }
     }
 
     /// Questions that will not be sent any more: their leads have failed, with the reason.

@@ -4,11 +4,12 @@
 //! for: before a question goes its highest price is set aside, and one that fits only if those under way turn out cheaper
 //! waits for them.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::leads::Money;
+use crate::leads::{Money, Ordinal};
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Account {
@@ -21,6 +22,8 @@ struct Account {
 pub struct LeadBudget {
     most: Option<Money>,
     account: Mutex<Account>,
+    /// Leads whose answers are counted: an answer is found again when its batch is run again.
+    counted: Mutex<HashSet<Ordinal>>,
     changed: Notify,
 }
 
@@ -35,7 +38,7 @@ impl LeadBudget {
     /// A budget of which so much is spent.
     pub fn new(most: Option<Money>, spent: Money) -> Self {
         let account = Mutex::new(Account { spent, set_aside: Money::default() });
-        Self { most, account, changed: Notify::new() }
+        Self { most, account, counted: Mutex::default(), changed: Notify::new() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Account> {
@@ -45,6 +48,24 @@ impl LeadBudget {
     /// The bound.
     pub fn most(&self) -> Option<Money> {
         self.most
+    }
+
+    /// The answer about a lead is counted, as it was spent.
+    pub fn has_counted(&self, lead: Ordinal) {
+        self.count_once(lead);
+    }
+
+    /// An answer was found that the job has paid for, perhaps in a process before this one: counted, unless it is.
+    pub fn recall(&self, lead: Ordinal, cost: Money) {
+        if self.count_once(lead) {
+            self.lock().spent += cost;
+        }
+    }
+
+    fn count_once(&self, lead: Ordinal) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without a bound nobody asks.
+        self.most.is_some() && counted.insert(lead)
     }
 
     /// Sets money aside; `None` when the budget cannot bear it, whatever those under way will cost.
@@ -105,6 +126,18 @@ mod tests {
         // 8 of 10 are spent.
         assert!(budget.set_aside(Money(3)).await.is_none());
         assert!(budget.set_aside(Money(2)).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_an_earlier_process_is_counted_once_and_one_of_this_process_not_again() {
+        let budget = LeadBudget::new(Some(Money(10)), Money(0));
+        budget.recall(1, Money(4));
+        budget.recall(1, Money(4));
+        budget.set_aside(Money(3)).await.unwrap().spend(Money(3));
+        budget.has_counted(2);
+        budget.recall(2, Money(3));
+        assert!(budget.set_aside(Money(4)).await.is_none());
+        assert!(budget.set_aside(Money(3)).await.is_some());
     }
 
     #[tokio::test]

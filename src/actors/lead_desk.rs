@@ -16,6 +16,7 @@ use super::lead_asker::Unsettled;
 use super::lead_job::{KnownJob, LeadJobs};
 use super::lead_report::report_name;
 use super::lead_start::{no_such_job, problem};
+use super::lead_terms::LeadTerms;
 use crate::clock::BoxFuture;
 use crate::http::api::lead_service::{
     InvalidRow, LeadForecast, LeadJobView, LeadProblem, LeadService, QueriedIds, StartLeads,
@@ -31,8 +32,15 @@ const COLUMNS_FOR: Duration = Duration::from_secs(600);
 
 struct KnownColumns {
     until: Duration,
+    found: OrgLeads,
+}
+
+/// How the leads of an org are read and judged.
+#[derive(Clone)]
+struct OrgLeads {
     columns: Arc<LeadColumns>,
     parents: Arc<ParentCache>,
+    terms: Arc<LeadTerms>,
 }
 
 /// See the module's promises.
@@ -86,35 +94,33 @@ impl LeadDesk {
             .with_call_timeout(self.jobs.parts.settings.call_timeout))
     }
 
-    async fn columns(&self, client: &OrgClient) -> Result<(Arc<LeadColumns>, Arc<ParentCache>), LeadProblem> {
+    async fn org_leads(&self, client: &OrgClient) -> Result<OrgLeads, LeadProblem> {
         let now = self.jobs.parts.clock.elapsed();
         {
             let known = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(known) = known.get(client.org()).filter(|known| now < known.until) {
-                return Ok((Arc::clone(&known.columns), Arc::clone(&known.parents)));
+                return Ok(known.found.clone());
             }
         }
         let settled = client.lead_columns(&self.jobs.parts.settings.fields).await;
-        let columns = Arc::new(settled.map_err(|error| match error {
+        let columns = settled.map_err(|error| match error {
             LeadColumnsError::Org(error) => of_org(&error),
             error @ LeadColumnsError::NoField { .. } => LeadProblem::Wrong(error.to_string()),
-        })?);
-        let parents = Arc::new(ParentCache::default());
-        let known = KnownColumns {
-            until: now + COLUMNS_FOR,
-            columns: Arc::clone(&columns),
-            parents: Arc::clone(&parents),
-        };
+        })?;
+        let parts = &self.jobs.parts;
+        let terms = LeadTerms::new(&parts.settings, parts.asker.as_deref(), columns.left_out());
+        let found = OrgLeads { columns: Arc::new(columns), parents: Arc::default(), terms };
+        let known = KnownColumns { until: now + COLUMNS_FOR, found: found.clone() };
         self.columns.lock().unwrap_or_else(PoisonError::into_inner).insert(client.org().clone(), known);
-        Ok((columns, parents))
+        Ok(found)
     }
 
-    async fn read_one(&self, id: LeadId) -> Result<Lead, LeadProblem> {
+    async fn read_one(&self, id: LeadId) -> Result<(Lead, Arc<LeadTerms>), LeadProblem> {
         let client = self.client()?;
-        let (columns, parents) = self.columns(&client).await?;
+        let OrgLeads { columns, parents, terms } = self.org_leads(&client).await?;
         let mut read = client.read_leads(&columns, &parents, &[id]).await.map_err(|error| of_org(&error))?;
         match read.pop() {
-            Some(ReadLead::Record(lead)) => return Ok(lead),
+            Some(ReadLead::Record(lead)) => return Ok((lead, terms)),
             Some(ReadLead::Refused(reason)) => return Err(LeadProblem::Failed(reason)),
             Some(ReadLead::NoRecord) | None => {}
         }
@@ -130,16 +136,17 @@ impl LeadDesk {
     async fn one(&self, id: &str, assess: bool) -> Result<LeadResult, LeadProblem> {
         let read = LeadId::read(id)
             .map_err(|fault| LeadProblem::Wrong(format!("`{}` is no id of a lead: {fault}", short(id))))?;
-        let lead = self.read_one(read.id).await?;
-        let verdict = match self.jobs.parts.asker.as_ref().filter(|_| assess) {
+        let (lead, terms) = self.read_one(read.id).await?;
+        let asker = self.jobs.parts.asker.as_ref().filter(|_| assess);
+        let verdict = match asker.zip(terms.prompt.as_ref()) {
             None => ModelVerdict::NotAsked,
-            Some(asker) => match verdict_of_one(asker, &lead).await {
+            Some((asker, prompt)) => match verdict_of_one(asker, prompt, &lead).await {
                 Ok(verdict) => verdict,
                 Err(Unsettled::Stop(why)) => return Err(LeadProblem::Failed(why)),
                 Err(Unsettled::Store(error)) => return Err(LeadProblem::Failed(chain(&error))),
             },
         };
-        Ok(result(0, lead, verdict, &self.jobs.parts.settings, &self.domains))
+        Ok(result(0, lead, verdict, &terms.settings, &self.domains))
     }
 
     async fn queried(&self, soql: &str, limit: usize) -> Result<QueriedIds, LeadProblem> {

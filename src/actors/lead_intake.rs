@@ -83,16 +83,21 @@ impl LeadIntake {
         keep(run, rows, cx).await
     }
 
-    async fn query(&self, ask: &IntakeAsk, run: &Arc<LeadRun>, cx: &StageCx) -> Result<(), StageError> {
+    async fn query(
+        &self,
+        ask: &IntakeAsk,
+        run: &Arc<LeadRun>,
+        from: u64,
+        cx: &StageCx,
+    ) -> Result<(), StageError> {
         let LeadSource::Query { soql } = &run.spec.source else { return Ok(()) };
         let client = self.clients.get(&ask.org);
         let client = client.ok_or_else(|| StageError::fatal(format!("no org is named `{}`", ask.org)))?;
         let client = client.with_priority(priority_of(cx.header().lane));
         let client = client.with_call_timeout(run.settings.call_timeout);
         let noted = run.store.noted(CURSOR_NOTE).await.map_err(|error| kept(&error))?;
-        // Without a note all is read again, and the store passes over what it has.
-        let at = noted.and_then(|text| serde_json::from_str(&text).ok());
-        let (mut row, at): (u64, Option<CursorCheckpoint>) = at.unwrap_or_default();
+        let at: Option<CursorCheckpoint> = noted.and_then(|text| serde_json::from_str(&text).ok());
+        let mut row = from;
         let mut pages = client.lead_id_pages(soql, at).map_err(|error| stage_error(&error))?;
         loop {
             // The pages travel with the call, for it runs elsewhere.
@@ -108,18 +113,19 @@ impl LeadIntake {
                 Ok(Some(ids)) => ids,
                 Ok(None) => return Ok(()),
                 Err(QueryError::Org(error)) => return Err(stage_error(&error)),
-                // A new query may find the leads in another order; those that are kept count as found twice.
                 Err(error @ QueryError::CursorGone { .. }) => {
                     run.store.note(CURSOR_NOTE, "").await.map_err(|error| kept(&error))?;
                     return Err(StageError::retry(chain(&error)));
                 }
                 Err(error @ QueryError::Handover { .. }) => return Err(StageError::fatal(chain(&error))),
             };
+            // Begun anew, a query may find the leads in another order: what is kept is known by its id, not by its place.
+            let ids = if from > 0 { not_kept(run, ids).await.map_err(|error| kept(&error))? } else { ids };
             let rows = ids.iter().zip(row + 1..);
             let rows: Vec<IntakeRow> = rows.map(|(id, row)| IntakeRow { row, id: of_text(id) }).collect();
             row += rows.len() as u64;
             keep(run, rows, cx).await?;
-            let at = serde_json::to_string(&(row, pages.checkpoint())).unwrap_or_default();
+            let at = serde_json::to_string(&pages.checkpoint()).unwrap_or_default();
             run.store.note(CURSOR_NOTE, &at).await.map_err(|error| kept(&error))?;
         }
     }
@@ -141,11 +147,24 @@ impl Stage for LeadIntake {
         match &run.spec.source {
             LeadSource::Sheet { .. } => self.sheet(&run, intake.last_row, cx).await?,
             LeadSource::Ids { .. } => self.ids(&run, intake.last_row, cx).await?,
-            LeadSource::Query { .. } => self.query(&ask, &run, cx).await?,
+            LeadSource::Query { .. } => self.query(&ask, &run, intake.last_row, cx).await?,
         }
         run.store.end_intake().await.map_err(|error| kept(&error))?;
         Ok(Output::None)
     }
+}
+
+/// Ids that the job does not have yet. A query finds no lead twice.
+async fn not_kept(run: &LeadRun, ids: Vec<String>) -> Result<Vec<String>, LeadStoreError> {
+    let (ids, read): (Vec<String>, Vec<LeadId>) = ids
+        .into_iter()
+        .filter_map(|id| {
+            let read = LeadId::read(&id).ok()?.id;
+            Some((id, read))
+        })
+        .unzip();
+    let places = run.store.ordinals_of(read).await?;
+    Ok(ids.into_iter().zip(places).filter(|(_, place)| place.is_none()).map(|(id, _)| id).collect())
 }
 
 async fn keep(run: &LeadRun, rows: Vec<IntakeRow>, cx: &StageCx) -> Result<(), StageError> {

@@ -16,6 +16,7 @@ use super::engine::{Closed, Engine, Journal, JournalError, JournalWrite, LocalIn
 use super::fetcher::{OrgClients, chain, pause_of};
 use super::lead_asker::LeadAsker;
 use super::lead_run::{LeadRun, LeadRuns, RunParts};
+use super::lead_terms::noted_left_out;
 use super::rate_limiter::{LimiterBook, counted, priority_of};
 use super::schema_job::JobRecord;
 use crate::clock::SharedClock;
@@ -330,12 +331,14 @@ impl LeadJobs {
     async fn begin(&self, job: &str) -> Result<Option<Arc<LeadRun>>, LeadJobError> {
         let Found { store, spec, progress } = self.find(job).await?;
         let asker = self.parts.asker.clone().filter(|_| spec.ask_model);
+        let left_out = noted_left_out(&store).await?;
         let run = LeadRun::new(RunParts {
             spec: Arc::clone(&spec),
             settings: Arc::clone(&self.parts.settings),
             folder: self.folder(job),
             store,
             asker,
+            left_out,
             calls: progress.org_calls,
             counts: progress.counts,
             phase: progress.phase,
@@ -410,6 +413,7 @@ impl LeadJobs {
         if run.asker.as_ref().is_some_and(|asker| asker.model().mode == ModelMode::Batch) {
             self.await_batches(run).await?;
         }
+        self.patiently(run, || async { Ok(run.keep_terms().await?) }).await?;
         self.enter(run, JobPhase::Reporting).await?;
         for format in run.spec.reports.clone() {
             self.write_report(run.store.clone(), Arc::clone(&run.spec), format).await?;

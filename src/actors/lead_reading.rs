@@ -41,6 +41,7 @@ impl LeadJobs {
             tracing::debug!(job = run.spec.job, field = field.key(), "the org has no such field");
         }
         let columns = run.set_columns(columns);
+        self.patiently(run, || async { Ok(run.keep_terms().await?) }).await?;
         if self.by_bulk(run, client, open).await? {
             self.read_by_bulk(run, client, &columns).await?;
         }
@@ -104,7 +105,7 @@ impl LeadJobs {
         if let Some(noted) = run.store.noted(RETRIEVAL_NOTE).await? {
             return Ok(noted.starts_with(Retrieval::Bulk.as_str()));
         }
-        let mut needs = needs(open, &run.spec, &run.settings, None);
+        let mut needs = needs(open, &run.spec, &run.terms().settings, None);
         if needs.count_pays() {
             let count = counted(Arc::clone(&run.calls), client.lead_count()).await;
             needs.org_leads = count.unwrap_or_else(|error| {

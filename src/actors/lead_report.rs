@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::lead_job::{LeadJobError, LeadJobs};
 use super::lead_reading::RETRIEVAL_NOTE;
+use super::lead_terms::noted_left_out;
 use crate::leads::PROMPT_VERSION;
 use crate::leads::job::{LeadJobSpec, LeadSource, ReportFormat};
 use crate::sheets::report::{ReportError, ReportHead, write_report};
@@ -27,13 +28,14 @@ impl LeadJobs {
         let folder = self.folder(&spec.job);
         let target = folder.join(report_name(format));
         let retrieval = store.noted(RETRIEVAL_NOTE).await?;
+        let settings = self.parts.settings.for_org(&noted_left_out(&store).await?);
         let model = self.parts.asker.as_ref().filter(|_| spec.ask_model);
         let head = ReportHead {
             counts: store.counts().await?,
             model: model.map(|asker| asker.model().model.clone()),
             prompt_version: model.map(|_| PROMPT_VERSION.to_owned()),
-            field_mapping: self.parts.settings.fields.clone(),
-            weights: self.parts.settings.weights,
+            field_mapping: settings.fields,
+            weights: settings.weights,
             // They would make the report of an interrupted job another one than that of an undisturbed job.
             org_calls: None,
             retrieval: retrieval

@@ -12,13 +12,14 @@ use tokio::sync::{Notify, watch};
 
 use super::lead_asker::LeadAsker;
 use super::lead_budget::LeadBudget;
+use super::lead_terms::{LeadTerms, note_left_out};
 use crate::leads::{
-    FreeMail, JobPhase, Lead, LeadCounts, LeadId, LeadJobSpec, LeadOutcome, LeadProgress, LeadResult,
-    LeadSettings, Ordinal, Presence,
+    FreeMail, JobPhase, Lead, LeadCounts, LeadField, LeadId, LeadJobSpec, LeadOutcome, LeadProgress,
+    LeadResult, LeadSettings, Ordinal, Presence,
 };
 use crate::messages::{Header, JobId, UnreadLead};
 use crate::salesforce::{LeadColumns, ParentCache};
-use crate::store::lead_jobs::LeadJobStore;
+use crate::store::lead_jobs::{LeadJobStore, LeadStoreError};
 
 /// The runs of this process, by job.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +64,7 @@ pub struct LeadRun {
     pub(super) parents: ParentCache,
     /// Calls to the org for this job, by this process and those before.
     pub(super) calls: Arc<AtomicU64>,
+    terms: Mutex<Arc<LeadTerms>>,
     columns: Mutex<Option<Arc<LeadColumns>>>,
     absent: Mutex<Vec<(Ordinal, LeadId)>>,
     on_line: AtomicU64,
@@ -85,6 +87,8 @@ pub(super) struct RunParts {
     pub folder: PathBuf,
     pub store: LeadJobStore,
     pub asker: Option<Arc<LeadAsker>>,
+    /// Fields that the org lacked when it was last asked.
+    pub left_out: Vec<LeadField>,
     pub calls: u64,
     pub counts: LeadCounts,
     pub phase: JobPhase,
@@ -92,7 +96,7 @@ pub(super) struct RunParts {
 
 impl LeadRun {
     pub(super) fn new(parts: RunParts) -> Arc<Self> {
-        let RunParts { spec, settings, folder, store, asker, calls, counts, phase } = parts;
+        let RunParts { spec, settings, folder, store, asker, left_out, calls, counts, phase } = parts;
         let progress = LeadProgress {
             job: spec.job.clone(),
             phase,
@@ -108,12 +112,13 @@ impl LeadRun {
             domains: FreeMail::new(&settings.free_mail_domains),
             budget: LeadBudget::new(spec.max_cost, counts.cost),
             spec,
-            settings,
             folder,
             store,
-            asker,
             parents: ParentCache::default(),
             calls: Arc::new(AtomicU64::new(calls)),
+            terms: Mutex::new(LeadTerms::new(&settings, asker.as_deref(), &left_out)),
+            settings,
+            asker,
             columns: Mutex::default(),
             absent: Mutex::default(),
             on_line: AtomicU64::new(0),
@@ -128,10 +133,28 @@ impl LeadRun {
         self.columns.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What holds for its leads.
+    pub(super) fn terms(&self) -> Arc<LeadTerms> {
+        Arc::clone(&self.terms.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on leads are read by these columns, and judged by what they leave out.
     pub(super) fn set_columns(&self, columns: LeadColumns) -> Arc<LeadColumns> {
+        if self.terms().left_out() != columns.left_out() {
+            let terms = LeadTerms::new(&self.settings, self.asker.as_deref(), columns.left_out());
+            *self.terms.lock().unwrap_or_else(PoisonError::into_inner) = terms;
+        }
         let columns = Arc::new(columns);
         *self.columns.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&columns));
         columns
+    }
+
+    /// Notes what the org lacks, for the report and for the process after this one.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn keep_terms(&self) -> Result<(), LeadStoreError> {
+        note_left_out(&self.store, self.terms().left_out()).await
     }
 
     /// Leads without a record, to be looked up together with others.

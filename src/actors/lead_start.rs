@@ -14,6 +14,7 @@ use super::fetcher::chain;
 use super::lead_intake::{ID_COLUMN_NOTE, SheetTask, of_text};
 use super::lead_job::{LeadJobError, LeadJobs, SUMMARY};
 use super::lead_report::report_name;
+use super::lead_terms::LeadTerms;
 use crate::http::api::lead_service::{LeadForecast, LeadProblem, StartLeads, StartSource};
 use crate::leads::job::{LeadJobSpec, LeadSource, ReportFormat};
 use crate::leads::{JobPhase, LeadCounts, LeadProgress};
@@ -280,8 +281,9 @@ impl LeadJobs {
             reports: vec![format],
         };
         let counts = self.count(&spec, start.source, place).await.map_err(|error| problem(&error))?;
-        let model = self.parts.asker.as_ref().filter(|_| start.ask_model);
-        Ok(super::lead_forecast::of(counts, &spec, settings, model.map(|asker| asker.prompt())))
+        let asker = self.parts.asker.as_deref().filter(|_| start.ask_model);
+        let terms = LeadTerms::new(settings, asker, &[]);
+        Ok(super::lead_forecast::of(counts, &spec, settings, terms.prompt.as_ref()))
     }
 
     /// The counts of a source, by a store that goes with them.

@@ -23,6 +23,7 @@ mod lead_reading;
 mod lead_report;
 pub mod lead_run;
 mod lead_start;
+pub mod lead_terms;
 pub mod limiter_book;
 pub mod model_gate;
 pub mod rate_limiter;

@@ -77,6 +77,11 @@ fields! {
 }
 
 impl LeadField {
+    /// A field by its key.
+    pub fn by_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.key() == key)
+    }
+
     /// Position in [`LeadField::ALL`].
     pub fn index(self) -> usize {
         self as usize
@@ -181,6 +186,11 @@ impl FieldMapping {
     pub fn set(&mut self, field: LeadField, path: Option<FieldPath>) {
         self.paths[field.index()] = path;
         self.asked[field.index()] = true;
+    }
+
+    /// Takes away a field that an org lacks. Who asked for what stays as it was.
+    pub fn leave_out(&mut self, field: LeadField) {
+        self.paths[field.index()] = None;
     }
 
     /// Where a field stands.

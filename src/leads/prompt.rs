@@ -82,6 +82,11 @@ impl Prompt {
         }
     }
 
+    /// The settings that it was made of: whoever reads the answer reads it by these.
+    pub fn settings(&self) -> &LeadSettings {
+        &self.settings
+    }
+
     /// The body of a request to `/chat/completions` about a lead.
     pub fn request(&self, lead: &Lead) -> Value {
         json!({

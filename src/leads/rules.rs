@@ -18,6 +18,27 @@ use super::size::{Segment, SizeRange};
 /// Points of something that is there but in no reference list.
 const UNLISTED: f64 = 75.0;
 
+/// Fields that the completeness of what a lead gave is judged by.
+pub(super) const ACQUISITION: [LeadField; 9] = [
+    LeadField::FirstName,
+    LeadField::LastName,
+    LeadField::Email,
+    LeadField::Phone,
+    LeadField::State,
+    LeadField::Country,
+    LeadField::Industry,
+    LeadField::Company,
+    LeadField::Website,
+];
+/// Fields that the completeness of the enrichment is judged by.
+pub(super) const ENRICHMENT: [LeadField; 5] = [
+    LeadField::EnrichedCompany,
+    LeadField::EnrichedWebsite,
+    LeadField::EnrichedState,
+    LeadField::EnrichedCountry,
+    LeadField::EnrichedEmployees,
+];
+
 /// The two flags of a lead.
 pub fn flags(lead: &Lead, settings: &LeadSettings, domains: &FreeMail) -> Flags {
     let is_large = lead.employees() > settings.large_company_employees;

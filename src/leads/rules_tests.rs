@@ -126,6 +126,35 @@ fn a_field_that_an_org_lacks_is_left_out_of_the_score() {
     assert_eq!(scores.confidence, None);
 }
 
+/// The fields named by a score's list are those that it is judged by: without them there is no score, with any one there is.
+#[rstest]
+#[case::acquisition(&ACQUISITION, |scores: Scores| scores.acquisition)]
+#[case::enrichment(&ENRICHMENT, |scores: Scores| scores.enrichment)]
+fn a_score_hangs_on_its_own_fields(#[case] fields: &[F], #[case] score: fn(Scores) -> Option<f64>) {
+    let domains = FreeMail::default();
+    let scores =
+        |settings: &LeadSettings| rule_scores(&good_lead_with(&[]), Flags::default(), settings, &domains).0;
+    let bare = LeadSettings::default().for_org(fields);
+    assert_eq!(score(scores(&bare)), None);
+    assert_eq!(scores(&bare).confidence, Some(100.0), "what cannot be had weighs nothing");
+    for kept in fields {
+        let others: Vec<F> = fields.iter().copied().filter(|field| field != kept).collect();
+        assert_eq!(score(scores(&LeadSettings::default().for_org(&others))), Some(100.0), "{kept:?}");
+    }
+}
+
+#[test]
+fn an_org_that_has_a_field_weighs_as_the_settings_say_and_nobody_is_said_to_have_asked() {
+    let settings = LeadSettings::default();
+    let resolved = settings.for_org(&[F::EnrichedState, F::SegmentName]);
+    assert_eq!(resolved.weights, settings.weights);
+    assert_eq!(resolved.fields.path(F::EnrichedState), None);
+    assert!(!resolved.fields.is_asked_for(F::EnrichedState));
+    assert_eq!(resolved.fields.path(F::Email), settings.fields.path(F::Email));
+    let none = settings.for_org(&ENRICHMENT).weights;
+    assert_eq!((none.acquisition, none.enrichment, none.coherence), (0.15, 0.0, 0.70));
+}
+
 #[test]
 fn findings_are_sentences() {
     let lead = good_lead_with(&[

@@ -8,7 +8,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::field::FieldMapping;
+use super::field::{FieldMapping, LeadField};
+use super::rules::{ACQUISITION, ENRICHMENT};
 use crate::model::OrgName;
 
 /// Money in millionths of the currency that prices are given in.
@@ -169,6 +170,24 @@ pub struct LeadSettings {
     pub keep_jobs: Duration,
     /// The model; `None`: rules alone.
     pub model: Option<ModelSettings>,
+}
+
+impl LeadSettings {
+    /// What holds for the leads of an org that lacks these fields: they stand nowhere, and a completeness of which the org has
+    /// no field at all weighs nothing, so that the other scores still make a confidence.
+    pub fn for_org(&self, left_out: &[LeadField]) -> Self {
+        let mut settings = self.clone();
+        for field in left_out {
+            settings.fields.leave_out(*field);
+        }
+        let has_any =
+            |fields: &[LeadField]| fields.iter().any(|field| settings.fields.path(*field).is_some());
+        let (can_acquire, can_enrich) = (has_any(&ACQUISITION), has_any(&ENRICHMENT));
+        let weights = &mut settings.weights;
+        weights.acquisition = if can_acquire { weights.acquisition } else { 0.0 };
+        weights.enrichment = if can_enrich { weights.enrichment } else { 0.0 };
+        settings
+    }
 }
 
 impl Default for LeadSettings {

@@ -10,7 +10,7 @@ use crate::actors::lead_job::{LeadJobParts, LeadJobs};
 use crate::actors::model_gate::ModelGate;
 use crate::ai::chat::ChatClient;
 use crate::ai::website::{Bounds, WebsiteChecker};
-use crate::leads::LeadSettings;
+use crate::leads::{FreeMail, LeadSettings};
 use crate::salesforce::transport::{HttpSetupError, tls_config};
 use crate::store::assessments::AssessmentStore;
 use crate::store::state_folder::StateFolder;
@@ -18,7 +18,7 @@ use crate::telemetry::Metrics;
 
 /// Opens what asks the model; `None` when none is configured.
 pub(super) fn asker(
-    settings: &Arc<LeadSettings>,
+    settings: &LeadSettings,
     engine: &Engine,
     state: &StateFolder,
     outside: &Outside,
@@ -34,8 +34,8 @@ pub(super) fn asker(
         true => Some(website_checker(outside)?),
         false => None,
     };
-    let settings = Arc::clone(settings);
-    let asker = LeadAsker::new(settings, model, client, gate, opened.store, metrics.clone(), websites);
+    let domains = FreeMail::new(&settings.free_mail_domains);
+    let asker = LeadAsker::new(model, domains, client, gate, opened.store, metrics.clone(), websites);
     Ok(Some(Arc::new(asker)))
 }
 

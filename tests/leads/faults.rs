@@ -123,3 +123,27 @@ fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
         assert_eq!(report(plant, spec.job.clone()).await, expected);
     });
 }
+
+#[test]
+fn a_query_whose_cursor_is_lost_finds_each_lead_once() {
+    use penstock::http::api::lead_service::{StartLeads, StartSource};
+    let rig = Rig::new();
+    in_system(async {
+        let plant = rig.plant().await;
+        let gone = Fault::Status {
+            status: 400,
+            code: "INVALID_QUERY_LOCATOR".to_owned(),
+            message: "invalid query locator".to_owned(),
+        };
+        let server = &plant.simulators[0].1;
+        server.faults().add(FaultRule::always(gone).of_kind("query_more").nth(1));
+        let soql = "SELECT Id FROM Lead ORDER BY Id LIMIT 4500".to_owned();
+        let source = StartSource::Query { soql };
+        let view = done(&plant, StartLeads { source, ..sheet(std::path::Path::new("none.csv")) }).await;
+        let counts = view.progress.counts;
+        let failed = server.journal().calls.iter().filter(|call| call.status == 400).count();
+        assert_eq!(failed, 1, "the cursor was lost");
+        assert_eq!((counts.rows, counts.leads, counts.duplicates), (4_500, 4_500, 0));
+        close(plant).await;
+    });
+}

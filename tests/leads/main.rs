@@ -1,7 +1,9 @@
 //! Lead jobs on a real plant and a simulated org: what goes in, what comes out, and what faults cost.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+mod batches;
 mod faults;
 mod model;
 mod rig;
+mod sources;
 mod whole;

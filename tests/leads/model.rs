@@ -10,12 +10,12 @@ use penstock::plant::Plant;
 
 use crate::rig::*;
 
-async fn endpoint(faults: &[&str]) -> aisim::Server {
+pub async fn endpoint(faults: &[&str]) -> aisim::Server {
     let faults = faults.iter().map(|text| text.parse::<FaultRule>().unwrap()).collect();
     aisim::Server::start(aisim::Options { faults, ..aisim::Options::default() }).await.unwrap()
 }
 
-fn rig(server: &aisim::Server, more: &str) -> Rig {
+pub fn rig(server: &aisim::Server, more: &str) -> Rig {
     let text = format!(
         "[leads.model]\nbase_url = \"{}\"\nmodel = \"sim\"\nprompt_price = 1.0\ncompletion_price = 2.0\n{more}\n",
         server.base_url()
@@ -23,17 +23,17 @@ fn rig(server: &aisim::Server, more: &str) -> Rig {
     Rig::new().with_config(&text)
 }
 
-fn asking(path: &std::path::Path) -> StartLeads {
+pub fn asking(path: &std::path::Path) -> StartLeads {
     StartLeads { ask_model: true, ..sheet(path) }
 }
 
-async fn list(rig: &Rig, plant: &Plant, count: u32) -> std::path::PathBuf {
+pub async fn list(rig: &Rig, plant: &Plant, count: u32) -> std::path::PathBuf {
     let ids: Vec<String> =
         known(&client(plant), false, count).await.into_iter().map(|lead| lead.id).collect();
     rig.file("list.csv", &format!("Id\n{}\n", ids.join("\n")))
 }
 
-async fn results(plant: &Plant, job: &str) -> Vec<LeadResult> {
+pub async fn results(plant: &Plant, job: &str) -> Vec<LeadResult> {
     service(plant).results(job, 0, 100_000).await.unwrap()
 }
 
@@ -45,7 +45,7 @@ fn verdict(result: &LeadResult) -> &ModelVerdict {
 }
 
 /// Answers that were given, by the lead that was asked about.
-fn answers(server: &aisim::Server) -> BTreeMap<String, usize> {
+pub fn answers(server: &aisim::Server) -> BTreeMap<String, usize> {
     let mut answers = BTreeMap::new();
     for entry in server.log().into_iter().filter(|entry| entry.status == 200 && entry.question.is_some()) {
         *answers.entry(entry.question.unwrap()).or_default() += 1;
@@ -208,6 +208,89 @@ fn once_a_plant_that_goes_away_in_the_middle_has_nobody_asked_twice_whose_answer
         assert_eq!((view.progress.phase, counts.model_answered, counts.failed), (JobPhase::Done, 200, 0));
         let twice = answers(&server).into_values().filter(|times| *times > 1).count();
         assert!(twice <= 4, "{twice} were asked again: more than were under way");
+        close(plant).await;
+    });
+}
+
+/// A disk that is full while somebody says so.
+#[derive(Default)]
+struct NowAndThenFull(std::sync::atomic::AtomicBool);
+
+impl penstock::store::disk::Disk for NowAndThenFull {
+    fn free_bytes(&self, _folder: &std::path::Path) -> std::io::Result<u64> {
+        Ok(if self.0.load(std::sync::atomic::Ordering::Relaxed) { 0 } else { u64::MAX })
+    }
+}
+
+#[test]
+fn once_a_disk_without_room_has_no_answer_paid_for_again() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        server.set_latency(std::time::Duration::from_millis(20));
+        let mut rig = rig(&server, "concurrency = 4");
+        let disk = Arc::new(NowAndThenFull::default());
+        rig.disk = Arc::clone(&disk) as _;
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 100).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        while server.stats().questions < 30 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        disk.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let phase = service(&plant).job(&spec.job).unwrap().progress.phase;
+        assert!(!phase.is_over(), "it waits");
+        disk.0.store(false, std::sync::atomic::Ordering::Relaxed);
+        let view = over(&plant, &spec.job).await;
+        assert_eq!((view.progress.phase, view.progress.counts.model_answered), (JobPhase::Done, 100));
+        assert!(answers(&server).into_values().all(|times| times == 1), "nobody is asked twice");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn an_endpoint_that_refuses_for_long_costs_time_and_no_attempt() {
+    in_system(async {
+        // Twelve refusals in a row, each a second: more than any number of attempts.
+        let server = endpoint(&["throttled=1@times=12"]).await;
+        let rig = rig(&server, "attempts = 1\nconcurrency = 1");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 10).await;
+        let counts = done(&plant, asking(&path)).await.progress.counts;
+        assert_eq!((counts.model_answered, counts.failed), (10, 0));
+        assert_eq!((server.stats().throttled, counts.model_requests), (12, 10), "a refusal is no request");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_key_that_is_refused_in_the_middle_costs_no_answer_that_was_given() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        server.set_latency(std::time::Duration::from_millis(20));
+        let rig = rig(&server, "concurrency = 4");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 120).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        while server.stats().questions < 30 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        server.add_faults(["unauthorized".parse::<FaultRule>().unwrap()]);
+        let view = over(&plant, &spec.job).await;
+        assert_eq!(view.progress.phase, JobPhase::Failed);
+        assert!(view.progress.counts.open > 0 && view.progress.counts.failed == 0);
+        server.clear_faults();
+        service(&plant).retry(&spec.job).await.unwrap();
+        let view = over(&plant, &spec.job).await;
+        let counts = view.progress.counts;
+        assert_eq!((view.progress.phase, counts.model_answered), (JobPhase::Done, 120));
+        assert!(answers(&server).into_values().all(|times| times == 1), "nobody is asked twice");
+        let stats = server.stats();
+        assert_eq!(
+            (counts.prompt_tokens, counts.model_reused),
+            (stats.prompt_tokens, 0),
+            "all of it is told"
+        );
         close(plant).await;
     });
 }

@@ -15,7 +15,7 @@ use penstock::leads::{JobPhase, LeadCounts};
 use penstock::plant::{Outside, Plant};
 use penstock::salesforce::soql::{Comparison, Condition, Literal};
 use penstock::salesforce::{FieldPath, OrgClient, Select, Source};
-use penstock::store::disk::RealDisk;
+use penstock::store::disk::{RealDisk, SharedDisk};
 use penstock::telemetry::Metrics;
 
 pub fn in_system<F: Future>(work: F) -> F::Output {
@@ -29,6 +29,7 @@ pub struct Rig {
     pub folder: tempfile::TempDir,
     pub config: Config,
     pub faults: Arc<dyn FaultPoint>,
+    pub disk: SharedDisk,
 }
 
 impl Rig {
@@ -37,7 +38,7 @@ impl Rig {
         let mut config = Config::load(None, std::iter::empty()).unwrap();
         config.state_dir = folder.path().join("state");
         config.output_dir = folder.path().join("output");
-        Self { folder, config, faults: Arc::new(NoFaults) }
+        Self { folder, config, faults: Arc::new(NoFaults), disk: Arc::new(RealDisk) }
     }
 
     /// With these sections of a configuration.
@@ -65,7 +66,7 @@ impl Rig {
     pub async fn plant(&self) -> Arc<Plant> {
         let outside = Outside {
             clock: SystemClock::shared(),
-            disk: Arc::new(RealDisk),
+            disk: Arc::clone(&self.disk),
             faults: Arc::clone(&self.faults),
             seed: 7,
         };

@@ -158,7 +158,14 @@ async fn columns(client: &OrgClient, run: &LeadRun) -> Result<Arc<crate::salesfo
 async fn settle(client: &OrgClient, run: &LeadRun) -> Result<Arc<crate::salesforce::LeadColumns>, OrgError> {
     use crate::salesforce::LeadColumnsError;
     match client.lead_columns(&run.settings.fields).await {
-        Ok(columns) => Ok(run.set_columns(columns)),
+        Ok(columns) => {
+            let columns = run.set_columns(columns);
+            if let Err(error) = run.keep_terms().await {
+                // It is noted again before the report is made.
+                tracing::warn!(job = run.spec.job, error = chain(&error), "what the org lacks was not noted");
+            }
+            Ok(columns)
+        }
         Err(LeadColumnsError::Org(error)) => Err(error),
         Err(error @ LeadColumnsError::NoField { .. }) => {
             run.fail(error.to_string());

@@ -1,6 +1,7 @@
 //! Batch mode: leads whose answer comes by a batch of the endpoint, and how far each batch is.
 //!
-//! Promises: a question belongs to at most one batch at a time; it goes when its lead has an outcome, in the same transaction.
+//! Promises: a question belongs to at most one batch at a time, and of questions about the same content one goes before the
+//! others, which may find its answer then; it goes when its lead has an outcome, in the same transaction.
 //! A batch is kept before its file is sent, so that a restart goes on with the same one.
 
 use rusqlite::{OptionalExtension, Row, params};
@@ -19,6 +20,8 @@ const WRITE: &str = "keep questions of a lead job";
 pub struct Question {
     /// The lead, with what the rules say of it.
     pub result: LeadResult,
+    /// Stands for what is asked: leads of the same content have the same.
+    pub content: [u8; 32],
     /// The line of the endpoint's file.
     pub request: String,
 }
@@ -58,14 +61,14 @@ pub fn put_questions(change: &mut Change<'_>, questions: &[Question]) -> Result<
     if let Some(unknown) = questions.iter().find(|question| u64::from(question.result.ordinal) >= leads) {
         return Err(LeadStoreError::UnknownLead(unknown.result.ordinal));
     }
-    let insert = "INSERT OR IGNORE INTO questions (ordinal, batch, result, request)
-        SELECT ?1, NULL, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM results WHERE ordinal = ?1)";
+    let insert = "INSERT OR IGNORE INTO questions (ordinal, batch, twin, content, result, request)
+        SELECT ?1, NULL, EXISTS (SELECT 1 FROM questions WHERE content = ?4 AND twin = 0), ?4, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM results WHERE ordinal = ?1)";
     let mut insert = connection.prepare_cached(insert).during(WRITE, path)?;
     let (mut bytes, mut kept) = (Vec::with_capacity(1024), 0);
-    for Question { result, request } in questions {
+    for Question { result, content, request } in questions {
         bytes.clear();
         put_result(&mut bytes, result);
-        kept += insert.execute(params![result.ordinal, bytes, request]).during(WRITE, path)? as u64;
+        kept += insert.execute(params![result.ordinal, bytes, request, content]).during(WRITE, path)? as u64;
     }
     state.has_questions |= kept > 0;
     Ok(kept)
@@ -81,10 +84,10 @@ pub fn questions(
     let View { connection, path, .. } = view;
     let select = match batch {
         None => {
-            "SELECT ordinal, result, request FROM questions WHERE ordinal >= ?1 ORDER BY ordinal LIMIT ?2"
+            "SELECT ordinal, result, request, content FROM questions WHERE ordinal >= ?1 ORDER BY ordinal LIMIT ?2"
         }
         Some(_) => {
-            "SELECT ordinal, result, request FROM questions WHERE ordinal >= ?1 AND batch = ?3
+            "SELECT ordinal, result, request, content FROM questions WHERE ordinal >= ?1 AND batch = ?3
             ORDER BY ordinal LIMIT ?2"
         }
     };
@@ -104,7 +107,7 @@ pub fn questions(
 
 /// The questions of these leads; `None` for one that does not wait.
 pub fn questions_of(view: &View<'_>, ordinals: &[Ordinal]) -> Result<Vec<Option<Question>>, LeadStoreError> {
-    let select = "SELECT ordinal, result, request FROM questions WHERE ordinal = ?1";
+    let select = "SELECT ordinal, result, request, content FROM questions WHERE ordinal = ?1";
     let mut select = view.connection.prepare_cached(select).during(READ, view.path)?;
     let mut found = Vec::with_capacity(ordinals.len());
     for ordinal in ordinals {
@@ -116,10 +119,11 @@ pub fn questions_of(view: &View<'_>, ordinals: &[Ordinal]) -> Result<Vec<Option<
 }
 
 fn question(view: &View<'_>, row: &Row<'_>) -> Result<Question, LeadStoreError> {
-    let read = || Ok((row.get(0)?, row.get_ref(1)?.as_blob()?, row.get(2)?));
-    let (ordinal, bytes, request): (Ordinal, _, String) = read().during(READ, view.path)?;
+    let read = || Ok((row.get(0)?, row.get_ref(1)?.as_blob()?, row.get(2)?, row.get(3)?));
+    let (ordinal, bytes, request, content): (Ordinal, _, String, [u8; 32]) =
+        read().during(READ, view.path)?;
     let result = result_of(ordinal, bytes).map_err(|why| damaged(view.path, why))?;
-    Ok(Question { result, request })
+    Ok(Question { result, content, request })
 }
 
 /// How many questions wait: in no batch yet, and in all.
@@ -130,14 +134,27 @@ pub fn waiting(view: &View<'_>) -> Result<(u64, u64), LeadStoreError> {
 }
 
 /// Makes a batch of questions that are in none, in their order: at most so many, and so many bytes of lines (one at least).
-/// Answers its number; 0 when there is no such question.
+/// Twins of a question that still waits go only when no other is left. Answers its number; 0 when there is no such question.
 pub fn make_batch(change: &mut Change<'_>, most: u64, most_bytes: u64) -> Result<u64, LeadStoreError> {
+    match make_batch_of(change, false, most, most_bytes)? {
+        0 => make_batch_of(change, true, most, most_bytes),
+        number => Ok(number),
+    }
+}
+
+fn make_batch_of(
+    change: &mut Change<'_>,
+    twins: bool,
+    most: u64,
+    most_bytes: u64,
+) -> Result<u64, LeadStoreError> {
     let Change { connection, path, .. } = change;
     let (mut count, mut bytes, mut last) = (0_u64, 0_u64, 0);
     {
-        let select = "SELECT ordinal, length(CAST(request AS BLOB)) FROM questions WHERE batch IS NULL ORDER BY ordinal";
+        let select = "SELECT ordinal, length(CAST(request AS BLOB)) FROM questions
+            WHERE batch IS NULL AND twin = ?1 ORDER BY ordinal";
         let mut select = connection.prepare_cached(select).during(READ, path)?;
-        let mut rows = select.query([]).during(READ, path)?;
+        let mut rows = select.query([twins]).during(READ, path)?;
         while count < most.max(1)
             && let Some(row) = rows.next().during(READ, path)?
         {
@@ -159,8 +176,8 @@ pub fn make_batch(change: &mut Change<'_>, most: u64, most_bytes: u64) -> Result
         let insert = "INSERT INTO batches (questions, status, over) VALUES (?1, '', 0)";
         connection.prepare_cached(insert)?.execute([count])?;
         let number = connection.last_insert_rowid();
-        let mark = "UPDATE questions SET batch = ?1 WHERE batch IS NULL AND ordinal <= ?2";
-        connection.prepare_cached(mark)?.execute(params![number, last])?;
+        let mark = "UPDATE questions SET batch = ?1 WHERE batch IS NULL AND twin = ?3 AND ordinal <= ?2";
+        connection.prepare_cached(mark)?.execute(params![number, last, twins])?;
         Ok(number.cast_unsigned())
     };
     make().during(WRITE, path)

@@ -50,8 +50,10 @@ const TABLES: &str = "
     CREATE TABLE earlier_spent (ordinal INTEGER PRIMARY KEY, data BLOB NOT NULL);
     -- Batch mode: leads that wait for an answer, and the endpoint's batches.
     CREATE TABLE questions (
-        ordinal INTEGER PRIMARY KEY, batch INTEGER, result BLOB NOT NULL, request TEXT NOT NULL
+        ordinal INTEGER PRIMARY KEY, batch INTEGER, twin INTEGER NOT NULL, content BLOB NOT NULL,
+        result BLOB NOT NULL, request TEXT NOT NULL
     );
+    CREATE INDEX questions_by_content ON questions (content) WHERE twin = 0;
     CREATE INDEX questions_by_batch ON questions (batch, ordinal);
     CREATE TABLE batches (
         number INTEGER PRIMARY KEY AUTOINCREMENT,

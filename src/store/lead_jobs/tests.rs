@@ -326,6 +326,7 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
     store.add_rows((1..=5).map(|row| lead_row(row, row)).collect()).await.unwrap();
     let question = |ordinal: u32| Question {
         result: assessed(ordinal, lead_id(u64::from(ordinal) + 1), ModelVerdict::NotAsked),
+        content: [ordinal as u8; 32],
         request: format!("{{\"custom_id\":\"{ordinal:04}\"}}"),
     };
     store.write(vec![unread(4, lead_id(5))]).await.unwrap();
@@ -361,6 +362,29 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
     assert_eq!((third.number, third.questions), (3, 1));
     let waiting = store.questions(None, 0, 9).await.unwrap();
     assert_eq!(waiting, [question(0), question(2), question(3)]);
+}
+
+#[tokio::test]
+async fn twins_of_a_question_wait_until_no_other_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LeadJobStore::create(folder.path(), &spec(), disk()).unwrap();
+    store.add_rows((1..=6).map(|row| lead_row(row, row)).collect()).await.unwrap();
+    // 0, 2 and 4 are twins, and so are 1 and 3; 5 has none.
+    let question = |ordinal: u32| Question {
+        result: assessed(ordinal, lead_id(u64::from(ordinal) + 1), ModelVerdict::NotAsked),
+        content: [if ordinal == 5 { 5 } else { ordinal as u8 % 2 }; 32],
+        request: ordinal.to_string(),
+    };
+    store.put_questions((0..3).map(question).collect()).await.unwrap();
+    store.put_questions((3..6).map(question).collect()).await.unwrap();
+    let first = store.make_batch(50_000, u64::MAX).await.unwrap().unwrap();
+    let of = |batch: u32| {
+        let store = store.clone();
+        async move { store.questions(Some(batch), 0, 9).await.unwrap() }
+    };
+    assert_eq!(of(first.number).await, [0, 1, 5].map(question));
+    let second = store.make_batch(50_000, u64::MAX).await.unwrap().unwrap();
+    assert_eq!(of(second.number).await, [2, 3, 4].map(question));
 }
 
 #[tokio::test]

@@ -1,0 +1,87 @@
+//! Batch mode when the process dies: nothing is sent or paid twice.
+
+use std::time::Duration;
+
+use aisim::BatchPlan;
+use penstock::leads::JobPhase;
+
+use crate::model::*;
+use crate::rig::*;
+
+/// Requests of this kind that the endpoint has had.
+fn seen(server: &aisim::Server, request: &str) -> usize {
+    server.log().iter().filter(|entry| entry.request == request).count()
+}
+
+async fn until(what: impl Fn() -> bool) {
+    for _ in 0..4_000 {
+        if what() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came to that");
+}
+
+/// Lets a plant go once the endpoint has had `request`, and has the next one finish its job.
+async fn dies_after(request: &str, running: Duration, faults: &[&str]) {
+    let org = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+    let server = endpoint(faults).await;
+    server.set_batch_plan(BatchPlan { running, ..BatchPlan::default() });
+    let rig = rig(&server, "mode = \"batch\"\nbatch_poll_secs = 1").with_org(&org);
+    let plant = rig.plant().await;
+    let path = list(&rig, &plant, 40).await;
+    let spec = service(&plant).start(asking(&path)).await.unwrap();
+    until(|| server.log().iter().any(|entry| entry.request.starts_with(request))).await;
+    close(plant).await;
+
+    server.clear_faults();
+    let plant = rig.plant().await;
+    assert_eq!(plant.leads.jobs_behind().unfinished().len(), 1, "{request}: it died within the job");
+    plant.leads.jobs_behind().resume();
+    let view = over(&plant, &spec.job).await;
+    let counts = view.progress.counts;
+    assert_eq!(view.progress.phase, JobPhase::Done, "{request}: {:?}", view.progress.error);
+    adds_up(&counts);
+    assert_eq!((counts.model_answered, counts.failed), (40, 0), "{request}");
+    assert!(answers(&server).values().all(|times| *times == 1), "{request}: somebody was asked twice");
+    let uploads = seen(&server, "POST /v1/files");
+    assert_eq!(uploads, 1, "{request}: the file was sent again");
+    let stats = server.stats();
+    let price = (stats.prompt_tokens as f64 + 2.0 * stats.completion_tokens as f64) / 2.0;
+    assert!((counts.cost.0 as f64 - price).abs() <= 40.0, "{request}: {} for {price}", counts.cost.0);
+    close(plant).await;
+}
+
+#[test]
+fn once_a_batch_is_paid_wherever_the_process_dies() {
+    in_system(async {
+        let (short, long) = (Duration::from_millis(300), Duration::from_secs(4));
+        // The file is there, no batch is made of it.
+        dies_after("POST /v1/batches", short, &["hang@path=batches,method=POST"]).await;
+        // A batch is made, and nobody has heard its name.
+        dies_after("POST /v1/batches", short, &["drop@path=batches,method=POST,times=1"]).await;
+        // It is waited for.
+        dies_after("GET /v1/batches/", long, &[]).await;
+        // It is over, and its answers do not arrive.
+        dies_after("GET /v1/files/", short, &["hang@path=files,method=GET,nth=2"]).await;
+    });
+}
+
+#[test]
+fn in_batch_mode_leads_of_the_same_content_are_one_question() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let fields = ["company", "website", "title", "industry", "country", "state", "email"];
+        let fields = fields.map(|field| format!("{field} = \"LeadSource\"\n")).concat();
+        let rig = rig(&server, &format!("mode = \"batch\"\nbatch_poll_secs = 1\n[leads.fields]\n{fields}"));
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 60).await;
+        let counts = done(&plant, asking(&path)).await.progress.counts;
+        let answered = server.stats().answered;
+        assert!(answered > 1 && answered < 30, "{answered} kinds of leads");
+        assert_eq!((counts.model_answered, counts.failed), (60, 0));
+        assert_eq!(counts.model_reused, 60 - answered);
+        close(plant).await;
+    });
+}
