@@ -185,7 +185,7 @@ impl LeadAsker {
                 .model_throttle_wait_seconds_total
                 .inc_by(sent_at.saturating_sub(asked_at).as_secs_f64());
             let answer = self.client.complete(&body).await;
-            grant.settle(&call_seen(&answer));
+            let seen = call_seen(&answer);
             let took = self.gate.clock().elapsed().saturating_sub(sent_at);
             self.metrics.model_request_seconds.observe(took.as_secs_f64());
             self.count_outcome(answer.as_ref().err());
@@ -202,23 +202,29 @@ impl LeadAsker {
                         let kept =
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
                         budget.has_counted(asked.ordinal);
+                        // Its place is free once the answer is safe: a kill costs no more answers than are under way.
                         self.keep(kept).await?;
+                        grant.settle(&seen);
                         self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
                     }
                     Err(fault) => {
+                        grant.settle(&seen);
                         self.metrics.model_requests_total.with_label_values(&["unusable"]).inc();
                         fault.to_string()
                     }
                 },
-                Err(error) => match error.next_step() {
-                    NextStep::Wait => continue,
-                    NextStep::TryAgain => chain(&error),
-                    NextStep::GiveUp => {
-                        return Ok(ModelVerdict::Failed { reason: chain(&error), spent });
+                Err(error) => {
+                    grant.settle(&seen);
+                    match error.next_step() {
+                        NextStep::Wait => continue,
+                        NextStep::TryAgain => chain(&error),
+                        NextStep::GiveUp => {
+                            return Ok(ModelVerdict::Failed { reason: chain(&error), spent });
+                        }
+                        NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
                     }
-                    NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
-                },
+                }
             };
             if attempt >= self.model.attempts.get() {
                 return Ok(ModelVerdict::Failed { reason: why, spent });

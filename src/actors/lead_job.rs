@@ -342,6 +342,7 @@ impl LeadJobs {
             calls: progress.org_calls,
             counts: progress.counts,
             phase: progress.phase,
+            began: self.parts.clock.elapsed(),
         });
         let is_first = {
             let mut known = self.known.entry(job.to_owned()).or_insert_with(|| KnownJob {
@@ -382,10 +383,15 @@ impl LeadJobs {
     ) -> Result<(), LeadJobError> {
         self.patiently(run, || async { Ok(run.store.set_phase(phase, error.clone()).await?) }).await?;
         let counts = run.store.counts().await?;
+        // Of the whole run: the pace of its last seconds is that of writing the report.
+        let elapsed = self.parts.clock.elapsed().saturating_sub(run.began).as_secs_f64();
+        let finished = counts.finished().saturating_sub(run.finished_before);
         let last = LeadProgress {
             phase,
             counts,
             org_calls: run.calls(),
+            elapsed_secs: elapsed,
+            leads_per_sec: if elapsed > 0.0 { finished as f64 / elapsed } else { 0.0 },
             seconds_left: None,
             waits: None,
             error,
@@ -512,13 +518,12 @@ impl LeadJobs {
     /// Tells how far the job is, a few times a second. Ends when the engine has.
     async fn keep_progress(&self, run: &Arc<LeadRun>) {
         let clock = &self.parts.clock;
-        let began = clock.elapsed();
         let mut pace = Pace::default();
         let mut noted = run.calls();
         while !self.parts.engine.is_closed() {
             clock.sleep(TICK).await;
             let Ok(counts) = run.store.counts().await else { continue };
-            let elapsed = clock.elapsed().saturating_sub(began);
+            let elapsed = clock.elapsed().saturating_sub(run.began);
             let rate = pace.rate(elapsed, counts.finished());
             let waits = self.waits(run);
             let calls = run.calls();

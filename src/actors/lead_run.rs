@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering as Memory};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, watch};
@@ -62,6 +63,10 @@ pub struct LeadRun {
     pub(super) asker: Option<Arc<LeadAsker>>,
     /// Parents of leads that were read.
     pub(super) parents: ParentCache,
+    /// When this run of the job began.
+    pub(super) began: Duration,
+    /// Leads that were finished by then.
+    pub(super) finished_before: u64,
     /// Calls to the org for this job, by this process and those before.
     pub(super) calls: Arc<AtomicU64>,
     terms: Mutex<Arc<LeadTerms>>,
@@ -92,11 +97,12 @@ pub(super) struct RunParts {
     pub calls: u64,
     pub counts: LeadCounts,
     pub phase: JobPhase,
+    pub began: Duration,
 }
 
 impl LeadRun {
     pub(super) fn new(parts: RunParts) -> Arc<Self> {
-        let RunParts { spec, settings, folder, store, asker, left_out, calls, counts, phase } = parts;
+        let RunParts { spec, settings, folder, store, asker, left_out, calls, counts, phase, began } = parts;
         let progress = LeadProgress {
             job: spec.job.clone(),
             phase,
@@ -115,6 +121,8 @@ impl LeadRun {
             folder,
             store,
             parents: ParentCache::default(),
+            began,
+            finished_before: counts.finished(),
             calls: Arc::new(AtomicU64::new(calls)),
             terms: Mutex::new(LeadTerms::new(&settings, asker.as_deref(), &left_out)),
             settings,

@@ -172,7 +172,7 @@ def model(_bins, programs, folder):
                 url = address.removesuffix("/v1")
 
             config = trial.write_config(
-                folder / "job", org, Endpoint, concurrency=2, max_completion_tokens=160, attempts=1
+                folder / "job", org, Endpoint, concurrency=2, max_completion_tokens=400, attempts=1
             )
             text = config.read_text().replace('model = "sim"', f'model = "{small_model.MODEL}"')
             config.write_text(text.replace("[leads.model]", "[leads]\ncall_timeout_secs = 300\n[leads.model]"))
