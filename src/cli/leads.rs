@@ -118,6 +118,10 @@ pub(super) fn leads(config: &Config, ask: Ask) -> u8 {
         (Ok(file), Ok(out)) => (file, out),
         (Err(error), _) | (_, Err(error)) => return tell(&error),
     };
+    if let Err(error) = std::fs::File::open(&file) {
+        eprintln!("penstock: open `{}`: {error}", ask.file.display());
+        return USAGE;
+    }
     let target = match target_of(&file, out) {
         Ok(target) => target,
         Err(message) => {

@@ -230,10 +230,16 @@ async fn catalogue_of(
     settings: &DatabaseSettings,
     connection: &mut Connection,
 ) -> Result<Catalogue, DatabaseOpenError> {
-    let facts = connection
-        .introspect()
-        .await
-        .map_err(|_| away(settings, "its tables could not be read".to_owned()))?;
+    // A table that somebody makes or drops meanwhile fails the whole reading; the next one finds it there or gone.
+    const TRIES: usize = 5;
+    let mut facts = connection.introspect().await;
+    for _ in 1..TRIES {
+        if facts.is_ok() {
+            break;
+        }
+        facts = connection.introspect().await;
+    }
+    let facts = facts.map_err(|_| away(settings, "its tables could not be read".to_owned()))?;
     let mut statements = Vec::with_capacity(settings.statements.len());
     for statement in &settings.statements {
         let described = connection.describe(statement).await.map_err(|why| DatabaseOpenError::Statement {
