@@ -153,8 +153,18 @@ fn uids_are_taken_once() {
 
 #[test]
 fn the_mailbox_panels_show_the_line_in_flow_order() {
-    let (_, board) = dashboards().swap_remove(0);
-    let order = ["batcher", "fetcher", "composer", "text_batcher", "embedder", "sync_writer"];
+    let line = dashboards().into_iter().find(|(_, board)| board["uid"] == "penstock-line");
+    let (_, board) = line.expect("the line's dashboard");
+    let order = [
+        "batcher",
+        "fetcher",
+        "composer",
+        "text_batcher",
+        "embedder",
+        "sync_writer",
+        "lead_intake",
+        "assessor",
+    ];
     for title in ["Mailbox fill, items", "Mailbox fill, bytes"] {
         let panel = panels(&board).into_iter().find(|panel| panel["title"] == title).expect(title);
         let legends: Vec<_> = panel["targets"]
