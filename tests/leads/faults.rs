@@ -98,7 +98,7 @@ fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
         let undisturbed = done(&plant, start()).await;
         let expected = report(plant, undisturbed.spec.job.clone()).await;
 
-        server.faults().add(FaultRule::always(Fault::Latency { ms: 60 }).of_kind("collection"));
+        server.faults().add(FaultRule::always(Fault::Latency { ms: 600 }).of_kind("collection"));
         let plant = rig.plant().await;
         let spec = service(&plant).start(start()).await.unwrap();
         let some = |plant: &penstock::plant::Plant| {
