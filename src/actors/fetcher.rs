@@ -3,7 +3,7 @@
 //! Promises: what the cache has acknowledged is not read again, also after a crash, a panic or a retry. An object that
 //! cannot be described leaves with its reason, and the others of its group go on. A family that cannot be read is noted
 //! with its reason. A fault that may pass is retried by the engine; a spent quota, a throttle and an open breaker are waited
-//! out without spending attempts. What it reads of leads: [`leads`].
+//! out without spending attempts. What it reads of leads: `leads`.
 //! It keeps nothing: a restart costs the calls in hand.
 
 mod leads;

@@ -13,7 +13,7 @@
 //! Workbooks are written by `rust_xlsxwriter` with constant memory. Measured with 4 columns of the sheet and 13 of ours it
 //! takes 8 us a row, of which 1.6 pack it at level 2 (nearly as fast as level 1, and a quarter smaller), and a process with
 //! a million rows stays below 6 MB; delimited text and JSON take 2 us. What it costs: the rows lie unpacked, about 0.9 kB
-//! each, in files without a name beside the target until they are packed. And it panics on a full disk; [`guarded`] turns
+//! each, in files without a name beside the target until they are packed. And it panics on a full disk; `guarded` turns
 //! that into the error that it is.
 
 mod cells;
