@@ -21,5 +21,7 @@ pub mod salesforce;
 pub mod sheets;
 pub mod signals;
 pub mod store;
+pub mod sync;
 pub mod telemetry;
 pub mod vectors;
+pub mod warehouse;

@@ -27,18 +27,15 @@ const CARD: [&str; 9] = [
 ];
 
 /// Everything directly below `src`, built or planned, by kind. The `desk` performs what a person asks of the plant.
-const PLACES: [(&str, &[&str]); 5] = [
+const PLACES: [(&str, &[&str]); 4] = [
     ("pure", PURE),
-    ("job", JOBS),
     ("I/O", IO),
     ("engine and shell", &["actors", "messages", "plant", "desk", "cli", "http", "lib", "main"]),
     ("service of the process", &["config", "clock", "signals", "telemetry"]),
 ];
 
 /// Decide, and nothing else.
-const PURE: &[&str] = &["model", "limiter", "library", "batch", "leads"];
-/// Jobs whose planning halves will join [`PURE`] file by file as they are built.
-const JOBS: &[&str] = &["sync"];
+const PURE: &[&str] = &["model", "limiter", "library", "batch", "leads", "sync"];
 /// Reach the disk, the network, a model or the command line's end of the control socket.
 const IO: &[&str] = &["salesforce", "sheets", "vectors", "ai", "store", "warehouse", "database", "control"];
 

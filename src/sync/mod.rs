@@ -1,0 +1,18 @@
+//! Salesforce objects into a warehouse: what is decided about it, and nothing else.
+//!
+//! Promises: pure. Which method, which window, which columns, what becomes of a table whose object has changed, and what is
+//! told at the end are functions of what came in; the actors carry it out, `warehouse` writes it.
+
+pub mod load;
+pub mod report;
+pub mod settings;
+pub mod table;
+
+pub use load::{
+    CommitReceipt, DeletePolicy, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, Watermark,
+};
+pub use report::{ErrorKind, SyncMethod, SyncResult};
+pub use settings::{ObjectSettings, SyncProfile, SyncSettings, Thresholds};
+pub use table::{
+    ColumnType, KnownColumn, QueryColumn, SchemaChange, TableColumn, TableLayout, TableName, TableState,
+};
