@@ -115,6 +115,20 @@ impl AdbcConnection {
         Ok(())
     }
 
+    /// The columns that an answer would have.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn schema(&mut self, sql: &str) -> Result<arrow_schema::Schema, WarehouseError> {
+        let classify = self.classify;
+        let mut run = || {
+            let mut statement = self.connection.new_statement()?;
+            statement.set_sql_query(sql)?;
+            statement.execute_schema()
+        };
+        run().map_err(|error| classify(&error))
+    }
+
     /// A short answer, whole: for what penstock asks of its own tables.
     ///
     /// # Errors
