@@ -8,6 +8,8 @@
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
 pub mod chunk;
+#[cfg(test)]
+pub mod contract;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};
