@@ -24,7 +24,7 @@ use crate::sync::{
     TableColumn, TableLayout, TableName, TableState, Watermark,
 };
 use crate::warehouse::{Cancel, Caps, Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
-use file::{OpenFile, classify};
+use file::OpenFile;
 
 const KIND: &str = "duckdb";
 /// Orders the rows of a staging table as they came.
@@ -108,7 +108,7 @@ pub struct DuckDbWarehouse {
     // Let go before its file.
     connection: AdbcConnection,
     schema: Option<String>,
-    _file: OpenFile,
+    file: OpenFile,
 }
 
 impl DuckDbWarehouse {
@@ -134,7 +134,7 @@ impl DuckDbWarehouse {
             connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))?;
             connection.execute(&format!("USE {schema}"))?;
         }
-        Ok(Self { connection, schema: settings.schema.clone(), _file: file })
+        Ok(Self { connection, schema: settings.schema.clone(), file })
     }
 
     fn ledger(&mut self) -> Ledger<'_, Spelling> {
@@ -256,9 +256,10 @@ impl Warehouse for DuckDbWarehouse {
     }
 
     fn open(&mut self, owner: &str) -> Result<(), WarehouseError> {
+        self.file.take(owner)?;
         self.in_transaction(|this| {
             this.ledger().make()?;
-            this.ledger().take(owner)
+            this.ledger().write_owner(owner)
         })
     }
 
@@ -280,7 +281,7 @@ impl Warehouse for DuckDbWarehouse {
     }
 
     fn load_state(&mut self, load: &LoadPlan) -> Result<LoadState, WarehouseError> {
-        if let Some(receipt) = self.ledger().receipt(load)? {
+        if let Some(receipt) = self.ledger().receipt(&load.id)? {
             return Ok(LoadState::Committed(receipt));
         }
         let parts: Vec<PartReceipt> =
@@ -319,7 +320,7 @@ impl Warehouse for DuckDbWarehouse {
     }
 
     fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
-        if let Some(receipt) = self.ledger().receipt(load)? {
+        if let Some(receipt) = self.ledger().receipt(&load.id)? {
             return Ok(receipt);
         }
         let parts = self.ledger().parts(&load.id)?;
@@ -349,9 +350,8 @@ impl Warehouse for DuckDbWarehouse {
             };
             let mut receipt = merge.run()?;
             receipt.staged = rows;
-            this.ledger().write(load, &receipt)?;
+            this.ledger().write(load, &mut receipt)?;
             this.drop_staged(load)?;
-            receipt.watermark = this.ledger().watermark(&load.org, &load.object, &load.table)?;
             Ok(receipt)
         })
     }

@@ -11,7 +11,7 @@ use crate::sync::{
     ColumnType, CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn,
     TableName, Watermark,
 };
-use crate::warehouse::{Cell, RowChunk, WarehouseError};
+use crate::warehouse::{Cell, WarehouseError};
 
 /// Loads that are in their targets.
 pub const LOADS: &str = "_penstock_loads";
@@ -57,7 +57,7 @@ impl<D: Dialect> Ledger<'_, D> {
         let tables = [
             format!(
                 "{LOADS} (load_id {text} NOT NULL, org {text}, object {text}, target_table {text}, mode {text}, \
-                from_mark {instant}, to_mark {instant}, rows_staged {int}, inserted {int}, updated {int}, unchanged {int}, \
+                from_mark {instant}, to_mark {instant}, watermark {instant}, rows_staged {int}, inserted {int}, updated {int}, unchanged {int}, \
                 deleted {int}, schema_version {int}, finished_at {instant})"
             ),
             format!("{PARTS} (load_id {text}, part {int}, has_rows {flag}, row_count {int})"),
@@ -76,50 +76,56 @@ impl<D: Dialect> Ledger<'_, D> {
         Ok(())
     }
 
-    /// Takes the warehouse for an owner.
+    /// Who wrote last.
     ///
     /// # Errors
-    /// [`WarehouseError::InUse`] when another has it.
-    pub fn take(&mut self, owner: &str) -> Result<(), WarehouseError> {
+    /// What the engine says.
+    pub fn owner(&mut self) -> Result<Option<String>, WarehouseError> {
         let (_, rows) = self.connection.rows(&format!("SELECT owner FROM {OWNER}"))?;
-        match first_text(&rows) {
-            Some(other) if other != owner => Err(WarehouseError::InUse(format!("it belongs to {other}"))),
-            Some(_) => Ok(()),
-            None => {
-                let owner = self.dialect.text(owner);
-                let sql =
-                    format!("INSERT INTO {OWNER} (owner, taken_at) VALUES ({owner}, CURRENT_TIMESTAMP)");
-                self.connection.execute(&sql).map(drop)
-            }
+        Ok(rows.row(0).map(|row| text(row.cell(0)).to_owned()))
+    }
+
+    /// Writes down who writes.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_owner(&mut self, owner: &str) -> Result<(), WarehouseError> {
+        if self.owner()?.as_deref() == Some(owner) {
+            return Ok(());
         }
+        self.connection.execute(&format!("DELETE FROM {OWNER}"))?;
+        let owner = self.dialect.text(owner);
+        let sql = format!("INSERT INTO {OWNER} (owner, taken_at) VALUES ({owner}, CURRENT_TIMESTAMP)");
+        self.connection.execute(&sql).map(drop)
     }
 
     /// What a load did, if it is in its target.
     ///
     /// # Errors
     /// What the engine says.
-    pub fn receipt(&mut self, load: &LoadPlan) -> Result<Option<CommitReceipt>, WarehouseError> {
-        let id = self.dialect.text(load.id.as_str());
+    pub fn receipt(&mut self, load: &LoadId) -> Result<Option<CommitReceipt>, WarehouseError> {
+        let (id, mark) = (self.dialect.text(load.as_str()), self.dialect.micros("watermark"));
         let sql = format!(
-            "SELECT rows_staged, inserted, updated, unchanged, deleted FROM {LOADS} WHERE load_id = {id}"
+            "SELECT rows_staged, inserted, updated, unchanged, deleted, {mark} FROM {LOADS} WHERE load_id = {id}"
         );
         let (_, rows) = self.connection.rows(&sql)?;
-        let Some(row) = rows.row(0) else { return Ok(None) };
-        Ok(Some(CommitReceipt {
+        Ok(rows.row(0).map(|row| CommitReceipt {
             staged: number(row.cell(0)),
             inserted: number(row.cell(1)),
             updated: number(row.cell(2)),
             unchanged: number(row.cell(3)),
             deleted: number(row.cell(4)),
-            watermark: self.watermark(&load.org, &load.object, &load.table)?,
+            watermark: instant(row.cell(5)).map(|at| Watermark { at }),
         }))
     }
 
-    /// Writes a load down, unless it is there.
+    /// Writes a load down, unless it is there, and the watermark into its receipt: it moves on, never back.
     ///
     /// # Errors
     /// What the engine says.
-    pub fn write(&mut self, load: &LoadPlan, receipt: &CommitReceipt) -> Result<(), WarehouseError> {
+    pub fn write(&mut self, load: &LoadPlan, receipt: &mut CommitReceipt) -> Result<(), WarehouseError> {
+        let before = self.watermark(&load.org, &load.object, &load.table)?;
+        receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
         let dialect = self.dialect;
         let id = dialect.text(load.id.as_str());
         let mode = serde_json::to_value(load.mode).ok();
@@ -131,6 +137,7 @@ impl<D: Dialect> Ledger<'_, D> {
             dialect.text(mode.as_ref().and_then(|mode| mode.as_str()).unwrap_or_default()),
             dialect.maybe_instant(load.from),
             dialect.maybe_instant(load.to),
+            dialect.maybe_instant(receipt.watermark.map(|mark| mark.at)),
             receipt.staged.to_string(),
             receipt.inserted.to_string(),
             receipt.updated.to_string(),
@@ -139,7 +146,7 @@ impl<D: Dialect> Ledger<'_, D> {
             load.schema_version.to_string(),
         ];
         let sql = format!(
-            "INSERT INTO {LOADS} (load_id, org, object, target_table, mode, from_mark, to_mark, rows_staged, inserted, \
+            "INSERT INTO {LOADS} (load_id, org, object, target_table, mode, from_mark, to_mark, watermark, rows_staged, inserted, \
              updated, unchanged, deleted, schema_version, finished_at) SELECT {}, CURRENT_TIMESTAMP \
              WHERE NOT EXISTS (SELECT 1 FROM {LOADS} WHERE load_id = {id})",
             values.join(", ")
@@ -165,7 +172,7 @@ impl<D: Dialect> Ledger<'_, D> {
         let dialect = self.dialect;
         let sql = format!(
             "SELECT max({}) FROM {LOADS} WHERE org = {} AND object = {} AND target_table = {}",
-            dialect.micros("to_mark"),
+            dialect.micros("watermark"),
             dialect.text(org.as_str()),
             dialect.text(object.as_str()),
             dialect.text(&dialect.table_key(table))
@@ -281,9 +288,8 @@ impl<D: Dialect> Ledger<'_, D> {
         let (dialect, key) = (self.dialect, self.key(table));
         self.connection.execute(&format!("DELETE FROM {TABLES} WHERE target_table = {key}"))?;
         self.connection.execute(&format!("DELETE FROM {COLUMNS} WHERE target_table = {key}"))?;
-        self.connection.execute(&format!(
-            "UPDATE {LOADS} SET from_mark = NULL, to_mark = NULL WHERE target_table = {key}"
-        ))?;
+        self.connection
+            .execute(&format!("UPDATE {LOADS} SET watermark = NULL WHERE target_table = {key}"))?;
         let values = [
             key,
             dialect.text(org.as_str()),
@@ -391,10 +397,6 @@ pub fn text(cell: Cell<'_>) -> &str {
         Cell::Text(text) => text,
         _ => "",
     }
-}
-
-fn first_text(rows: &RowChunk) -> Option<&str> {
-    rows.row(0).map(|row| text(row.cell(0)))
 }
 
 fn instant(micros: Cell<'_>) -> Option<Timestamp> {

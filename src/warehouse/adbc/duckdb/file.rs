@@ -12,8 +12,13 @@ use super::{DuckDbSettings, KIND};
 use crate::warehouse::WarehouseError;
 use crate::warehouse::adbc::{AdbcConnection, DriverPlace, open_database};
 
-/// A database, and how many hold it.
-type Held = (ManagedDatabase, usize);
+/// A database that is open.
+struct Held {
+    database: ManagedDatabase,
+    shares: usize,
+    /// Who writes, and by how many shares. Other processes are kept out by the engine's lock on the file.
+    owner: Option<(String, usize)>,
+}
 
 static OPEN: Mutex<Option<HashMap<PathBuf, Held>>> = Mutex::new(None);
 
@@ -25,6 +30,7 @@ fn held() -> MutexGuard<'static, Option<HashMap<PathBuf, Held>>> {
 #[derive(Debug)]
 pub struct OpenFile {
     path: PathBuf,
+    is_owner: bool,
 }
 
 impl OpenFile {
@@ -37,9 +43,9 @@ impl OpenFile {
         // Held while the file is opened: nobody else opens it meanwhile.
         let mut held = held();
         let held = held.get_or_insert_default();
-        if let Some((_, shares)) = held.get_mut(&path) {
-            *shares += 1;
-            return Ok(Self { path });
+        if let Some(file) = held.get_mut(&path) {
+            file.shares += 1;
+            return Ok(Self { path, is_owner: false });
         }
         let place = DriverPlace {
             kind: KIND,
@@ -62,8 +68,8 @@ impl OpenFile {
             ("autoload_known_extensions", "false"),
         ];
         let database = open_database(&place, &options, classify)?;
-        held.insert(path.clone(), (database, 1));
-        Ok(Self { path })
+        held.insert(path.clone(), Held { database, shares: 1, owner: None });
+        Ok(Self { path, is_owner: false })
     }
 
     /// A connection to it.
@@ -72,8 +78,26 @@ impl OpenFile {
     /// What the engine says.
     pub fn connect(&self) -> Result<AdbcConnection, WarehouseError> {
         let database =
-            held().as_ref().and_then(|held| held.get(&self.path)).map(|(database, _)| database.clone());
+            held().as_ref().and_then(|held| held.get(&self.path)).map(|file| file.database.clone());
         AdbcConnection::connect(&database.ok_or(WarehouseError::Closed)?, classify)
+    }
+
+    /// Takes the file for an owner.
+    ///
+    /// # Errors
+    /// [`WarehouseError::InUse`] when another has it.
+    pub fn take(&mut self, owner: &str) -> Result<(), WarehouseError> {
+        let mut held = held();
+        let file = held.as_mut().and_then(|held| held.get_mut(&self.path)).ok_or(WarehouseError::Closed)?;
+        match &mut file.owner {
+            Some((other, _)) if other != owner => {
+                return Err(WarehouseError::InUse(format!("`{}` belongs to {other}", self.path.display())));
+            }
+            Some((_, shares)) => *shares += usize::from(!self.is_owner),
+            none => *none = Some((owner.to_owned(), 1)),
+        }
+        self.is_owner = true;
+        Ok(())
     }
 }
 
@@ -82,9 +106,17 @@ impl Drop for OpenFile {
         // The database is closed while this is held, so that nobody opens the file before it is.
         let mut held = held();
         let Some(held) = held.as_mut() else { return };
-        if let Some((_, shares)) = held.get_mut(&self.path) {
-            *shares -= 1;
-            if *shares == 0 {
+        if let Some(file) = held.get_mut(&self.path) {
+            if self.is_owner
+                && let Some((_, shares)) = &mut file.owner
+            {
+                *shares -= 1;
+                if *shares == 0 {
+                    file.owner = None;
+                }
+            }
+            file.shares -= 1;
+            if file.shares == 0 {
                 held.remove(&self.path);
             }
         }

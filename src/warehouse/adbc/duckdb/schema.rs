@@ -95,7 +95,7 @@ impl DuckDbWarehouse {
             SchemaChange::CreateTable { layout } => {
                 return self.create(org, object, table, layout, &state);
             }
-            SchemaChange::AddColumn { column, .. } => {
+            SchemaChange::AddColumn { column, beside } => {
                 if find(&column.name).is_some() {
                     return Ok(());
                 }
@@ -115,6 +115,9 @@ impl DuckDbWarehouse {
                     self.connection.execute(&format!("ALTER TABLE {quoted} ADD COLUMN {definition}"))?;
                 }
                 self.ledger().write_column(table, column, state.columns.len())?;
+                if let Some(former) = beside.as_deref().and_then(find) {
+                    self.ledger().change_column(table, &former.column.name, ColumnChange::Retired)?;
+                }
             }
             SchemaChange::Widen { name, to, .. } => {
                 let known = find(name).ok_or_else(|| missing(name))?;
