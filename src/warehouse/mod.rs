@@ -7,6 +7,7 @@
 //!
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
+pub mod adbc;
 pub mod chunk;
 pub mod spool;
 pub mod thread;
