@@ -9,6 +9,8 @@
 
 pub mod adbc;
 pub mod chunk;
+#[cfg(test)]
+pub mod contract;
 pub mod spool;
 pub mod thread;
 

@@ -1,0 +1,1 @@
+//! What DuckDB's warehouse promises beside what all do.
