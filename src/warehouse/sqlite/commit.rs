@@ -141,11 +141,11 @@ impl<'a> Target<'a> {
 
     /// Upsert, replace and refresh.
     fn merge(&self, staged: u64) -> Result<CommitReceipt, WarehouseError> {
-        let is_empty = !self
+        let has_rows: bool = self
             .connection
             .query_row(&format!("SELECT EXISTS (SELECT 1 FROM {})", self.table), [], |row| row.get(0))
             .map_err(|error| self.failed(&error))?;
-        if is_empty && self.load.mode != LoadMode::Refresh {
+        if !has_rows && self.load.mode != LoadMode::Refresh {
             return self.first_load();
         }
         let has_keys = self.load.mode == LoadMode::Upsert && self.parts.iter().any(|part| part.is_keys);
@@ -179,7 +179,8 @@ impl<'a> Target<'a> {
         self.each_row(&mut |_, row| {
             if self.run(&mut writer.insert, row.iter().copied().chain(self.no_flag()))? == 1 {
                 receipt.inserted += 1;
-            } else if self.compare(&mut writer.select, row)?.is_some_and(|old| !old.is_newer && !old.is_same) {
+            } else if self.compare(&mut writer.select, row)?.is_some_and(|old| !old.is_newer && !old.is_same)
+            {
                 self.update(&mut writer.update, row)?;
             }
             Ok(())
@@ -382,7 +383,9 @@ impl<'a> Target<'a> {
         let those = format!("{key} {not}IN (SELECT key FROM temp.staged_key)");
         let deleted = self.execute(&match self.load.deletes {
             DeletePolicy::Remove => format!("DELETE FROM {table} WHERE {those}"),
-            DeletePolicy::Flag => format!("UPDATE {table} SET {flag} = 1 WHERE {those} AND {flag} IS NOT TRUE"),
+            DeletePolicy::Flag => {
+                format!("UPDATE {table} SET {flag} = 1 WHERE {those} AND {flag} IS NOT TRUE")
+            }
         })?;
         self.forget_keys()?;
         Ok(CommitReceipt { deleted, ..CommitReceipt::default() })

@@ -39,9 +39,10 @@ pub(super) fn of_table(table: &str, error: &rusqlite::Error) -> WarehouseError {
         (
             rusqlite::Error::SqlInputError { msg, .. } | rusqlite::Error::SqliteFailure(_, Some(msg)),
             Some(ffi::SQLITE_ERROR),
-        ) => {
-            WarehouseError::Altered { table: table.to_owned(), what: format!("{msg}: somebody has changed it") }
-        }
+        ) => WarehouseError::Altered {
+            table: table.to_owned(),
+            what: format!("{msg}: somebody has changed it"),
+        },
         _ => of(table, error),
     }
 }
@@ -134,10 +135,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_fails_at_commit_leaves_us_unsure() {
-        assert!(matches!(
-            of_commit("w.db", &failure(ffi::SQLITE_IOERR_FSYNC)),
-            WarehouseError::Unsure(_)
-        ));
+        assert!(matches!(of_commit("w.db", &failure(ffi::SQLITE_IOERR_FSYNC)), WarehouseError::Unsure(_)));
         assert!(matches!(of_commit("w.db", &failure(ffi::SQLITE_FULL)), WarehouseError::Full(_)));
     }
 }

@@ -21,12 +21,14 @@ pub(super) fn append(
     let told = table.to_string();
     let failed = |error: rusqlite::Error| errors::of_table(&told, &error);
     let name = name_in_file(table);
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     make(&transaction, &name, layout).map_err(failed)?;
     let name = quoted(&name);
     transaction
-        .execute(&format!("DELETE FROM {name} WHERE _load = ?1 AND _part = ?2"), params![load.as_str(), part.0])
+        .execute(
+            &format!("DELETE FROM {name} WHERE _load = ?1 AND _part = ?2"),
+            params![load.as_str(), part.0],
+        )
         .map_err(failed)?;
     let columns: Vec<String> = layout.columns.iter().map(|column| quoted(&column.name)).collect();
     let sql = format!(
@@ -55,8 +57,11 @@ pub(super) fn append(
 }
 
 fn make(connection: &Connection, name: &str, layout: &TableLayout) -> rusqlite::Result<()> {
-    let columns: String =
-        layout.columns.iter().map(|column| format!(", {} {}", quoted(&column.name), declared(column.kind))).collect();
+    let columns: String = layout
+        .columns
+        .iter()
+        .map(|column| format!(", {} {}", quoted(&column.name), declared(column.kind)))
+        .collect();
     connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {table} (_load TEXT NOT NULL, _part INTEGER NOT NULL{columns});
          CREATE INDEX IF NOT EXISTS {index} ON {table} (_load, _part)",

@@ -41,8 +41,8 @@ use self::staged::StagedFolder;
 use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    ColumnType, CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, TableLayout,
-    TableName, TableState, Watermark,
+    ColumnType, CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange,
+    TableLayout, TableName, TableState, Watermark,
 };
 
 /// Rows of a part that it takes best: enough for one wait on the disk, few enough to be held in memory.
@@ -110,15 +110,16 @@ impl SqliteWarehouse {
         let failed = |error: rusqlite::Error| errors::of(&told, &error);
         let path = whole(&settings.path)
             .map_err(|error| WarehouseError::Unreachable(format!("the folder of `{told}`: {error}")))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writer = Connection::open_with_flags(&path, flags).map_err(failed)?;
         writer.busy_timeout(settings.wait_for_locks).map_err(failed)?;
         // FULL: the page of the org is let go of once its load is committed, so that nobody could give it again.
         // The cache is all that grows with a transaction, and 8 MB keep the inner pages of an index of some million keys.
         // A log that a large load has made long is cut again. What SQLite puts aside, it puts on the disk.
-        let journal: String = writer
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-            .map_err(failed)?;
+        let journal: String =
+            writer.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
         if !journal.eq_ignore_ascii_case("wal") {
             return Err(WarehouseError::Denied(format!(
                 "`{told}` cannot have a write-ahead log (it has `{journal}`): put it on a local disk"

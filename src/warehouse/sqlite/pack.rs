@@ -167,9 +167,8 @@ impl<'a> Unpack<'a> {
 /// Whether SQLite would find them the same, also when a column of reals has made a real of an integer or the other way.
 pub(super) fn same(one: ValueRef<'_>, other: ValueRef<'_>) -> bool {
     match (one, other) {
-        (ValueRef::Integer(whole), ValueRef::Real(real)) | (ValueRef::Real(real), ValueRef::Integer(whole)) => {
-            whole as f64 == real && real as i64 == whole
-        }
+        (ValueRef::Integer(whole), ValueRef::Real(real))
+        | (ValueRef::Real(real), ValueRef::Integer(whole)) => whole as f64 == real && real as i64 == whole,
         _ => one == other,
     }
 }

@@ -1,5 +1,6 @@
 //! Queries that people wrote, on a connection that cannot write.
 
+use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::ValueRef;
 use rusqlite::{Batch, Connection, Statement};
 
@@ -81,7 +82,7 @@ fn declared_kinds(query: &Statement<'_>) -> Vec<Option<ColumnType>> {
             Some(ColumnType::Decimal { precision: precision.parse().ok()?, scale: scale.parse().ok()? })
         }
     };
-    query.columns().iter().map(|column| column.decl_type().and_then(kind)).collect()
+    query.columns().map(|column| column.decl_type().and_then(kind)).collect()
 }
 
 fn kind_of(value: ValueRef<'_>) -> ColumnType {
@@ -103,7 +104,9 @@ fn cell<'a>(value: ValueRef<'a>, kind: ColumnType, number: &'a str) -> Result<Ce
         ValueRef::Null => Cell::Null,
         ValueRef::Integer(value @ (0 | 1)) if kind == ColumnType::Boolean => Cell::Boolean(value == 1),
         ValueRef::Integer(value) => Cell::Int(value),
-        ValueRef::Real(value) if value.is_finite() => Cell::Decimal(if number == "-0" { "0" } else { number }),
+        ValueRef::Real(value) if value.is_finite() => {
+            Cell::Decimal(if number == "-0" { "0" } else { number })
+        }
         ValueRef::Real(_) => Cell::Null,
         ValueRef::Text(bytes) => match text(bytes)? {
             "" => Cell::Null,

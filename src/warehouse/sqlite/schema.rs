@@ -6,9 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::errors;
 use super::pack::{declared, fits};
-use crate::sync::{
-    ColumnType, KnownColumn, SchemaChange, TableColumn, TableLayout, TableName, TableState,
-};
+use crate::sync::{ColumnType, KnownColumn, SchemaChange, TableColumn, TableLayout, TableName, TableState};
 use crate::warehouse::WarehouseError;
 
 /// Penstock's own tables.
@@ -55,7 +53,8 @@ struct EngineColumn {
 
 fn engine_columns(connection: &Connection, name: &str) -> rusqlite::Result<Vec<EngineColumn>> {
     let mut asked = connection.prepare_cached("SELECT name, type FROM pragma_table_info(?1)")?;
-    let columns = asked.query_map([name], |row| Ok(EngineColumn { name: row.get(0)?, declared: row.get(1)? }))?;
+    let columns =
+        asked.query_map([name], |row| Ok(EngineColumn { name: row.get(0)?, declared: row.get(1)? }))?;
     columns.collect()
 }
 
@@ -80,7 +79,9 @@ fn known_columns(connection: &Connection, table: &str) -> Result<Vec<KnownColumn
     rows.map(|row| {
         let (field, name, kind, is_active) = row.map_err(failed)?;
         let kind = kind_of(&kind).ok_or_else(|| {
-            WarehouseError::Engine(format!("`_penstock_columns` has a type for `{table}` that is none of penstock's"))
+            WarehouseError::Engine(format!(
+                "`_penstock_columns` has a type for `{table}` that is none of penstock's"
+            ))
         })?;
         Ok(KnownColumn { column: TableColumn { field, name, kind }, is_active })
     })
@@ -132,7 +133,8 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
     let name = name_in_file(table);
     let engine = engine_columns(connection, &name).map_err(|error| errors::of(&name, &error))?;
     let known = known_columns(connection, &table.to_string())?;
-    let is_same = |ours: &KnownColumn, theirs: &EngineColumn| ours.column.name.eq_ignore_ascii_case(&theirs.name);
+    let is_same =
+        |ours: &KnownColumn, theirs: &EngineColumn| ours.column.name.eq_ignore_ascii_case(&theirs.name);
     let is_altered = |ours: &&KnownColumn| {
         !engine.iter().any(|theirs| is_same(ours, theirs) && fits(&theirs.declared, ours.column.kind))
     };
@@ -160,9 +162,8 @@ pub(super) fn apply(
     let told = table.to_string();
     for change in changes {
         let failed = |error: rusqlite::Error| errors::of_table(&told, &error);
-        let transaction = connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(failed)?;
+        let transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
         let step = Step { transaction: &transaction, table: &told, name: &name_in_file(table) };
         if step.apply(change)? {
             transaction
@@ -240,8 +241,9 @@ impl Step<'_> {
             if known.is_empty() {
                 return Err(WarehouseError::Altered {
                     table: self.table.to_owned(),
-                    what: "it is there already, and not made by penstock: name another `table`, or take it away"
-                        .to_owned(),
+                    what:
+                        "it is there already, and not made by penstock: name another `table`, or take it away"
+                            .to_owned(),
                 });
             }
             return Ok(false);
@@ -268,7 +270,8 @@ impl Step<'_> {
             .execute_batch(&format!("CREATE TABLE {} ({})", quoted(self.name), lines.join(", ")))
             .and_then(|()| self.transaction.execute(&forget, [self.table]))
             .and_then(|_| {
-                self.transaction.execute("DELETE FROM _penstock_columns WHERE target_table = ?1", [self.table])
+                self.transaction
+                    .execute("DELETE FROM _penstock_columns WHERE target_table = ?1", [self.table])
             })
             .map_err(|error| self.failed(&error))?;
         columns.iter().try_for_each(|column| self.write_down(column))?;

@@ -104,7 +104,8 @@ impl StagedFolder {
         for entry in entries {
             let path = entry.map_err(|error| unread(&error))?.path();
             // Others are parts that were never finished.
-            if let Some(part) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok())
+            if let Some(part) =
+                path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok())
             {
                 parts.push(header(path, PartNumber(part)).map_err(|error| unread(&error))?);
             }
@@ -141,7 +142,10 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn damaged() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a file of staged rows is damaged: remove it, and the load goes on")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a file of staged rows is damaged: remove it, and the load goes on",
+    )
 }
 
 fn header(path: PathBuf, part: PartNumber) -> io::Result<StagedPart> {
