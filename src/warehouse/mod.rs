@@ -12,6 +12,7 @@ pub mod chunk;
 #[cfg(test)]
 pub mod contract;
 pub mod spool;
+pub mod sqlite;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};
