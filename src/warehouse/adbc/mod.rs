@@ -10,9 +10,11 @@ pub mod duckdb;
 pub mod ledger;
 pub mod merge;
 pub mod rows;
+pub mod snowflake;
 
 pub use connection::{AdbcConnection, Classify, IngestTarget, open_database};
 pub use dialect::Dialect;
 pub use driver::DriverPlace;
 pub use duckdb::{DuckDbSettings, DuckDbWarehouse};
 pub use rows::{ChunkReader, Constant, append_rows, columns_of};
+pub use snowflake::{SnowflakeLogin, SnowflakeSettings, SnowflakeWarehouse};
