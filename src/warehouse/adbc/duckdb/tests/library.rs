@@ -64,7 +64,9 @@ impl DuckDbGround {
     /// A folder without a file in it yet, if the library is there.
     pub fn make() -> Option<Self> {
         let library = library()?;
-        Some(Self { folder: tempfile::tempdir().expect("a folder"), library, beside: None })
+        // In memory where that can be: a hundred files are made and closed, each with its syncs.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        Some(Self { folder, library, beside: None })
     }
 
     /// The file.

@@ -400,3 +400,46 @@ fn a_field_that_comes_to_be_is_the_flag_from_then_on() {
     load(&mut warehouse, &plan, &[vec![Cell::Text("a"), Cell::Text("Ada"), at(1), Cell::Boolean(true)]]);
     assert_eq!(ask(&mut warehouse, "SELECT \"IsDeleted\" FROM lead").unwrap().rows, [["true"]]);
 }
+
+#[test]
+#[ignore = "by hand"]
+fn full_disk_probe() {
+    let folder = std::path::PathBuf::from(setting("FULL_DIR").unwrap());
+    let driver = super::library::library();
+    let settings = DuckDbSettings { driver, ..DuckDbSettings::new(folder.join("w.duckdb")) };
+    let mut warehouse = ready(DuckDbWarehouse::connect(&settings).unwrap(), small_layout());
+    let mut idle = DuckDbWarehouse::connect(&settings).unwrap();
+    let plan = plan(1, small_layout());
+    let part = |part: u32| {
+        let mut chunk = RowChunk::new(4);
+        for number in 0..PART_ROWS {
+            let id = format!("{part:03}{number:012}AAA");
+            let text = format!("{:x}", md(number * 7919 + u64::from(part))).repeat(8);
+            chunk.push([Cell::Text(&id), Cell::Text(&text), at(0), Cell::Boolean(false)]);
+        }
+        PartSource::Rows(Arc::new(chunk))
+    };
+    let mut good = 0;
+    for number in 0..60 {
+        match warehouse.stage(&plan, PartNumber(number), &part(number)) {
+            Ok(_) => good += 1,
+            Err(error) => {
+                println!("part {number}: {error}");
+                println!("again: {:?}", warehouse.stage(&plan, PartNumber(number), &part(number)).map_err(|e| e.to_string()));
+                println!("state: {:?}", warehouse.load_state(&plan).map(|_| ()).map_err(|e| e.to_string()));
+                std::fs::remove_file(folder.join("filler")).unwrap();
+                println!("after room: {:?}", warehouse.stage(&plan, PartNumber(number), &part(number)).map_err(|e| e.to_string()));
+                println!("idle: {:?}", ask(&mut idle, "SELECT 1").map(|_| ()).map_err(|e| e.to_string()));
+                break;
+            }
+        }
+    }
+    println!("good {good}");
+    let committed = warehouse.commit(&plan, good * PART_ROWS).map_err(|e| e.to_string());
+    println!("{committed:?}");
+    drop(warehouse);
+    drop(idle);
+    let mut warehouse = ready(DuckDbWarehouse::connect(&settings).unwrap(), small_layout());
+    println!("{:?}", warehouse.commit(&plan, good * PART_ROWS).map_err(|e| e.to_string()));
+}
+fn md(x: u64) -> u128 { u128::from(x).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) }
