@@ -29,7 +29,11 @@ const KINDS: [ColumnType; 30] = {
 
 pub(super) fn layout() -> TableLayout {
     let column = |(place, kind): (usize, &ColumnType)| {
-        let name = if place == 2 { "IsDeleted".to_owned() } else { format!("Field_{place}") };
+        let name = match place {
+            0 => "Id".to_owned(),
+            2 => "IsDeleted".to_owned(),
+            _ => format!("Field_{place}"),
+        };
         TableColumn { field: name.clone(), name, kind: *kind }
     };
     TableLayout {
