@@ -117,14 +117,12 @@ impl Bench {
         self.loads += 1;
         let plan = plan(self.loads, mode);
         let mut staging = 0;
-        let mut part = 0;
-        for start in (0..count).step_by(PART_ROWS) {
+        for (part, start) in (0..count).step_by(PART_ROWS).enumerate() {
             let end = (start + PART_ROWS as u64).min(count);
             let source = PartSource::Rows(Arc::new(rows((start..end).map(number), change)));
             let before = cpu_us();
-            self.warehouse.stage(&plan, PartNumber(part), &source).unwrap();
+            self.warehouse.stage(&plan, PartNumber(part as u32), &source).unwrap();
             staging += cpu_us() - before;
-            part += 1;
         }
         let before = cpu_us();
         let receipt = self.warehouse.commit(&plan, count).unwrap();
