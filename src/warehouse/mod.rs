@@ -8,6 +8,7 @@
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
 pub mod chunk;
+pub mod postgres;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};
