@@ -9,6 +9,8 @@
 
 pub mod chunk;
 pub mod postgres;
+#[cfg(test)]
+pub mod contract;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};

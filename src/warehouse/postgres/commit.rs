@@ -5,14 +5,14 @@
 //! server's own. A COMMIT without an answer is told as such.
 
 use super::faults::Fault;
-use super::ledger::OwnTables;
+use super::ledger::{self, OwnTables};
 use super::merge::Merge;
 use super::names::{Place, lock_number};
 use super::owner::Hold;
 use super::schema;
 use super::session::Session;
 use super::stage::Stage;
-use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan};
+use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, Watermark};
 use crate::warehouse::WarehouseError;
 
 /// From so many keys on, the planner is told what is staged.
@@ -46,6 +46,10 @@ impl Ending<'_> {
     /// See [`crate::warehouse::Warehouse::commit`].
     pub(super) fn commit(&self, rows: u64) -> Result<CommitReceipt, WarehouseError> {
         if let Some(receipt) = self.receipt()? {
+            // Parts that came once more after an answer that was lost; if they stay, they harm nobody.
+            if self.stage.is_made().is_ok_and(|is_made| is_made) {
+                let _ = self.stage.let_go();
+            }
             return Ok(receipt);
         }
         // A load of no rows may never have staged any.
@@ -66,8 +70,7 @@ impl Ending<'_> {
     }
 
     fn receipt(&self) -> Result<Option<CommitReceipt>, WarehouseError> {
-        let receipt = self.tables.receipt(self.session, self.load, &self.place.told());
-        receipt.map_err(|fault| self.about(fault))
+        self.tables.receipt(self.session, self.load).map_err(|fault| self.about(fault))
     }
 
     /// Everything up to COMMIT.
@@ -103,9 +106,10 @@ impl Ending<'_> {
             deleted: done.deleted,
             watermark: None,
         };
-        tables.enter(session, load, &place.told(), &receipt).map_err(about)?;
         let (org, object) = (load.org.as_str(), load.object.as_str());
-        receipt.watermark = tables.watermark(session, org, object, &place.told()).map_err(about)?;
+        let before = tables.watermark(session, org, object, &place.told()).map_err(about)?;
+        receipt.watermark = before.max(load.to.map(|at| Watermark { at: ledger::kept(at) }));
+        tables.enter(session, load, &place.told(), &receipt).map_err(about)?;
         self.stage.let_go().map_err(about)?;
         Ok(receipt)
     }

@@ -43,14 +43,16 @@ impl OwnTables {
             "BEGIN; SELECT pg_advisory_xact_lock({lock}); {make_schema}
              CREATE TABLE IF NOT EXISTS {loads} (
                  load_id text PRIMARY KEY, org text NOT NULL, object text NOT NULL, target_table text NOT NULL,
-                 mode text NOT NULL, from_mark timestamptz, to_mark timestamptz, rows_staged bigint NOT NULL,
+                 mode text NOT NULL, from_mark timestamptz, to_mark timestamptz,
+                 mark_after timestamptz, rows_staged bigint NOT NULL,
                  inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL,
-                 deleted bigint NOT NULL, schema_version bigint NOT NULL,
+                 deleted bigint NOT NULL, schema_version bigint NOT NULL, making bigint NOT NULL,
                  finished_at timestamptz NOT NULL DEFAULT clock_timestamp());
              CREATE INDEX IF NOT EXISTS _penstock_loads_mark ON {loads} (target_table, org, object, to_mark);
              CREATE TABLE IF NOT EXISTS {tables} (
                  target_table text PRIMARY KEY, org text NOT NULL, object text NOT NULL,
-                 schema_version bigint NOT NULL, made_at timestamptz NOT NULL DEFAULT clock_timestamp());
+                 schema_version bigint NOT NULL, making bigint NOT NULL DEFAULT 0,
+                 made_at timestamptz NOT NULL DEFAULT clock_timestamp());
              CREATE TABLE IF NOT EXISTS {columns} (
                  target_table text NOT NULL, column_name text NOT NULL, field text, type text NOT NULL,
                  is_active boolean NOT NULL, added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -67,14 +69,10 @@ impl OwnTables {
     }
 
     /// What a load did, if it is over.
-    pub(super) fn receipt(
-        &self,
-        session: &Session,
-        load: &LoadPlan,
-        table: &str,
-    ) -> Result<Option<CommitReceipt>, Fault> {
+    pub(super) fn receipt(&self, session: &Session, load: &LoadPlan) -> Result<Option<CommitReceipt>, Fault> {
         let sql = format!(
-            "SELECT rows_staged, inserted, updated, unchanged, deleted FROM {} WHERE load_id = $1",
+            "SELECT rows_staged, inserted, updated, unchanged, deleted, {} FROM {} WHERE load_id = $1",
+            micros_of("mark_after"),
             self.loads
         );
         let rows = session.rows(&sql, &[&load.id.as_str()])?;
@@ -86,7 +84,8 @@ impl OwnTables {
             updated: count(2)?,
             unchanged: count(3)?,
             deleted: count(4)?,
-            watermark: self.watermark(session, load.org.as_str(), load.object.as_str(), table)?,
+            // Where it was then, whatever came later.
+            watermark: watermark_of(row.try_get(5)?)?,
         }))
     }
 
@@ -99,14 +98,17 @@ impl OwnTables {
         table: &str,
     ) -> Result<Option<Watermark>, Fault> {
         let sql = format!(
-            "SELECT (extract(epoch FROM max(to_mark)) * 1000000)::bigint FROM {}
-             WHERE target_table = $1 AND org = $2 AND object = $3",
-            self.loads
+            "SELECT {} FROM {} WHERE target_table = $1 AND org = $2 AND object = $3 AND making = {}",
+            micros_of("max(to_mark)"),
+            self.loads,
+            self.making()
         );
-        let micros: Option<i64> = session.row(&sql, &[&table, &org, &object])?.try_get(0)?;
-        let at = micros.map(Timestamp::from_microsecond).transpose();
-        let at = at.map_err(|_| Fault::Ours("the ledger has a watermark that is no time".to_owned()))?;
-        Ok(at.map(|at| Watermark { at }))
+        watermark_of(session.row(&sql, &[&table, &org, &object])?.try_get(0)?)
+    }
+
+    /// How often the table of parameter 1 was made: what is known of one that somebody dropped says nothing of its successor.
+    fn making(&self) -> String {
+        format!("coalesce((SELECT making FROM {} WHERE target_table = $1), 0)", self.tables)
     }
 
     /// Writes down what a load did. The primary key refuses a second time.
@@ -118,21 +120,23 @@ impl OwnTables {
         receipt: &CommitReceipt,
     ) -> Result<(), Fault> {
         let sql = format!(
-            "INSERT INTO {} (load_id, org, object, target_table, mode, from_mark, to_mark, rows_staged, inserted,
-                             updated, unchanged, deleted, schema_version)
-             VALUES ($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9, $10, $11, $12, $13)",
-            self.loads
+            "INSERT INTO {} (target_table, load_id, org, object, mode, from_mark, to_mark, rows_staged, inserted,
+                             updated, unchanged, deleted, schema_version, making, mark_after)
+             VALUES ($1, $2, $3, $4, $5, $6::text::timestamptz, $7::text::timestamptz, $8, $9, $10, $11, $12, $13, {},
+                     $14::text::timestamptz)",
+            self.loads,
+            self.making()
         );
-        let mark = |at: Option<Timestamp>| at.map(in_micros);
+        let mark = |at: Option<Timestamp>| at.map(|at| kept(at).to_string());
         let counts = [receipt.staged, receipt.inserted, receipt.updated, receipt.unchanged, receipt.deleted];
         let [staged, inserted, updated, unchanged, deleted] = counts.map(|count| count as i64);
         session.execute(
             &sql,
             &[
+                &table,
                 &load.id.as_str(),
                 &load.org.as_str(),
                 &load.object.as_str(),
-                &table,
                 &mode_text(load.mode),
                 &mark(load.from),
                 &mark(load.to),
@@ -142,6 +146,7 @@ impl OwnTables {
                 &unchanged,
                 &deleted,
                 &(load.schema_version as i64),
+                &mark(receipt.watermark.map(|watermark| watermark.at)),
             ],
         )?;
         Ok(())
@@ -154,10 +159,19 @@ impl OwnTables {
     }
 }
 
+fn micros_of(mark: &str) -> String {
+    format!("(extract(epoch FROM {mark}) * 1000000)::bigint")
+}
+
+fn watermark_of(micros: Option<i64>) -> Result<Option<Watermark>, Fault> {
+    let at = micros.map(Timestamp::from_microsecond).transpose();
+    let at = at.map_err(|_| Fault::Ours("the ledger has a watermark that is no time".to_owned()))?;
+    Ok(at.map(|at| Watermark { at }))
+}
+
 /// Cut to what PostgreSQL keeps, never rounded up: a watermark must not run ahead.
-fn in_micros(at: Timestamp) -> String {
-    let cut = Timestamp::from_microsecond(at.as_nanosecond().div_euclid(1_000) as i64).unwrap_or(at);
-    cut.to_string()
+pub(super) fn kept(at: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(at.as_nanosecond().div_euclid(1_000) as i64).unwrap_or(at)
 }
 
 fn mode_text(mode: LoadMode) -> &'static str {
@@ -177,7 +191,7 @@ mod tests {
     #[test]
     fn a_mark_is_cut_to_the_microsecond_before_it() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        assert_eq!(in_micros(at("2026-01-02T03:04:05.123456999Z")), "2026-01-02T03:04:05.123456Z");
-        assert_eq!(in_micros(at("1969-12-31T23:59:59.999999999Z")), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(kept(at("2026-01-02T03:04:05.123456999Z")), at("2026-01-02T03:04:05.123456Z"));
+        assert_eq!(kept(at("1969-12-31T23:59:59.9999999Z")), at("1969-12-31T23:59:59.999999Z"));
     }
 }

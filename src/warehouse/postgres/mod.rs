@@ -210,7 +210,7 @@ impl Warehouse for PostgresWarehouse {
         self.transaction(&told, || {
             // A connection that is lost may still be at its COMMIT.
             take_turn(&self.session, load).map_err(about)?;
-            match self.tables.receipt(&self.session, load, &told).map_err(about)? {
+            match self.tables.receipt(&self.session, load).map_err(about)? {
                 Some(receipt) => Ok(LoadState::Committed(receipt)),
                 None => self.stage_of(load, &staging).state().map_err(about),
             }

@@ -209,7 +209,7 @@ impl Steps<'_> {
         let table = place.quoted();
         match change {
             SchemaChange::CreateTable { layout } => self.create(layout, about),
-            SchemaChange::AddColumn { column, beside: _ } => {
+            SchemaChange::AddColumn { column, beside } => {
                 let known = known(session, tables, place).map_err(about)?;
                 if known.iter().any(|known| known.name == column.name) {
                     return Ok(false);
@@ -230,6 +230,9 @@ impl Steps<'_> {
                 );
                 session.batch(&sql).map_err(about)?;
                 self.remember(&column.name, Some(&column.field), column.kind).map_err(about)?;
+                if let Some(former) = beside {
+                    self.activate(former, false).map_err(about)?;
+                }
                 Ok(true)
             }
             SchemaChange::Widen { name, from, to } => {
@@ -304,6 +307,14 @@ impl Steps<'_> {
         // Of a table of this name that somebody dropped.
         let sql = format!("DELETE FROM {} WHERE target_table = $1", tables.columns);
         session.execute(&sql, &[&place.told()]).map_err(about)?;
+        let sql = format!(
+            "INSERT INTO {} AS known (target_table, org, object, schema_version, making) VALUES ($1, $2, $3, 0, 1)
+             ON CONFLICT (target_table) DO UPDATE SET making = known.making + 1, made_at = clock_timestamp()",
+            tables.tables
+        );
+        let parameters: [super::session::Parameter<'_>; 3] =
+            [&place.told(), &self.org.as_str(), &self.object.as_str()];
+        session.execute(&sql, &parameters).map_err(about)?;
         for (name, field, kind) in columns {
             self.remember(name, field, kind).map_err(about)?;
         }

@@ -121,6 +121,9 @@ impl Session {
     }
 
     /// Sends what `more` gives, as long as it gives something, into a COPY; says how many rows the server took.
+    ///
+    /// A COPY that the server refuses before it takes the first row costs the connection, since the library then says one thing
+    /// more than the server expects: so that there is such a table is made sure before.
     pub(super) fn copy(
         &self,
         sql: &str,

@@ -25,19 +25,15 @@ pub(super) struct Stage<'a> {
 impl Stage<'_> {
     /// Stages a part.
     pub(super) fn put(&self, part: PartNumber, source: &PartSource) -> Result<PartReceipt, WarehouseError> {
-        let mut staged = self.put_once(part, source);
-        if let Err(StageFault::NoTable) = staged {
+        if !self.is_made().map_err(|fault| self.about(fault))? {
             self.make().map_err(|fault| self.about(fault))?;
-            staged = self.put_once(part, source);
         }
-        match staged {
-            Ok(rows) => Ok(PartReceipt { part, rows }),
-            Err(StageFault::NoTable) => Err(WarehouseError::Altered {
-                table: self.staging.rows.clone(),
-                what: "somebody drops it while rows are staged".to_owned(),
-            }),
-            Err(StageFault::Other(error)) => Err(error),
+        let staged = self.put_open(part, source);
+        if staged.is_err() {
+            // Of no use on a connection that broke, where the server does the same.
+            let _ = self.session.batch("ROLLBACK");
         }
+        Ok(PartReceipt { part, rows: staged? })
     }
 
     fn about(&self, fault: Fault) -> WarehouseError {
@@ -75,22 +71,10 @@ impl Stage<'_> {
         })
     }
 
-    fn put_once(&self, part: PartNumber, source: &PartSource) -> Result<u64, StageFault> {
-        let staged = self.put_open(part, source);
-        if staged.is_err() {
-            // Of no use on a connection that broke, where the server does the same.
-            let _ = self.session.batch("ROLLBACK");
-        }
-        staged
-    }
-
-    fn put_open(&self, part: PartNumber, source: &PartSource) -> Result<u64, StageFault> {
+    fn put_open(&self, part: PartNumber, source: &PartSource) -> Result<u64, WarehouseError> {
         let session = self.session;
         let Staging { rows, keys } = self.staging;
-        let about = |fault: Fault| match fault.state() {
-            "42P01" => StageFault::NoTable,
-            _ => StageFault::Other(self.about(fault)),
-        };
+        let about = |fault: Fault| self.about(fault);
         // Rows that a crash would take with it are not worth waiting for the disk.
         session
             .batch(&format!(
@@ -117,14 +101,14 @@ impl Stage<'_> {
         }
         let staged = self.copy(part, source).map_err(|fault| match fault {
             CopyFault::Server(fault) => about(fault),
-            CopyFault::Source(error) => StageFault::Other(error),
+            CopyFault::Source(error) => error,
         })?;
         let given = match source {
             PartSource::Rows(chunk) | PartSource::Keys(chunk) => chunk.rows() as u64,
             PartSource::File(file) => file.rows,
         };
         if staged != given {
-            return Err(StageFault::Other(WarehouseError::OtherCount { expected: given, staged }));
+            return Err(WarehouseError::OtherCount { expected: given, staged });
         }
         let sql = format!("UPDATE {} SET rows = $3 WHERE load_id = $1 AND part = $2", self.tables.parts);
         session.execute(&sql, &[&self.load.id.as_str(), &number, &(staged as i64)]).map_err(about)?;
@@ -197,7 +181,9 @@ impl Stage<'_> {
 
     /// Whether the load has both its tables.
     pub(super) fn is_made(&self) -> Result<bool, Fault> {
-        Ok(self.exists(&self.staging.rows)? && self.exists(&self.staging.keys)?)
+        let Staging { rows, keys } = self.staging;
+        let sql = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL";
+        Ok(self.session.row(sql, &[rows, keys])?.try_get(0)?)
     }
 
     /// Lets go of what is staged, in whatever transaction is open.
@@ -206,11 +192,6 @@ impl Stage<'_> {
         self.session.batch(&format!("DROP TABLE IF EXISTS {rows}, {keys}"))?;
         self.tables.forget_parts(self.session, &self.load.id)
     }
-}
-
-enum StageFault {
-    NoTable,
-    Other(WarehouseError),
 }
 
 /// The columns of rows, in the order of their cells.
