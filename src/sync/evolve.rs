@@ -81,8 +81,11 @@ pub fn evolve(shape: &Shape, state: &TableState, precision_max: u8) -> Result<Ev
     if state.columns.is_empty() {
         return Err(EvolveError::NotOurs(state.foreign.clone()));
     }
-    if !state.altered.is_empty() {
-        return Err(EvolveError::Altered(state.altered.clone()));
+    let is_altered = |known: &KnownColumn| state.altered.contains(&known.column.name);
+    let in_use = state.columns.iter().filter(|known| known.is_active && is_altered(known));
+    let altered: Vec<String> = in_use.map(|known| known.column.name.clone()).collect();
+    if !altered.is_empty() {
+        return Err(EvolveError::Altered(altered));
     }
     let mut diff = Diff::new(state, precision_max);
     let mut layout = shape.layout();
@@ -182,7 +185,8 @@ pub fn part_of(layout: &TableLayout, fields: &[String]) -> TableLayout {
 }
 
 struct Diff<'s> {
-    known: &'s [KnownColumn],
+    /// Ours, as we left them.
+    known: Vec<&'s KnownColumn>,
     /// Every name that is taken, in small letters: warehouses fold case.
     taken: Vec<String>,
     precision_max: u8,
@@ -195,8 +199,9 @@ impl<'s> Diff<'s> {
     fn new(state: &'s TableState, precision_max: u8) -> Self {
         let ours = state.columns.iter().map(|known| &known.column.name);
         let taken = ours.chain(&state.foreign).map(|name| name.to_lowercase()).collect();
+        let is_sound = |known: &&KnownColumn| !state.altered.contains(&known.column.name);
         Self {
-            known: &state.columns,
+            known: state.columns.iter().filter(is_sound).collect(),
             taken,
             precision_max,
             changes: Vec::new(),
@@ -208,14 +213,15 @@ impl<'s> Diff<'s> {
     /// Finds the column of a field, or makes one; `wanted` gets its name and type.
     fn column(&mut self, wanted: &mut TableColumn) {
         let field = wanted.field.clone();
-        let known = self.known;
-        let of_field = |known: &&KnownColumn| known.column.field.eq_ignore_ascii_case(&field);
-        let active = known.iter().rev().filter(of_field).find(|known| known.is_active);
+        let is_of_field = |known: &&KnownColumn| known.column.field.eq_ignore_ascii_case(&field);
+        // The youngest first.
+        let known: Vec<&KnownColumn> = self.known.iter().rev().copied().filter(is_of_field).collect();
+        let active = known.iter().copied().find(|known| known.is_active);
         let fits = |known: &KnownColumn| join(known.column.kind, wanted.kind, self.precision_max);
         // The one in use first; then one that was left for another type and would fit again.
-        let found = active.and_then(|known| fits(known).map(|kind| (known, kind))).or_else(|| {
-            known.iter().rev().filter(of_field).find_map(|known| fits(known).map(|kind| (known, kind)))
-        });
+        let found = active
+            .and_then(|known| fits(known).map(|kind| (known, kind)))
+            .or_else(|| known.iter().find_map(|known| fits(known).map(|kind| (*known, kind))));
         match found {
             Some((known, kind)) => {
                 let name = &known.column.name;
@@ -253,7 +259,8 @@ impl<'s> Diff<'s> {
 
     /// Columns in use that no field of the load goes to.
     fn retire_others(&mut self, layout: &TableLayout) {
-        for known in self.known.iter().filter(|known| known.is_active) {
+        let in_use: Vec<&KnownColumn> = self.known.iter().copied().filter(|known| known.is_active).collect();
+        for known in in_use {
             let TableColumn { name, field, .. } = &known.column;
             if layout.columns.iter().any(|column| column.name == *name) {
                 continue;

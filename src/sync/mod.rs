@@ -5,6 +5,7 @@
 
 pub mod evolve;
 pub mod explain;
+pub mod filter;
 pub mod load;
 pub mod method;
 pub mod report;
