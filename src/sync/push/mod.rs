@@ -14,9 +14,9 @@ pub mod settings;
 pub mod way;
 
 pub use cells::{CellFault, FieldSort};
-pub use columns::{PushColumn, PushColumns, PushColumnsError};
-pub use outcome::{RowError, RowFate, RowOutcome, results_layout};
-pub use progress::{Batch, BatchState, Found, PushProgress, PushResult, Step, next_step};
+pub use columns::{PushCell, PushColumn, PushColumns, PushColumnsError, PushRow};
+pub use outcome::{ResultOf, RowError, RowFate, RowOutcome, results_layout};
+pub use progress::{Batch, BatchState, Found, PushProgress, PushResult, Step, Tally, batches, next_step};
 pub use rows::{ResultJoin, RowNumbers};
 pub use settings::{PushOperation, PushSettings};
-pub use way::{PushChoice, PushWay, choose};
+pub use way::{PushChoice, PushWay, RECORDS_PER_CALL, choose};

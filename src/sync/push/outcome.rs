@@ -25,8 +25,8 @@ const PASSING: [&str; 9] = [
     "CANNOT_EXECUTE_NOW",
     "TXN_LOCK_TIMEOUT",
 ];
-/// Codes that say that a record is not there any more: to a delete that is sent again, this is success.
-const GONE: [&str; 2] = ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"];
+/// Code for a record that is deleted already.
+const DELETED: &str = "ENTITY_IS_DELETED";
 /// Longest message that is kept, in characters.
 const MESSAGE_MAX: usize = 2_000;
 
@@ -125,15 +125,15 @@ impl RowOutcome {
         Self { row, match_value, id, created, fate: RowFate::Written, error: None }
     }
 
-    /// A row that the org refused. A delete whose record is gone is done, where the delete may have been sent before.
+    /// A row that the org refused. A delete whose record is deleted already is done: the delete may have been sent before.
     pub fn refused(
         row: Option<u64>,
         match_value: Option<String>,
         id: Option<String>,
         error: RowError,
-        repeated: Option<&PushOperation>,
+        operation: &PushOperation,
     ) -> Self {
-        let is_done = repeated == Some(&PushOperation::Delete) && GONE.contains(&error.code.as_str());
+        let is_done = *operation == PushOperation::Delete && error.code == DELETED;
         match is_done {
             true => Self::written(row, match_value, id, Some(false)),
             false => Self { row, match_value, id, created: None, fate: RowFate::Refused, error: Some(error) },
@@ -164,7 +164,7 @@ impl RowOutcome {
             return Self::unknown(row, match_value, "the job ended, and its results do not tell of this row");
         }
         let error = RowError::new(NOT_PROCESSED, "the org did not come to this row");
-        Self::refused(Some(row), match_value, None, error, None)
+        Self::refused(Some(row), match_value, None, error, operation)
     }
 
     /// A row of which nobody knows.
@@ -289,12 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_gone_is_a_delete_done_only_when_it_was_sent_before() {
+    fn a_delete_of_what_is_deleted_is_done() {
         let gone = || RowError::of_job("ENTITY_IS_DELETED:entity is deleted:--");
-        let outcome = |repeated| RowOutcome::refused(Some(1), None, None, gone(), repeated);
-        assert_eq!(outcome(Some(&PushOperation::Delete)).fate, RowFate::Written);
-        assert_eq!(outcome(Some(&PushOperation::Update)).fate, RowFate::Refused);
-        assert_eq!(outcome(None).fate, RowFate::Refused);
+        let outcome = |operation| RowOutcome::refused(Some(1), None, None, gone(), operation);
+        assert_eq!(outcome(&PushOperation::Delete).fate, RowFate::Written);
+        assert_eq!(outcome(&PushOperation::Update).fate, RowFate::Refused);
     }
 
     #[rstest]
@@ -323,7 +322,7 @@ mod tests {
         let refused = RowError::of_job("UNABLE_TO_LOCK_ROW:locked:--");
         let outcomes = [
             RowOutcome::written(Some(7), Some("k7".into()), Some("00Q".into()), Some(true)),
-            RowOutcome::refused(Some(8), Some("k8".into()), Some(String::new()), refused, None),
+            RowOutcome::refused(Some(8), Some("k8".into()), Some(String::new()), refused, &operation),
             RowOutcome::unfit(9, None, RowError::new("no_match_value", "no value")),
             RowOutcome::unknown(10, None, "the job is gone"),
         ];
@@ -354,7 +353,13 @@ mod tests {
     #[test]
     fn prints_hold_no_values() {
         let error = RowError::new("DUPLICATE_VALUE", "secret");
-        let outcome = RowOutcome::refused(Some(1), Some("secret".into()), Some("secret".into()), error, None);
+        let outcome = RowOutcome::refused(
+            Some(1),
+            Some("secret".into()),
+            Some("secret".into()),
+            error,
+            &PushOperation::Insert,
+        );
         assert!(!format!("{outcome:?}").contains("secret"));
     }
 }

@@ -13,7 +13,7 @@ use super::columns::PushColumns;
 use super::outcome::{RowFate, RowOutcome};
 use super::rows::RowNumbers;
 use super::settings::PushOperation;
-use super::way::{PushChoice, RECORDS_PER_CALL};
+use super::way::{PushChoice, PushWay, RECORDS_PER_CALL};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::load::{LoadId, PartNumber};
 use crate::sync::told::counted;
@@ -48,8 +48,12 @@ pub struct PushProgress {
 /// Rows that are sent together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
-    /// Its number, from 1: its file, and its part of the results.
+    /// Its number, from 1: its part of the results.
     pub number: u32,
+    /// Number of the file that has its rows.
+    pub file: u32,
+    /// Rows of the file before its own.
+    pub skip: u64,
     /// Which sending of its rows this is, from 1.
     pub attempt: u32,
     /// The rows of the query in it, in their order.
@@ -66,11 +70,6 @@ pub struct Batch {
 pub enum BatchState {
     /// Nothing was sent.
     Ready,
-    /// The first calls of the collections are answered, and their results told.
-    Calls {
-        /// How many.
-        answered: u64,
-    },
     /// The org has a job for it; its rows may or may not be there.
     Job {
         /// The org's id of it.
@@ -135,12 +134,12 @@ pub enum Found {
     Gone,
 }
 
-/// What is next for a batch that goes by a job.
+/// What is next for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A new job is made; its id is kept before its rows are sent.
-    MakeJob,
-    /// The job is let go, for it has changed nothing; then [`Self::MakeJob`]. [`BatchState::Ready`] is kept first: of a job that
+    /// It is sent: by one call, or by a new job, whose id is kept before its rows are.
+    Send,
+    /// The job is let go, for it has changed nothing; then [`Self::Send`]. [`BatchState::Ready`] is kept first: of a job that
     /// is gone nobody could say any more that it has changed nothing.
     Replace,
     /// The job is waited for, and its results are read.
@@ -156,36 +155,45 @@ pub enum Step {
 pub fn next_step(operation: &PushOperation, state: &BatchState, found: Option<Found>) -> Step {
     match (state, found) {
         (BatchState::Told, _) => Step::Done,
-        (BatchState::Ready | BatchState::Calls { .. }, _) => Step::MakeJob,
+        (BatchState::Ready, _) => Step::Send,
         (BatchState::Job { .. }, Some(Found::Open)) => Step::Replace,
         (BatchState::Job { .. }, Some(Found::Working | Found::Ended) | None) => Step::Await,
         // What a job has written before somebody aborted it is in its lists.
         (BatchState::Job { .. }, Some(Found::Aborted)) => Step::Await,
-        (BatchState::Job { .. }, Some(Found::Gone)) if operation.may_be_repeated() => Step::MakeJob,
+        (BatchState::Job { .. }, Some(Found::Gone)) if operation.may_be_repeated() => Step::Send,
         (BatchState::Job { .. }, Some(Found::Gone)) => Step::GiveUp,
     }
 }
 
 impl Batch {
-    /// A batch of which nothing was sent.
-    pub fn new(number: u32, attempt: u32, rows: RowNumbers) -> Self {
-        Self { number, attempt, rows, state: BatchState::Ready, tally: Tally::default() }
+    /// A batch of which nothing was sent: some rows of a file.
+    pub fn new(number: u32, attempt: u32, file: u32, skip: u64, rows: RowNumbers) -> Self {
+        Self { number, file, skip, attempt, rows, state: BatchState::Ready, tally: Tally::default() }
     }
 
-    /// Calls of the collections that its rows take.
-    pub fn calls(&self) -> u64 {
-        self.rows.len().div_ceil(RECORDS_PER_CALL)
-    }
-
-    /// Its part of the results. Calls of the collections have a part each: what was told before a crash stands.
-    pub fn part(&self, call: u64) -> PartNumber {
-        let call = u32::try_from(call % PARTS_PER_BATCH).unwrap_or_default();
-        PartNumber(self.number.saturating_mul(PARTS_PER_BATCH as u32).saturating_add(call))
+    /// Its part of the results.
+    pub fn part(&self) -> PartNumber {
+        PartNumber(self.number)
     }
 }
 
-/// Parts of the results that a batch may have.
-const PARTS_PER_BATCH: u64 = 10_000;
+/// Cuts the files of a push into batches: a job takes a file whole, a call of the collections so many records.
+pub fn batches(way: PushWay, files: &[RowNumbers]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for (file, rows) in (1..).zip(files) {
+        let most = match way {
+            PushWay::BulkJobs => rows.len().max(1),
+            PushWay::Collections => RECORDS_PER_CALL,
+        };
+        let all: Vec<u64> = rows.iter().collect();
+        let size = usize::try_from(most).unwrap_or(usize::MAX);
+        for (at, rows) in (0..).zip(all.chunks(size)) {
+            let number = u32::try_from(batches.len() + 1).unwrap_or(u32::MAX);
+            batches.push(Batch::new(number, 1, file, at * most, rows.iter().copied().collect()));
+        }
+    }
+    batches
+}
 
 /// What came of a push.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -14,14 +14,14 @@ fn job() -> BatchState {
 }
 
 #[rstest]
-#[case::nothing_was_sent(PushOperation::Insert, BatchState::Ready, None, Step::MakeJob)]
+#[case::nothing_was_sent(PushOperation::Insert, BatchState::Ready, None, Step::Send)]
 #[case::still_open(PushOperation::Insert, job(), Some(Found::Open), Step::Replace)]
 #[case::at_work(PushOperation::Insert, job(), Some(Found::Working), Step::Await)]
 #[case::ended(PushOperation::Insert, job(), Some(Found::Ended), Step::Await)]
 #[case::aborted(PushOperation::Insert, job(), Some(Found::Aborted), Step::Await)]
 #[case::an_insert_that_is_gone(PushOperation::Insert, job(), Some(Found::Gone), Step::GiveUp)]
-#[case::an_upsert_that_is_gone(upsert(), job(), Some(Found::Gone), Step::MakeJob)]
-#[case::a_delete_that_is_gone(PushOperation::Delete, job(), Some(Found::Gone), Step::MakeJob)]
+#[case::an_upsert_that_is_gone(upsert(), job(), Some(Found::Gone), Step::Send)]
+#[case::a_delete_that_is_gone(PushOperation::Delete, job(), Some(Found::Gone), Step::Send)]
 #[case::told(upsert(), BatchState::Told, None, Step::Done)]
 fn what_was_kept_and_what_the_org_says_decide_what_is_next(
     #[case] operation: PushOperation,
@@ -99,7 +99,7 @@ impl World {
                     self.beat()?;
                     self.jobs.get_mut(&job_id).unwrap().is_gone = true;
                 }
-                Step::MakeJob => {
+                Step::Send => {
                     let job_id = self.jobs.len().to_string();
                     self.jobs.insert(job_id.clone(), Job::default());
                     self.beat()?;
@@ -186,7 +186,7 @@ fn progress(batches: Vec<Batch>) -> PushProgress {
 }
 
 fn told(number: u32, rows: u64, tally: Tally) -> Batch {
-    Batch { state: BatchState::Told, tally, ..Batch::new(number, 1, (1..=rows).collect()) }
+    Batch { state: BatchState::Told, tally, ..Batch::new(number, 1, number, 0, (1..=rows).collect()) }
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_push_with_a_row_missing_is_no_success() {
     assert_eq!(done.error().unwrap(), "1 row not sent, for they do not fit the object");
     done.rows_unfit = 0;
     assert_eq!(done.error(), None);
-    let open = progress(vec![told(1, 4, all), Batch::new(2, 1, (5..=9).collect())]);
+    let open = progress(vec![told(1, 4, all), Batch::new(2, 1, 1, 4, (5..=9).collect())]);
     assert!(open.error().unwrap().ends_with("1 batch not sent to the end"));
 }
 
@@ -214,17 +214,22 @@ fn a_row_that_is_sent_again_is_told_by_its_last_sending() {
 #[test]
 fn progress_reads_back_as_it_was_kept() {
     let progress = progress(vec![
-        Batch { state: job(), ..Batch::new(1, 1, (1..=4).collect()) },
-        Batch { state: BatchState::Calls { answered: 3 }, ..Batch::new(2, 2, [5].into_iter().collect()) },
+        Batch { state: job(), ..Batch::new(1, 1, 1, 0, (1..=4).collect()) },
+        Batch::new(2, 2, 2, 0, [5].into_iter().collect()),
     ]);
     let kept = serde_json::to_vec(&progress).unwrap();
     assert_eq!(serde_json::from_slice::<PushProgress>(&kept).unwrap(), progress);
 }
 
-#[test]
-fn every_batch_and_call_has_a_part_of_its_own() {
-    let batch = |number| Batch::new(number, 1, (1..=25_000).collect());
-    assert_eq!(batch(1).calls(), 125);
-    assert!(batch(1).part(124) < batch(2).part(0));
-    assert_ne!(batch(1).part(0), batch(1).part(1));
+#[rstest]
+#[case::a_job_takes_a_file_whole(PushWay::BulkJobs, &[(1, 1, 0, 450), (2, 2, 0, 30)])]
+#[case::a_call_takes_two_hundred(PushWay::Collections, &[(1, 1, 0, 200), (2, 1, 200, 200), (3, 1, 400, 50), (4, 2, 0, 30)])]
+fn files_are_cut_into_what_is_sent_together(#[case] way: PushWay, #[case] expected: &[(u32, u32, u64, u64)]) {
+    let files = [(1..=450).collect(), (460..490).collect()];
+    let batches = batches(way, &files);
+    let told: Vec<_> =
+        batches.iter().map(|batch| (batch.number, batch.file, batch.skip, batch.rows.len())).collect();
+    assert_eq!(told, expected);
+    let rows: Vec<u64> = batches.iter().flat_map(|batch| batch.rows.iter().collect::<Vec<_>>()).collect();
+    assert_eq!(rows, (1..=450).chain(460..490).collect::<Vec<u64>>());
 }
