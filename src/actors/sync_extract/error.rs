@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::model::ObjectName;
 use crate::salesforce::{BulkError, HandoverError, OrgError, QueryError};
 use crate::sync::{ErrorKind, LoadId};
+use crate::warehouse::WarehouseError;
 
 /// Why an extraction failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,14 @@ pub enum ExtractError {
         load: LoadId,
         /// Why.
         source: HandoverError,
+    },
+    /// A spool file cannot be written.
+    #[error("spool the rows of load `{load}`")]
+    Spool {
+        /// The load.
+        load: LoadId,
+        /// Why.
+        source: WarehouseError,
     },
     /// The reject file cannot be written.
     #[error("write rejected rows to `{path}`")]

@@ -1,9 +1,17 @@
-//! Keys of records that were deleted for good.
+//! Keys of records that were deleted for good, as the org remembers them.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{ExtractAsk, ExtractError, PartSink};
-use crate::salesforce::OrgClient;
+use super::{ExtractAsk, ExtractError, KEYS_FROM, PartSink};
+use crate::salesforce::replication::DELETED_FOR;
+use crate::salesforce::{HandoverError, OrgClient};
+use crate::sync::PartNumber;
+use crate::warehouse::{Cell, PartSource, RowChunk};
+
+/// The org takes no shorter window.
+const SHORTEST: SignedDuration = SignedDuration::from_secs(60);
+/// Kept off the end of the org's memory, which moves on while we ask.
+const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 
 /// What the org says of deletes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +24,8 @@ pub struct HardDeletes {
     pub has_gap: bool,
 }
 
-/// Puts the ids that were deleted from `since` to `until` as parts of keys, from [`super::KEYS_FROM`] on.
+/// Puts the ids that were deleted from `since` to `until` as parts of keys, from [`KEYS_FROM`] on. A window shorter than a
+/// minute is left for the next look.
 ///
 /// # Errors
 /// Those of the calls and of the sink; [`ExtractError::BadPlan`] where the plan's key is not the record's id.
@@ -27,6 +36,31 @@ pub async fn hard_deletes(
     until: Timestamp,
     sink: &dyn PartSink,
 ) -> Result<HardDeletes, ExtractError> {
-    let _ = (client, ask, since, until, sink);
-    Err(ExtractError::BadPlan { load: ask.plan.id.clone(), why: "not built yet".to_owned() })
+    let layout = &ask.plan.layout;
+    if !layout.columns.get(layout.key).is_some_and(|key| key.field.eq_ignore_ascii_case("Id")) {
+        let why =
+            "the org tells deletes by `Id`, which is not what identifies its rows: compare all keys instead";
+        return Err(ExtractError::BadPlan { load: ask.plan.id.clone(), why: why.to_owned() });
+    }
+    let remembered = until.checked_sub(DELETED_FOR - MARGIN).unwrap_or(until);
+    let from = since.max(remembered);
+    if until.duration_since(from) < SHORTEST {
+        return Ok(HardDeletes { keys: 0, covered_until: since, has_gap: false });
+    }
+    let deleted = client.deleted(&ask.plan.object, from, until).await;
+    let deleted = deleted.map_err(|error| ExtractError::of_org(&ask.plan.object, error))?;
+    let handover = |source: HandoverError| ExtractError::Handover { load: ask.plan.id.clone(), source };
+    for (number, records) in (KEYS_FROM..).zip(deleted.records.chunks(ask.part_rows.max(1))) {
+        let mut chunk = RowChunk::with_room(1, records.len(), 18 * records.len());
+        for record in records {
+            chunk.push([Cell::Text(&record.id)]);
+        }
+        sink.put(PartNumber(number), PartSource::Keys(chunk.into())).await.map_err(handover)?;
+    }
+    sink.all_staged().await.map_err(handover)?;
+    Ok(HardDeletes {
+        keys: deleted.records.len() as u64,
+        covered_until: deleted.covered_until,
+        has_gap: deleted.has_gap || from > since,
+    })
 }

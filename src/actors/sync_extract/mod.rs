@@ -9,8 +9,10 @@
 //! when its parts are durable at the warehouse.
 
 mod error;
+mod job;
 mod keys;
 mod many;
+mod marker;
 mod parts;
 mod reject;
 mod run;
