@@ -16,9 +16,9 @@ use super::sync_record::{OpenLoad, Purpose, SyncFacts};
 use super::sync_report::Report;
 use crate::model::ObjectName;
 use crate::salesforce::{OrgClient, OrgError, Surface};
+use crate::sync::LoadMode;
 use crate::sync::filter::where_clause;
 use crate::sync::report::Reconciliation;
-use crate::sync::LoadMode;
 
 /// Whether something that is done every so often is due.
 fn is_due(every: Option<Duration>, last: Option<Timestamp>, now: Timestamp) -> bool {
@@ -111,19 +111,12 @@ impl SyncDesk {
     }
 
     /// Counts both sides.
-    async fn reconcile(
-        &self,
-        cx: &RunCx<'_>,
-        ground: &Ground,
-        report: &mut Report,
-    ) -> Result<(), SyncError> {
+    async fn reconcile(&self, cx: &RunCx<'_>, ground: &Ground, report: &mut Report) -> Result<(), SyncError> {
         cx.view.enter("counting");
         let object = &cx.settings.object;
         let condition = where_clause(None, ground.filter.as_ref());
         let org = self
-            .patiently(cx, || async {
-                Ok(self.count_at_org(&cx.client, object, &condition, false).await?)
-            })
+            .patiently(cx, || async { Ok(self.count_at_org(&cx.client, object, &condition, false).await?) })
             .await?;
         let (table, layout) = (cx.settings.table.clone(), ground.evolution.layout.clone());
         let target = self.ask(cx, move |warehouse| warehouse.count(&table, &layout)).await?;

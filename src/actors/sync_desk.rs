@@ -350,7 +350,8 @@ impl SyncDesk {
         let facts = self.records.facts(&settings.object);
         let ground = self.survey(&client, settings, &describe, org_now, &facts).await?;
         let open = self.rows_load(&client, &ground, &facts);
-        let volume = self.count_at_org(&client, &open.plan.object, &open.condition, open.with_deleted).await?;
+        let volume =
+            self.count_at_org(&client, &open.plan.object, &open.condition, open.with_deleted).await?;
         let thresholds = self.parts.settings.thresholds;
         let choice = choice(&open, &ground.stage, &thresholds, volume, None);
         let forecast = forecast(choice.method, volume);

@@ -310,7 +310,8 @@ mod tests {
     fn what_passes_is_tried_eight_times_with_growing_pauses() {
         let lost = || SyncError::from(WarehouseError::Unreachable("gone".to_owned()));
         let mut tries = Tries::default();
-        let pauses: Vec<_> = std::iter::from_fn(|| tries.pause_after(&lost())).map(|pause| pause.as_secs()).collect();
+        let pauses: Vec<_> =
+            std::iter::from_fn(|| tries.pause_after(&lost())).map(|pause| pause.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60]);
     }
 
@@ -318,7 +319,10 @@ mod tests {
     fn a_spent_quota_is_waited_for_however_often_it_is_told() {
         let spent = || {
             let retry_after = Duration::from_secs(600);
-            SyncError::from(OrgError::Gate(GateError::QuotaSpent { org: "demo".parse().unwrap(), retry_after }))
+            SyncError::from(OrgError::Gate(GateError::QuotaSpent {
+                org: "demo".parse().unwrap(),
+                retry_after,
+            }))
         };
         let mut tries = Tries::default();
         assert!((0..100).all(|_| tries.pause_after(&spent()) == Some(Duration::from_secs(600))));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::engine::{Engine, FaultPoint, JobEntry, LocalInbox, fault};
-use super::sync_extract::{ExtractState, KeepCursor, PartSink};
 use super::sync_error::LineError;
+use super::sync_extract::{ExtractState, KeepCursor, PartSink};
 use super::sync_record::{Stand, SyncRecords};
 use super::sync_run::{SyncLoad, SyncLoads, job_of};
 use crate::clock::BoxFuture;
@@ -35,15 +35,8 @@ pub mod point {
     pub const BEFORE_JOB_DELETE: &str = "sync_before_job_delete";
 
     /// All of them.
-    pub const ALL: [&str; 7] = [
-        PLAN_KEPT,
-        SCHEMA_APPLIED,
-        JOB_CREATED,
-        PAGE_STAGED,
-        BEFORE_COMMIT,
-        COMMITTED,
-        BEFORE_JOB_DELETE,
-    ];
+    pub const ALL: [&str; 7] =
+        [PLAN_KEPT, SCHEMA_APPLIED, JOB_CREATED, PAGE_STAGED, BEFORE_COMMIT, COMMITTED, BEFORE_JOB_DELETE];
 }
 
 /// Suffers what a test has asked for at a point.
@@ -114,7 +107,8 @@ impl PartSink for LineSink<'_> {
                 return Ok(());
             }
             let mut why = "it was tried too often".to_owned();
-            for letter in engine.dead_letters().into_iter().filter(|letter| letter.header.job == *entry.id()) {
+            for letter in engine.dead_letters().into_iter().filter(|letter| letter.header.job == *entry.id())
+            {
                 why.clone_from(&letter.error);
                 // Its rows are not in it: nobody could try it again.
                 drop(engine.drop_dead_letter(letter.number).await);

@@ -55,12 +55,7 @@ impl SyncDesk {
     }
 
     /// What journal and warehouse know of a load.
-    async fn found(
-        &self,
-        cx: &RunCx<'_>,
-        open: &OpenLoad,
-        plan: &Arc<LoadPlan>,
-    ) -> Result<Found, SyncError> {
+    async fn found(&self, cx: &RunCx<'_>, open: &OpenLoad, plan: &Arc<LoadPlan>) -> Result<Found, SyncError> {
         if let Some(receipt) = open.committed {
             return Ok(Found::Committed(receipt));
         }
@@ -79,9 +74,7 @@ impl SyncDesk {
         cx.view.enter("making columns");
         let (plan, changes) = (open.plan.clone(), open.changes.clone());
         let version = self
-            .ask(cx, move |warehouse| {
-                warehouse.apply_schema(&plan.org, &plan.object, &plan.table, &changes)
-            })
+            .ask(cx, move |warehouse| warehouse.apply_schema(&plan.org, &plan.object, &plan.table, &changes))
             .await?;
         if open.plan.schema_version != version {
             open.plan.schema_version = version;
@@ -120,7 +113,8 @@ impl SyncDesk {
             faults: &self.parts.faults,
         };
         if lost {
-            report.note("rows that were staged before are not in the warehouse any more: they were read again");
+            report
+                .note("rows that were staged before are not in the warehouse any more: they were read again");
         }
         let line = LineSink { on_line: &on_line, writer: &self.parts.writer, lane: cx.view.lane };
         if open.purpose == Purpose::HardDeletes {
@@ -370,7 +364,9 @@ fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> Syn
         }
         Purpose::Backfill => {
             let filled = &open.plan.layout.columns;
-            facts.backfill.retain(|field| !filled.iter().any(|column| column.field.eq_ignore_ascii_case(field)));
+            facts
+                .backfill
+                .retain(|field| !filled.iter().any(|column| column.field.eq_ignore_ascii_case(field)));
         }
         Purpose::Formulas => facts.formulas_at = Some(open.began),
         Purpose::HardDeletes | Purpose::AllKeys => {

@@ -121,9 +121,9 @@ fn why_full(
         (_, None) => Some(format!("`{}` has no field that says when a row changed", shape.object)),
         (None, _) => Some(first()),
         (Some(_), Some(window)) if window.is_full() => Some(window.note.clone().unwrap_or_else(first)),
-        _ if is_other => {
-            Some("table, match field, filter or deletes are configured otherwise than at the last sync".to_owned())
-        }
+        _ if is_other => Some(
+            "table, match field, filter or deletes are configured otherwise than at the last sync".to_owned(),
+        ),
         _ => None,
     }
 }
@@ -220,7 +220,9 @@ impl SyncDesk {
         open.skipped = ground.shape.skipped.clone();
         open.notes = ground.notes.clone();
         if adopted.is_some() {
-            open.notes.push("the window of an existing job is not known: the watermark stays where it is".to_owned());
+            open.notes.push(
+                "the window of an existing job is not known: the watermark stays where it is".to_owned(),
+            );
         }
         open.existing_job = adopted;
         open

@@ -130,7 +130,9 @@ impl Report {
             Purpose::Backfill | Purpose::Formulas => {
                 let (written, columns) = (receipt.written(), plan.layout.columns.len().saturating_sub(1));
                 let what = purpose.as_str();
-                self.note(format!("{what}: {columns} fields refreshed, {written} rows were other than before"));
+                self.note(format!(
+                    "{what}: {columns} fields refreshed, {written} rows were other than before"
+                ));
             }
             Purpose::HardDeletes | Purpose::AllKeys => {
                 if receipt.deleted > 0 {

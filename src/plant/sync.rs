@@ -7,6 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{Outside, PlantError};
+use crate::actors::engine::Stage as _;
 use crate::actors::engine::{Engine, Journal, NoOutlet, StageConfig};
 use crate::actors::fetcher::OrgClients;
 use crate::actors::limiter_book::LimiterBook;
@@ -14,7 +15,6 @@ use crate::actors::sync_desk::{SyncDesk, SyncDeskParts};
 use crate::actors::sync_pool::WarehousePool;
 use crate::actors::sync_run::SyncLoads;
 use crate::actors::warehouse_writer::{Patience, WarehouseWriter};
-use crate::actors::engine::Stage as _;
 use crate::store::state_folder::StateFolder;
 use crate::sync::{ObjectSettings, SyncSettings, TableName};
 use crate::telemetry::Metrics;

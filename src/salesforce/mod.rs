@@ -10,6 +10,7 @@ mod call;
 pub mod client;
 pub mod collections;
 pub mod composite_rows;
+mod count;
 pub mod describe;
 pub mod error;
 pub mod families;

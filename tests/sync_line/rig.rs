@@ -155,8 +155,7 @@ impl Rig {
             writer: StageConfig::default(),
             patience: Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) },
         };
-        let outside =
-            Outside { clock: SystemClock::shared(), disk: Arc::new(RealDisk), faults, seed: 7 };
+        let outside = Outside { clock: SystemClock::shared(), disk: Arc::new(RealDisk), faults, seed: 7 };
         Arc::new(Plant::build_with(&self.config, Some(setup), outside, Metrics::new()).await.unwrap())
     }
 
@@ -227,7 +226,11 @@ impl Rig {
     /// Bulk query jobs that were made.
     pub fn jobs_made(&self) -> usize {
         let journal = self.server.journal();
-        journal.calls.iter().filter(|call| call.method == "POST" && call.path.ends_with("/jobs/query")).count()
+        journal
+            .calls
+            .iter()
+            .filter(|call| call.method == "POST" && call.path.ends_with("/jobs/query"))
+            .count()
     }
 
     /// Bulk query jobs that were deleted.

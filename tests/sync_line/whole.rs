@@ -33,7 +33,10 @@ fn a_small_object_comes_over_rest_and_then_what_has_changed_for_one_call() {
         assert!((45..=50).contains(&(second.rows_written + second.rows_deleted)), "{second:#?}");
         assert!((1..=5).contains(&second.rows_deleted), "{second:#?}");
         rig.is_equal("Lead", &FIELDS).await;
-        assert_eq!(rig.count("SELECT count(*) FROM lead WHERE \"IsDeleted\"") as u64 , second.rows_deleted + deleted_at_first(&rig, first));
+        assert_eq!(
+            rig.count("SELECT count(*) FROM lead WHERE \"IsDeleted\"") as u64,
+            second.rows_deleted + deleted_at_first(&rig, first)
+        );
     });
 }
 
@@ -54,7 +57,8 @@ fn a_large_object_comes_by_one_bulk_job_which_is_deleted() {
         assert_eq!(result.calls, calls, "what is told is what the org counted");
         rig.is_equal("Lead", &FIELDS).await;
         // Again in full: nothing is other than before, and the table was never empty.
-        let order = SyncOrder { with: SyncOverrides { full: true, ..Default::default() }, ..SyncOrder::all() };
+        let order =
+            SyncOrder { with: SyncOverrides { full: true, ..Default::default() }, ..SyncOrder::all() };
         let again = &rig.order(order).await[0];
         assert!(again.success, "{again:#?}");
         assert_eq!((again.rows_written, again.rows_deleted), (0, 0), "{again:#?}");
@@ -175,7 +179,9 @@ fn an_explanation_tells_what_the_sync_then_does_and_changes_nothing() {
         let plant = rig.plant().await;
         let told = desk(&plant).explain(&name("Lead"), &SyncOverrides::default()).await.unwrap();
         assert_eq!(told.choice.method, SyncMethod::BulkApiFull, "{told}");
-        assert!(!rig.file().exists() || rig.count("SELECT count(*) FROM sqlite_master WHERE name = 'lead'") == 0);
+        assert!(
+            !rig.file().exists() || rig.count("SELECT count(*) FROM sqlite_master WHERE name = 'lead'") == 0
+        );
         assert_eq!(told.calls_made, rig.calls(), "{told}");
         let result = desk(&plant).sync(SyncOrder::all()).await.remove(0);
         assert_eq!((result.sync_method, result.estimated_records), (Some(told.choice.method), told.volume));
