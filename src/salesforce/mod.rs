@@ -11,6 +11,7 @@ pub mod client;
 pub mod collection_writes;
 pub mod collections;
 pub mod composite_rows;
+mod count;
 pub mod describe;
 pub mod error;
 pub mod families;
