@@ -7,8 +7,13 @@
 //!
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
+pub mod adbc;
 pub mod chunk;
+pub mod postgres;
+#[cfg(test)]
+pub mod contract;
 pub mod spool;
+pub mod sqlite;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};

@@ -5,13 +5,13 @@
 //! of its owners and gives its room back; what a crash left is gone when the spool is opened; what is read back is what was
 //! written, cell by cell, or an error; only the daemon's user can read the files, which hold people's data.
 //!
-//! A file is CSV, gzip: a header of column names with [`PART_COLUMN`] behind them, everything in quotes but null, which is
+//! A file is CSV, gzip: a header of column names with [`PLACE_COLUMN`] behind them, everything in quotes but null, which is
 //! nothing at all. Warehouses with stages of their own load it as it is; [`read_chunks`] is for the others.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,15 +26,17 @@ use super::chunk::{self, Cell, RowChunk, TextRoom};
 use crate::store::disk::{SharedDisk, is_full};
 use crate::sync::{ColumnType, PartNumber, TableLayout};
 
-/// The last column of every file: the number of the part, so that a warehouse that loads all files of a load at once still
-/// knows which of two rows came later.
-pub const PART_COLUMN: &str = "_part";
+/// The last column of every file: the row's place in its load, which is the part's number times 2^32 and the row's number in
+/// the part. A warehouse that loads all files of a load at once still knows by it which of two rows came later.
+pub const PLACE_COLUMN: &str = "_place";
 
 /// Set aside for a file when it is begun: more than a part of the usual size takes.
 const FILE_ROOM: u64 = 16 << 20;
 /// How much more a file takes when that is not enough.
 const MORE_ROOM: u64 = 4 << 20;
 const ENDING: &str = ".csv.gz";
+/// What the folders of [`NamedFile`]s begin with.
+const NAMED: &str = "named-";
 /// Rows are handed to the packer in pieces of about this size.
 const PIECE: usize = 64 << 10;
 
@@ -81,6 +83,44 @@ impl Drop for SpoolFile {
     }
 }
 
+/// A file of the spool under another name, for warehouses that keep a file by the name it comes with.
+#[derive(Debug)]
+pub struct NamedFile {
+    folder: PathBuf,
+    path: PathBuf,
+}
+
+impl NamedFile {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for NamedFile {
+    fn drop(&mut self) {
+        // What stays goes when the spool is opened again.
+        drop(fs::remove_file(&self.path));
+        drop(fs::remove_dir(&self.folder));
+    }
+}
+
+impl SpoolFile {
+    /// The file under another name, in a folder of its own; it takes no room.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn named(&self, name: &str) -> Result<NamedFile, WarehouseError> {
+        let shared = &self._room.shared;
+        let serial = shared.serial.fetch_add(1, Ordering::Relaxed);
+        let folder = shared.folder.join(format!("{NAMED}{serial}"));
+        let path = folder.join(name);
+        let link = DirBuilder::new().mode(0o700).create(&folder).and_then(|()| symlink(&self.path, &path));
+        let named = NamedFile { folder, path };
+        link.map(|()| named).map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
 /// Bytes that count against the bound for as long as this lives.
 struct Room {
     shared: Arc<Shared>,
@@ -116,7 +156,10 @@ impl Spool {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             // Whatever else somebody keeps here is not ours.
-            if entry.file_name().as_encoded_bytes().ends_with(ENDING.as_bytes()) {
+            let name = entry.file_name();
+            if entry.file_type()?.is_dir() && name.as_encoded_bytes().starts_with(NAMED.as_bytes()) {
+                fs::remove_dir_all(entry.path())?;
+            } else if name.as_encoded_bytes().ends_with(ENDING.as_bytes()) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -212,7 +255,7 @@ impl Spool {
             packer: Some(GzEncoder::new(counted, Compression::fast())),
             path,
             columns: layout.columns.len(),
-            end_of_row: format!(",\"{}\"\n", part.0).into_bytes(),
+            first_place: u64::from(part.0) << 32,
             rows: 0,
             piece: Vec::with_capacity(PIECE + (16 << 10)),
             room: Some(room),
@@ -221,7 +264,7 @@ impl Spool {
             put_text(&mut writer.piece, &column.name);
             writer.piece.push(b',');
         }
-        put_text(&mut writer.piece, PART_COLUMN);
+        put_text(&mut writer.piece, PLACE_COLUMN);
         writer.piece.push(b'\n');
         Ok(writer)
     }
@@ -273,7 +316,7 @@ pub struct SpoolWriter {
     packer: Option<GzEncoder<Counted>>,
     path: PathBuf,
     columns: usize,
-    end_of_row: Vec<u8>,
+    first_place: u64,
     rows: u64,
     piece: Vec<u8>,
     room: Option<Room>,
@@ -306,7 +349,8 @@ impl SpoolWriter {
                 }
                 put_cell(&mut self.piece, cell);
             }
-            self.piece.extend_from_slice(&self.end_of_row);
+            // Never an error: memory takes what it is given.
+            drop(writeln!(self.piece, ",\"{}\"", self.first_place + self.rows));
             self.rows += 1;
             if self.piece.len() >= PIECE {
                 self.pack()?;
@@ -424,7 +468,7 @@ pub fn read_chunks(
     let mut reader = csv::ReaderBuilder::new().buffer_capacity(256 << 10).from_reader(unpacked);
     let header = reader.headers().map_err(|error| damaged(&error.to_string()))?;
     let names = layout.columns.iter().map(|column| column.name.as_str());
-    if !header.iter().eq(names.chain([PART_COLUMN])) {
+    if !header.iter().eq(names.chain([PLACE_COLUMN])) {
         return Err(damaged("its columns are others"));
     }
 

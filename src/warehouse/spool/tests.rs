@@ -134,19 +134,19 @@ proptest! {
 }
 
 #[test]
-fn a_file_is_csv_with_a_header_and_the_number_of_its_part() {
+fn a_file_is_csv_with_a_header_and_the_place_of_each_row() {
     let (_folder, spool) = spool(1 << 30);
     let layout = layout(&[ColumnType::Id, ColumnType::Text, ColumnType::Boolean]);
     let mut chunk = RowChunk::new(3);
     chunk.push([Cell::Text("a"), Cell::Text("say \"hi\",\nZoë"), Cell::Null]);
     chunk.push([Cell::Text("b"), Cell::Null, Cell::Boolean(true)]);
-    let file = spool.keep(&layout, PartNumber(1_000), "lead", &chunk).unwrap();
+    let file = spool.keep(&layout, PartNumber(1), "lead", &chunk).unwrap();
     let mut text = String::new();
     io::Read::read_to_string(&mut MultiGzDecoder::new(File::open(&file.path).unwrap()), &mut text).unwrap();
     assert_eq!(
         text,
-        "\"Column \"\"0\"\"\",\"Column \"\"1\"\"\",\"Column \"\"2\"\"\",\"_part\"\n\
-         \"a\",\"say \"\"hi\"\",\nZoë\",,\"1000\"\n\"b\",,\"true\",\"1000\"\n"
+        "\"Column \"\"0\"\"\",\"Column \"\"1\"\"\",\"Column \"\"2\"\"\",\"_place\"\n\
+         \"a\",\"say \"\"hi\"\",\nZoë\",,\"4294967296\"\n\"b\",,\"true\",\"4294967297\"\n"
     );
     assert_eq!(file.rows, 2);
     assert_eq!(file.bytes, fs::metadata(&file.path).unwrap().len());
@@ -193,6 +193,21 @@ fn only_the_daemons_user_reads_the_files() {
     let file = spool.keep(&layout(&TEXT), PART, "lead", &ids(1)).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file.path), mode(spool.folder())), (0o600, 0o700));
+}
+
+#[test]
+fn a_file_has_another_name_for_a_while() {
+    let (folder, spool) = spool(1 << 30);
+    let file = spool.keep(&layout(&TEXT), PART, "lead", &ids(1)).unwrap();
+    let named = file.named("p00001.csv.gz").unwrap();
+    assert_eq!(named.path().file_name().unwrap(), "p00001.csv.gz");
+    assert_eq!(fs::read(named.path()).unwrap(), fs::read(&file.path).unwrap());
+    drop(named);
+    assert_eq!(files(&folder), 1);
+    assert!(file.path.exists());
+    std::mem::forget(file.named("p00001.csv.gz").unwrap());
+    Spool::open(folder.path(), 1, Arc::new(Room(u64::MAX))).unwrap();
+    assert_eq!(files(&folder), 0, "what a crash left is gone");
 }
 
 #[test]
