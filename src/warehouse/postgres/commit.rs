@@ -122,9 +122,6 @@ impl Ending<'_> {
         if staged > keys {
             session.batch(&merge.dedupe())?;
         }
-        if keys >= ANALYZE_FROM {
-            session.batch(&format!("ANALYZE {}", self.stage.staging.rows))?;
-        }
         Ok((staged, keys))
     }
 
@@ -150,7 +147,7 @@ impl Ending<'_> {
         let by_flag = self.load.deletes == DeletePolicy::Flag;
         match self.load.mode {
             LoadMode::Upsert | LoadMode::Replace => self.upsert(merge, keys),
-            LoadMode::Refresh => self.refresh(merge),
+            LoadMode::Refresh => self.refresh(merge, keys),
             LoadMode::DeleteKeys => self.delete(merge, true, by_flag),
             LoadMode::KeepKeys => self.delete(merge, false, by_flag),
         }
@@ -166,6 +163,7 @@ impl Ending<'_> {
         // Keys that are deleted at the org and that the target has not.
         let mut absent = 0;
         if !is_empty {
+            self.analyze(merge, keys)?;
             done = self.change(merge, false)?;
         }
         if !stays && merge.tells_deleted() {
@@ -185,7 +183,13 @@ impl Ending<'_> {
         Ok(done)
     }
 
-    fn refresh(&self, merge: &Merge<'_>) -> Result<Done, Fault> {
+    /// Tells the planner of many rows how many keys they have: it would take them for few.
+    fn analyze(&self, merge: &Merge<'_>, keys: u64) -> Result<(), Fault> {
+        if keys >= ANALYZE_FROM { self.session.batch(&merge.analyze()) } else { Ok(()) }
+    }
+
+    fn refresh(&self, merge: &Merge<'_>, keys: u64) -> Result<Done, Fault> {
+        self.analyze(merge, keys)?;
         let matched = self.count(&merge.matched())?;
         let mut done = self.change(merge, true)?;
         done.unchanged = matched.saturating_sub(done.updated + done.deleted);
