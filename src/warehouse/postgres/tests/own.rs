@@ -278,3 +278,23 @@ fn somebody_who_waits_for_a_lock_gives_up_in_time() {
     let told: String = session.row("SHOW lock_timeout", &[]).unwrap().try_get(0).unwrap();
     assert_eq!(told, "700ms");
 }
+
+#[test]
+fn a_log_is_appended_while_it_is_read_and_takes_columns_more() {
+    let mut ground = PostgresGround::new();
+    let stranger = ground.stranger();
+    let mut bench = Bench::bare(&mut ground, "a_log", small_layout());
+    let (table, load) = (bench.table.clone(), bench.plan(LoadMode::Upsert).id);
+    let mut layout = small_layout();
+    let rows = chunk(4, &[row("a", "Ada", 0)]);
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(0), &rows).unwrap();
+    stranger.batch("BEGIN; SELECT * FROM a_log").unwrap();
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(1), &rows).unwrap();
+    stranger.batch("COMMIT").unwrap();
+    layout.columns.push(column("Note", ColumnType::Text));
+    let mut noted = row("b", "Bob", 0);
+    noted.push(Cell::Text("a note"));
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(1), &chunk(5, &[noted])).unwrap();
+    let kept = bench.ask(r#"SELECT _part, "Name", "Note" FROM a_log ORDER BY 1"#).unwrap();
+    assert_eq!(kept.rows, [["0", "Ada", "-"], ["1", "Bob", "a note"]]);
+}
