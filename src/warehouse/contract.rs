@@ -59,7 +59,7 @@ pub fn check(ground: &mut dyn Ground) {
 
 /// Calls a macro with all promises, by family.
 macro_rules! all_promises {
-    ($callback:ident, $with:tt) => {
+    ($callback:path, $with:tt) => {
         $callback! {
             $with
             schema: [
@@ -160,7 +160,7 @@ macro_rules! as_tests {
 /// One test of each promise, each on a ground that the expression makes.
 macro_rules! warehouse_contract {
     ($ground:expr) => {
-        $crate::warehouse::contract::all_promises!(as_tests, ($ground));
+        $crate::warehouse::contract::all_promises!($crate::warehouse::contract::as_tests, ($ground));
     };
 }
 
