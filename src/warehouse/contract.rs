@@ -36,6 +36,11 @@ pub trait Ground {
         format!("\"{}\"", name.replace('"', "\"\""))
     }
 
+    /// A name that somebody else gave, as the engine keeps it.
+    fn kept(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// Whether other connections can read while one writes, so that what they see can be tested.
     fn has_readers(&self) -> bool {
         true
