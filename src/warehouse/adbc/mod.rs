@@ -4,16 +4,12 @@
 //! columns, numbers exact, points in time in UTC.
 
 pub mod connection;
-pub mod dialect;
 pub mod driver;
 pub mod duckdb;
-pub mod ledger;
-pub mod merge;
 pub mod rows;
 pub mod snowflake;
 
 pub use connection::{AdbcConnection, Classify, IngestTarget, open_database};
-pub use dialect::Dialect;
 pub use driver::DriverPlace;
 pub use duckdb::{DuckDbSettings, DuckDbWarehouse};
 pub use rows::{ChunkReader, Constant, append_rows, columns_of};

@@ -7,10 +7,9 @@ use std::cell::RefCell;
 
 use serde::Deserialize;
 
-use super::Spelling;
+use super::ledger::text;
+use super::spelling;
 use crate::warehouse::adbc::connection::AdbcConnection;
-use crate::warehouse::adbc::dialect::Dialect as _;
-use crate::warehouse::adbc::ledger::text;
 use crate::warehouse::adbc::rows::{append_rows, columns_of, kind_of};
 use crate::warehouse::{QuerySink, RowChunk, WarehouseError};
 
@@ -45,7 +44,7 @@ fn check(connection: &mut AdbcConnection, sql: &str) -> Result<(), WarehouseErro
     if sql.contains('\0') {
         return Err(WarehouseError::BadQuery("it contains a NUL".to_owned()));
     }
-    let (_, rows) = connection.rows(&format!("SELECT json_serialize_sql({})", Spelling.text(sql)))?;
+    let (_, rows) = connection.rows(&format!("SELECT json_serialize_sql({})", spelling::text(sql)))?;
     let parsed = rows.row(0).map(|row| serde_json::from_str::<Parsed>(text(row.cell(0))));
     let Some(Ok(parsed)) = parsed else {
         return Err(WarehouseError::BadQuery("the engine could not tell what it is".to_owned()));
@@ -71,7 +70,7 @@ fn read(connection: &mut AdbcConnection, sql: &str, sink: &mut dyn QuerySink) ->
         .fields()
         .iter()
         .filter(|field| kind_of(field.data_type()).is_none())
-        .map(|field| Spelling.quote(field.name()))
+        .map(|field| spelling::quote(field.name()))
         .map(|name| format!("CAST({name} AS VARCHAR) AS {name}"))
         .collect();
     let sql = if cast.is_empty() {

@@ -1,10 +1,9 @@
 //! Tables and their columns: what the engine has, and what is changed of it.
 
-use super::{DuckDbWarehouse, Spelling};
+use super::ledger::{ColumnChange, KnownTable, text};
+use super::{DuckDbWarehouse, spelling};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{LoadId, PartNumber, SchemaChange, TableColumn, TableLayout, TableName, TableState};
-use crate::warehouse::adbc::dialect::Dialect as _;
-use crate::warehouse::adbc::ledger::{ColumnChange, KnownTable, text};
 use crate::warehouse::adbc::rows::Constant;
 use crate::warehouse::{RowChunk, WarehouseError};
 
@@ -14,12 +13,8 @@ const LOG_PART: &str = "_part";
 /// Where rows of a log are on their way.
 const SCRATCH: &str = "_stg_log";
 
-/// Columns with their types, as they stand in CREATE TABLE.
-pub fn definitions(columns: &[TableColumn]) -> String {
-    let one = |column: &TableColumn| {
-        format!("{} {}", Spelling.quote(&column.name), Spelling.type_name(column.kind))
-    };
-    columns.iter().map(one).collect::<Vec<_>>().join(", ")
+fn definitions(columns: &[TableColumn]) -> String {
+    spelling::definitions(columns.iter().map(|column| (column.name.as_str(), column.kind)))
 }
 
 fn is_same(a: &str, b: &str) -> bool {
@@ -35,13 +30,13 @@ impl DuckDbWarehouse {
     pub fn engine_columns(&mut self, table: &TableName) -> Result<Vec<(String, String)>, WarehouseError> {
         let (catalog, schema) = match table.above() {
             [] => ("current_database()".to_owned(), "current_schema()".to_owned()),
-            [schema] => ("current_database()".to_owned(), Spelling.text(schema)),
-            [catalog, .., schema] => (Spelling.text(catalog), Spelling.text(schema)),
+            [schema] => ("current_database()".to_owned(), spelling::text(schema)),
+            [catalog, .., schema] => (spelling::text(catalog), spelling::text(schema)),
         };
         let sql = format!(
             "SELECT column_name, data_type FROM duckdb_columns() WHERE lower(database_name) = lower({catalog}) \
              AND lower(schema_name) = lower({schema}) AND lower(table_name) = lower({}) ORDER BY column_index",
-            Spelling.text(table.name())
+            spelling::text(table.name())
         );
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.iter().map(|row| (text(row.cell(0)).to_owned(), text(row.cell(1)).to_owned())).collect())
@@ -56,7 +51,7 @@ impl DuckDbWarehouse {
         let is_ours =
             |name: &str| is_same(name, flag) || columns.iter().any(|known| is_same(&known.column.name, name));
         let is_whole = |column: &TableColumn| {
-            let type_name = Spelling.type_name(column.kind);
+            let type_name = spelling::type_name(column.kind);
             there.iter().any(|(name, type_there)| is_same(name, &column.name) && *type_there == type_name)
         };
         let mut altered: Vec<String> = columns
@@ -90,7 +85,7 @@ impl DuckDbWarehouse {
         let state = self.table_state(table)?;
         let find = |name: &str| state.columns.iter().find(|known| is_same(&known.column.name, name));
         let missing = |name: &str| altered(table, format!("it has no column `{name}` of ours"));
-        let quoted = Spelling.table(table);
+        let quoted = spelling::table(table);
         match change {
             SchemaChange::CreateTable { layout } => {
                 return self.create(org, object, table, layout, &state);
@@ -124,8 +119,8 @@ impl DuckDbWarehouse {
                 if known.column.kind == *to {
                     return Ok(());
                 }
-                if Spelling.type_name(known.column.kind) != Spelling.type_name(*to) {
-                    let (column, type_name) = (Spelling.quote(name), Spelling.type_name(*to));
+                if spelling::type_name(known.column.kind) != spelling::type_name(*to) {
+                    let (column, type_name) = (spelling::quote(name), spelling::type_name(*to));
                     self.connection.execute(&format!(
                         "ALTER TABLE {quoted} ALTER COLUMN {column} SET DATA TYPE {type_name}"
                     ))?;
@@ -164,13 +159,13 @@ impl DuckDbWarehouse {
             return Ok(());
         }
         if let [schema] = table.above() {
-            self.connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", Spelling.quote(schema)))?;
+            self.connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", spelling::quote(schema)))?;
         }
         let mut columns = definitions(&layout.columns);
         if layout.deleted.is_none() {
-            columns = format!("{columns}, {} BOOLEAN", Spelling.quote(&layout.deleted_column));
+            columns = format!("{columns}, {} BOOLEAN", spelling::quote(&layout.deleted_column));
         }
-        self.connection.execute(&format!("CREATE TABLE {} ({columns})", Spelling.table(table)))?;
+        self.connection.execute(&format!("CREATE TABLE {} ({columns})", spelling::table(table)))?;
         let known = KnownTable {
             schema_version: state.schema_version + 1,
             deleted_column: layout.deleted_column.clone(),
@@ -191,9 +186,9 @@ impl DuckDbWarehouse {
         part: PartNumber,
         rows: &RowChunk,
     ) -> Result<(), WarehouseError> {
-        let quoted = Spelling.table(table);
+        let quoted = spelling::table(table);
         if let [schema] = table.above() {
-            self.connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", Spelling.quote(schema)))?;
+            self.connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", spelling::quote(schema)))?;
         }
         let own = definitions(&layout.columns);
         self.connection.execute(&format!(
@@ -206,7 +201,7 @@ impl DuckDbWarehouse {
                 self.connection.execute(&format!("ALTER TABLE {quoted} ADD COLUMN {definition}"))?;
             }
         }
-        let (id, part) = (Spelling.text(load.as_str()), part.0.cast_signed());
+        let (id, part) = (spelling::text(load.as_str()), part.0.cast_signed());
         self.connection
             .execute(&format!("DELETE FROM {quoted} WHERE {LOG_LOAD} = {id} AND {LOG_PART} = {part}"))?;
         // Made and dropped in this transaction: nobody sees it.
@@ -215,7 +210,7 @@ impl DuckDbWarehouse {
         let constants =
             vec![Constant::Text(LOG_LOAD, load.as_str().to_owned()), Constant::Number(LOG_PART, part)];
         self.ingest(SCRATCH, &std::sync::Arc::new(rows.clone()), &layout.columns, constants)?;
-        let names = Spelling.columns(layout.columns.iter().map(|column| column.name.as_str()));
+        let names = spelling::columns("", layout.columns.iter().map(|column| column.name.as_str()));
         self.connection.execute(&format!(
             "INSERT INTO {quoted} ({LOG_LOAD}, {LOG_PART}, {names}) SELECT {LOG_LOAD}, {LOG_PART}, {names} FROM {SCRATCH}"
         ))?;

@@ -90,7 +90,7 @@ fn two_hundred_thousand_rows() {
     let setting = |name: &str, otherwise: usize| {
         std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
     };
-    let (rows, part_rows) = (setting("SPEED_ROWS", ROWS), setting("SPEED_PART", 20_000));
+    let (rows, part_rows) = (setting("SPEED_ROWS", ROWS), setting("SPEED_PART", 10_000));
     let Some(ground) = DuckDbGround::make() else { return };
     let mut warehouse = ground.duckdb();
     warehouse.open("speed").unwrap();

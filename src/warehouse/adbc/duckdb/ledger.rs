@@ -4,13 +4,13 @@
 
 use jiff::Timestamp;
 
-use super::connection::AdbcConnection;
-use super::dialect::Dialect;
+use super::spelling;
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
     ColumnType, CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn,
     TableName, Watermark,
 };
+use crate::warehouse::adbc::connection::AdbcConnection;
 use crate::warehouse::{Cell, WarehouseError};
 
 /// Loads that are in their targets.
@@ -26,11 +26,9 @@ pub const OWNER: &str = "_penstock_owner";
 
 /// The ledger of one connection.
 #[derive(Debug)]
-pub struct Ledger<'a, D> {
+pub struct Ledger<'a> {
     /// The connection.
     pub connection: &'a mut AdbcConnection,
-    /// Its spelling.
-    pub dialect: &'a D,
 }
 
 /// What is known of a table beside its columns.
@@ -42,18 +40,13 @@ pub struct KnownTable {
     pub deleted_column: String,
 }
 
-impl<D: Dialect> Ledger<'_, D> {
+impl Ledger<'_> {
     /// Makes the tables.
     ///
     /// # Errors
     /// What the engine says.
     pub fn make(&mut self) -> Result<(), WarehouseError> {
-        let (text, int, flag, instant) = (
-            self.dialect.type_name(ColumnType::Text),
-            self.dialect.type_name(ColumnType::Int),
-            self.dialect.type_name(ColumnType::Boolean),
-            self.dialect.type_name(ColumnType::DateTime),
-        );
+        let (text, int, flag, instant) = ("VARCHAR", "BIGINT", "BOOLEAN", "TIMESTAMPTZ");
         let tables = [
             format!(
                 "{LOADS} (load_id {text} NOT NULL, org {text}, object {text}, target_table {text}, mode {text}, \
@@ -94,7 +87,7 @@ impl<D: Dialect> Ledger<'_, D> {
             return Ok(());
         }
         self.connection.execute(&format!("DELETE FROM {OWNER}"))?;
-        let owner = self.dialect.text(owner);
+        let owner = spelling::text(owner);
         let sql = format!("INSERT INTO {OWNER} (owner, taken_at) VALUES ({owner}, CURRENT_TIMESTAMP)");
         self.connection.execute(&sql).map(drop)
     }
@@ -104,9 +97,9 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn receipt(&mut self, load: &LoadId) -> Result<Option<CommitReceipt>, WarehouseError> {
-        let (id, mark) = (self.dialect.text(load.as_str()), self.dialect.micros("watermark"));
+        let id = spelling::text(load.as_str());
         let sql = format!(
-            "SELECT rows_staged, inserted, updated, unchanged, deleted, {mark} FROM {LOADS} WHERE load_id = {id}"
+            "SELECT rows_staged, inserted, updated, unchanged, deleted, epoch_us(watermark) FROM {LOADS} WHERE load_id = {id}"
         );
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.row(0).map(|row| CommitReceipt {
@@ -126,18 +119,17 @@ impl<D: Dialect> Ledger<'_, D> {
     pub fn write(&mut self, load: &LoadPlan, receipt: &mut CommitReceipt) -> Result<(), WarehouseError> {
         let before = self.watermark(&load.org, &load.object, &load.table)?;
         receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
-        let dialect = self.dialect;
-        let id = dialect.text(load.id.as_str());
+        let id = spelling::text(load.id.as_str());
         let mode = serde_json::to_value(load.mode).ok();
         let values = [
             id.clone(),
-            dialect.text(load.org.as_str()),
-            dialect.text(load.object.as_str()),
-            dialect.text(&dialect.table_key(&load.table)),
-            dialect.text(mode.as_ref().and_then(|mode| mode.as_str()).unwrap_or_default()),
-            dialect.maybe_instant(load.from),
-            dialect.maybe_instant(load.to),
-            dialect.maybe_instant(receipt.watermark.map(|mark| mark.at)),
+            spelling::text(load.org.as_str()),
+            spelling::text(load.object.as_str()),
+            spelling::table_key(&load.table),
+            spelling::text(mode.as_ref().and_then(|mode| mode.as_str()).unwrap_or_default()),
+            spelling::instant(load.from),
+            spelling::instant(load.to),
+            spelling::instant(receipt.watermark.map(|mark| mark.at)),
             receipt.staged.to_string(),
             receipt.inserted.to_string(),
             receipt.updated.to_string(),
@@ -169,13 +161,11 @@ impl<D: Dialect> Ledger<'_, D> {
         object: &ObjectName,
         table: &TableName,
     ) -> Result<Option<Watermark>, WarehouseError> {
-        let dialect = self.dialect;
         let sql = format!(
-            "SELECT max({}) FROM {LOADS} WHERE org = {} AND object = {} AND target_table = {}",
-            dialect.micros("watermark"),
-            dialect.text(org.as_str()),
-            dialect.text(object.as_str()),
-            dialect.text(&dialect.table_key(table))
+            "SELECT max(epoch_us(watermark)) FROM {LOADS} WHERE org = {} AND object = {} AND target_table = {}",
+            spelling::text(org.as_str()),
+            spelling::text(object.as_str()),
+            spelling::table_key(table)
         );
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.row(0).and_then(|row| instant(row.cell(0))).map(|at| Watermark { at }))
@@ -186,7 +176,7 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn parts(&mut self, load: &LoadId) -> Result<Vec<(PartReceipt, bool)>, WarehouseError> {
-        let id = self.dialect.text(load.as_str());
+        let id = spelling::text(load.as_str());
         let sql = format!("SELECT part, row_count, has_rows FROM {PARTS} WHERE load_id = {id} ORDER BY part");
         let (_, rows) = self.connection.rows(&sql)?;
         let part = |row: crate::warehouse::ChunkRow<'_>| {
@@ -202,7 +192,7 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn forget_part(&mut self, load: &LoadId, part: PartNumber) -> Result<u64, WarehouseError> {
-        let id = self.dialect.text(load.as_str());
+        let id = spelling::text(load.as_str());
         self.connection.change(&format!("DELETE FROM {PARTS} WHERE load_id = {id} AND part = {}", part.0))
     }
 
@@ -216,7 +206,7 @@ impl<D: Dialect> Ledger<'_, D> {
         part: PartReceipt,
         has_rows: bool,
     ) -> Result<(), WarehouseError> {
-        let id = self.dialect.text(load.as_str());
+        let id = spelling::text(load.as_str());
         let sql = format!(
             "INSERT INTO {PARTS} (load_id, part, has_rows, row_count) VALUES ({id}, {}, {has_rows}, {})",
             part.part.0, part.rows
@@ -229,7 +219,7 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn forget_parts(&mut self, load: &LoadId) -> Result<(), WarehouseError> {
-        let id = self.dialect.text(load.as_str());
+        let id = spelling::text(load.as_str());
         self.connection.execute(&format!("DELETE FROM {PARTS} WHERE load_id = {id}")).map(drop)
     }
 
@@ -238,7 +228,7 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn table(&mut self, table: &TableName) -> Result<Option<KnownTable>, WarehouseError> {
-        let key = self.key(table);
+        let key = spelling::table_key(table);
         let sql = format!("SELECT schema_version, deleted_column FROM {TABLES} WHERE target_table = {key}");
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.row(0).map(|row| KnownTable {
@@ -252,7 +242,7 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn columns(&mut self, table: &TableName) -> Result<Vec<KnownColumn>, WarehouseError> {
-        let key = self.key(table);
+        let key = spelling::table_key(table);
         let sql = format!(
             "SELECT column_name, field, type, is_active FROM {COLUMNS} WHERE target_table = {key} ORDER BY position"
         );
@@ -285,16 +275,16 @@ impl<D: Dialect> Ledger<'_, D> {
         table: &TableName,
         known: &KnownTable,
     ) -> Result<(), WarehouseError> {
-        let (dialect, key) = (self.dialect, self.key(table));
+        let key = spelling::table_key(table);
         self.connection.execute(&format!("DELETE FROM {TABLES} WHERE target_table = {key}"))?;
         self.connection.execute(&format!("DELETE FROM {COLUMNS} WHERE target_table = {key}"))?;
         self.connection
             .execute(&format!("UPDATE {LOADS} SET watermark = NULL WHERE target_table = {key}"))?;
         let values = [
             key,
-            dialect.text(org.as_str()),
-            dialect.text(object.as_str()),
-            dialect.text(&known.deleted_column),
+            spelling::text(org.as_str()),
+            spelling::text(object.as_str()),
+            spelling::text(&known.deleted_column),
             known.schema_version.to_string(),
         ];
         let sql = format!(
@@ -314,12 +304,11 @@ impl<D: Dialect> Ledger<'_, D> {
         column: &TableColumn,
         position: usize,
     ) -> Result<(), WarehouseError> {
-        let dialect = self.dialect;
         let values = [
-            self.key(table),
-            dialect.text(&column.name),
-            dialect.text(&column.field),
-            dialect.text(&kind_text(column.kind)),
+            spelling::table_key(table),
+            spelling::text(&column.name),
+            spelling::text(&column.field),
+            spelling::text(&kind_text(column.kind)),
             position.to_string(),
         ];
         let sql = format!(
@@ -341,11 +330,11 @@ impl<D: Dialect> Ledger<'_, D> {
         change: ColumnChange,
     ) -> Result<(), WarehouseError> {
         let set = match change {
-            ColumnChange::Kind(kind) => format!("type = {}", self.dialect.text(&kind_text(kind))),
+            ColumnChange::Kind(kind) => format!("type = {}", spelling::text(&kind_text(kind))),
             ColumnChange::Retired => "is_active = false, retired_at = CURRENT_TIMESTAMP".to_owned(),
             ColumnChange::Revived => "is_active = true, retired_at = NULL".to_owned(),
         };
-        let (key, name) = (self.key(table), self.dialect.text(name));
+        let (key, name) = (spelling::table_key(table), spelling::text(name));
         let sql = format!("UPDATE {COLUMNS} SET {set} WHERE target_table = {key} AND column_name = {name}");
         self.connection.execute(&sql).map(drop)
     }
@@ -355,14 +344,10 @@ impl<D: Dialect> Ledger<'_, D> {
     /// # Errors
     /// What the engine says.
     pub fn next_version(&mut self, table: &TableName) -> Result<(), WarehouseError> {
-        let key = self.key(table);
+        let key = spelling::table_key(table);
         let sql =
             format!("UPDATE {TABLES} SET schema_version = schema_version + 1 WHERE target_table = {key}");
         self.connection.execute(&sql).map(drop)
-    }
-
-    fn key(&self, table: &TableName) -> String {
-        self.dialect.text(&self.dialect.table_key(table))
     }
 }
 

@@ -3,14 +3,16 @@
 //! Promises: only rows that are other than before are written; a row that the target has newer stays; columns that are not
 //! the load's keep their values; counts are those of the statements.
 
-use super::connection::AdbcConnection;
-use super::dialect::Dialect;
+use super::ledger::number;
+use super::spelling::{self, quote};
 use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan};
 use crate::warehouse::WarehouseError;
-use crate::warehouse::adbc::ledger::number;
+use crate::warehouse::adbc::connection::AdbcConnection;
 
 /// The number of a part, in a staging table.
 pub const PART: &str = "_part";
+/// Orders the rows of a staging table as they came.
+const ROW_ORDER: &str = "rowid";
 /// Keeps values of columns that are not the load's while their rows are written anew.
 const CARRIED: &str = "_penstock_carried";
 
@@ -21,17 +23,13 @@ pub struct Staged {
     pub rows: Option<String>,
     /// The table with keys that came without rows.
     pub keys: Option<String>,
-    /// A column that tells the order of rows within a part.
-    pub row_order: &'static str,
 }
 
 /// One load's statements.
 #[derive(Debug)]
-pub struct Merge<'a, D> {
+pub struct Merge<'a> {
     /// The connection, in a transaction.
     pub connection: &'a mut AdbcConnection,
-    /// Its spelling.
-    pub dialect: &'a D,
     /// The load.
     pub load: &'a LoadPlan,
     /// What is staged.
@@ -40,7 +38,7 @@ pub struct Merge<'a, D> {
     pub target_columns: &'a [String],
 }
 
-impl<D: Dialect> Merge<'_, D> {
+impl Merge<'_> {
     /// Makes what is staged the target's. What is staged is no more what it was.
     ///
     /// # Errors
@@ -87,15 +85,15 @@ impl<D: Dialect> Merge<'_, D> {
 
     /// Of rows with one key the newest, of those of one time the last.
     fn keep_the_newest(&mut self, rows: &str) -> Result<(), WarehouseError> {
-        let (key, order) = (self.key(), self.staged.row_order);
+        let key = self.key();
         let twice = format!("SELECT count(*) - count(DISTINCT {key}) FROM {rows}");
         if self.count(&twice)? == 0 {
             return Ok(());
         }
         let stamp = self.stamp().map_or_else(String::new, |stamp| format!("{stamp} DESC NULLS LAST, "));
         let sql = format!(
-            "DELETE FROM {rows} WHERE {order} IN (SELECT {order} FROM (SELECT {order}, \
-             row_number() OVER (PARTITION BY {key} ORDER BY {stamp}{PART} DESC, {order} DESC) AS place FROM {rows} \
+            "DELETE FROM {rows} WHERE {ROW_ORDER} IN (SELECT {ROW_ORDER} FROM (SELECT {ROW_ORDER}, \
+             row_number() OVER (PARTITION BY {key} ORDER BY {stamp}{PART} DESC, {ROW_ORDER} DESC) AS place FROM {rows} \
              WHERE {key} IN (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1)) AS ranked WHERE place > 1)"
         );
         self.connection.change(&sql).map(drop)
@@ -127,7 +125,7 @@ impl<D: Dialect> Merge<'_, D> {
         };
         let carried = self.carried();
         if !carried.is_empty() {
-            let names = self.dialect.columns_of("t.", carried.iter().map(String::as_str));
+            let names = spelling::columns("t.", carried.iter().map(String::as_str));
             self.connection.execute(&format!(
                 "CREATE TEMPORARY TABLE {CARRIED} AS SELECT t.{key} AS {key}, {names} FROM {target} AS t, {rows} AS s \
                  WHERE s.{key} = t.{key}"
@@ -162,14 +160,14 @@ impl<D: Dialect> Merge<'_, D> {
     ) -> Result<u64, WarehouseError> {
         let layout = &self.load.layout;
         let own: Vec<&str> = layout.columns.iter().map(|column| column.name.as_str()).collect();
-        let mut names = self.dialect.columns(own.iter().copied());
-        let mut values = self.dialect.columns_of("s.", own.iter().copied());
+        let mut names = spelling::columns("", own.iter().copied());
+        let mut values = spelling::columns("s.", own.iter().copied());
         if layout.deleted.is_none() {
-            names = format!("{names}, {}", self.dialect.quote(&layout.deleted_column));
+            names = format!("{names}, {}", quote(&layout.deleted_column));
             values += ", false";
         }
         for name in carried {
-            let name = self.dialect.quote(name);
+            let name = quote(name);
             names = format!("{names}, {name}");
             values = format!("{values}, c.{name}");
         }
@@ -194,10 +192,8 @@ impl<D: Dialect> Merge<'_, D> {
         self.keep_the_newest(&rows)?;
         let layout = &self.load.layout;
         let own = layout.columns.iter().enumerate().filter(|(at, _)| *at != layout.key);
-        let set: Vec<String> = own
-            .map(|(_, column)| self.dialect.quote(&column.name))
-            .map(|name| format!("{name} = s.{name}"))
-            .collect();
+        let set: Vec<String> =
+            own.map(|(_, column)| quote(&column.name)).map(|name| format!("{name} = s.{name}")).collect();
         if set.is_empty() {
             return Ok(());
         }
@@ -224,7 +220,7 @@ impl<D: Dialect> Merge<'_, D> {
         let sql = match self.load.deletes {
             DeletePolicy::Remove => format!("DELETE FROM {target} AS t WHERE {not}({found})"),
             DeletePolicy::Flag => {
-                let flag = self.dialect.quote(&self.load.layout.deleted_column);
+                let flag = quote(&self.load.layout.deleted_column);
                 let was_gone = self.target_deleted();
                 format!("UPDATE {target} AS t SET {flag} = true WHERE NOT {was_gone} AND {not}({found})")
             }
@@ -238,12 +234,12 @@ impl<D: Dialect> Merge<'_, D> {
     }
 
     fn target(&self) -> String {
-        self.dialect.table(&self.load.table)
+        spelling::table(&self.load.table)
     }
 
     fn column(&self, at: usize) -> String {
         let column = self.load.layout.columns.get(at);
-        column.map_or_else(String::new, |column| self.dialect.quote(&column.name))
+        column.map_or_else(String::new, |column| quote(&column.name))
     }
 
     fn key(&self) -> String {
@@ -262,7 +258,7 @@ impl<D: Dialect> Merge<'_, D> {
     }
 
     fn target_deleted(&self) -> String {
-        format!("coalesce(t.{}, false)", self.dialect.quote(&self.load.layout.deleted_column))
+        format!("coalesce(t.{}, false)", quote(&self.load.layout.deleted_column))
     }
 
     /// Both rows have the same values.
@@ -278,7 +274,7 @@ impl<D: Dialect> Merge<'_, D> {
         let layout = &self.load.layout;
         let others = layout.columns.iter().enumerate().filter(|(at, _)| *at != layout.key);
         let mut equal: Vec<String> = others
-            .map(|(_, column)| self.dialect.quote(&column.name))
+            .map(|(_, column)| quote(&column.name))
             .map(|name| format!("t.{name} IS NOT DISTINCT FROM s.{name}"))
             .collect();
         // What mostly differs is looked at first.
