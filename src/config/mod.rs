@@ -15,6 +15,7 @@ mod lead_sections;
 mod problems;
 mod sections;
 mod spec;
+mod sync_sections;
 mod tree;
 mod values;
 
@@ -35,6 +36,10 @@ pub use sections::{
     SimulatorConfig, StageConfig,
 };
 pub use spec::KeyLine;
+pub use sync_sections::{
+    DeletesWord, PushConfig, PushOperationWord, SyncConfig, SyncObjectConfig, SyncProfileWord,
+    WarehouseConfig, WarehouseKindWord,
+};
 pub use values::{ByteSize, Free, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
 
 use spec::Part;
@@ -94,15 +99,17 @@ impl Config {
             batch_checks::check(&config, &mut problems);
             lead_sections::read_secret_files(&mut config, &mut problems);
             lead_sections::check(&config, &mut problems);
+            sync_sections::read_secret_files(&mut config, &mut problems);
+            sync_sections::check(&config, &mut problems);
             checks::check_model_folder(&config.embedder, &mut problems);
         }
         problems.into_result().map(|()| config)
     }
 
-    /// Every key with its value, secrets empty: what `penstock config dump` prints. Sizes of lead jobs that no key gives are
-    /// those of their profile.
+    /// Every key with its value, secrets empty: what `penstock config dump` prints. Sizes of lead jobs and thresholds of syncs
+    /// that no key gives are those of their profile.
     pub fn key_lines(&self) -> Vec<KeyLine> {
-        spec::key_lines(&Self { leads: self.leads.resolved(), ..self.clone() })
+        spec::key_lines(&Self { leads: self.leads.resolved(), sync: self.sync.resolved(), ..self.clone() })
     }
 }
 
@@ -156,8 +163,15 @@ fn known_keys() -> Vec<String> {
         statement: vec![StatementConfig::default()],
         ..DatabaseConfig::default()
     };
-    let config =
-        Config { org: vec![OrgConfig::default()], api, database: vec![database], ..Config::default() };
+    let config = Config {
+        org: vec![OrgConfig::default()],
+        api,
+        database: vec![database],
+        warehouse: vec![WarehouseConfig::default()],
+        sync: SyncConfig { object: vec![SyncObjectConfig::default()], ..SyncConfig::default() },
+        push: vec![PushConfig::default()],
+        ..Config::default()
+    };
     config.key_lines().into_iter().map(|line| line.key.replace("[0]", "")).collect()
 }
 

@@ -7,6 +7,7 @@ use super::batch_sections::{ApiConfig, BatchConfig, DatabaseConfig};
 use super::lead_sections::LeadsConfig;
 use super::problems::Problems;
 use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
+use super::sync_sections::{PushConfig, SyncConfig, WarehouseConfig};
 use super::tree::Node;
 use super::values::{ByteSize, LogFilter, LoginUrl, ObjectPattern, Period, Secret};
 use crate::limiter;
@@ -35,6 +36,12 @@ section! {
         embedder: EmbedderConfig = EmbedderConfig::default();
         /// Lead jobs.
         leads: LeadsConfig = LeadsConfig::default();
+        /// Where objects are synced to.
+        warehouse: Vec<WarehouseConfig> = Vec::new();
+        /// Objects that are synced.
+        sync: SyncConfig = SyncConfig::default();
+        /// Rows that go back to the org.
+        push: Vec<PushConfig> = Vec::new();
         /// What holds for every actor.
         engine: EngineConfig = EngineConfig::default();
         /// What holds for one actor each.

@@ -91,6 +91,11 @@ pub(super) fn open_section<'a>(
     Some(table)
 }
 
+/// The key of a field: a field named like a word of Rust (`r#where`) has the word alone.
+pub(super) fn key_of(field: &'static str) -> &'static str {
+    field.strip_prefix("r#").unwrap_or(field)
+}
+
 /// Declares a section: fields `name: Type = default;` or `name: Type = default, lowest..=highest;`.
 macro_rules! section {
     (
@@ -117,11 +122,12 @@ macro_rules! section {
                 problems: &mut $crate::config::problems::Problems,
             ) -> Self {
                 use $crate::config::{problems::join, spec};
-                let known = [$( stringify!($field) ),*];
+                let known = [$( spec::key_of(stringify!($field)) ),*];
                 let Some(table) = spec::open_section(node, key, &known, problems) else { return self };
                 $(
-                    let child = join(key, stringify!($field));
-                    let read = self.$field.clone().read(table.get(stringify!($field)), &child, problems);
+                    let name = spec::key_of(stringify!($field));
+                    let child = join(key, name);
+                    let read = self.$field.clone().read(table.get(name), &child, problems);
                     $( let read = spec::within($range, read, &self.$field, &child, problems); )?
                     self.$field = read;
                 )*
@@ -129,7 +135,8 @@ macro_rules! section {
             }
 
             fn describe(&self, key: &str, out: &mut Vec<$crate::config::spec::KeyLine>) {
-                $( self.$field.describe(&$crate::config::problems::join(key, stringify!($field)), out); )*
+                use $crate::config::{problems::join, spec};
+                $( self.$field.describe(&join(key, spec::key_of(stringify!($field))), out); )*
             }
         }
     };

@@ -22,7 +22,16 @@ fn the_shipped_file_holds_the_defaults() {
     let shipped = Config::load(None, std::iter::empty()).unwrap();
     let demo = OrgConfig { name: "demo".parse().unwrap(), simulated: true, ..OrgConfig::default() };
     let shop = shipped.database.clone();
-    assert_eq!(shipped, Config { org: vec![demo], database: shop.clone(), ..Config::default() });
+    let (warehouse, sync) = (shipped.warehouse.clone(), shipped.sync.clone());
+    let expected = Config { org: vec![demo], database: shop.clone(), warehouse, sync, ..Config::default() };
+    assert_eq!(shipped, expected);
+    assert_eq!(
+        shipped.warehouse,
+        [WarehouseConfig { name: "main".to_owned(), ..WarehouseConfig::default() }]
+    );
+    let objects = ["Account", "Contact", "Lead"]
+        .map(|name| SyncObjectConfig { name: name.to_owned(), ..SyncObjectConfig::default() });
+    assert_eq!(shipped.sync, SyncConfig { object: objects.to_vec(), ..SyncConfig::default() });
     let [shop] = shop.as_slice() else { panic!("one database is shipped") };
     let example = DatabaseConfig {
         name: "shop".to_owned(),
@@ -257,7 +266,8 @@ fn a_missing_file_is_one_problem() {
 #[test]
 fn what_the_dump_prints_reads_back_as_the_same_configuration() {
     let shipped = Config::load(None, std::iter::empty()).unwrap();
-    // What the profile of lead jobs says is told as if it had been given.
-    let as_used = Config { leads: shipped.leads.resolved(), ..shipped.clone() };
+    // What the profiles of lead jobs and syncs say is told as if it had been given.
+    let (leads, sync) = (shipped.leads.resolved(), shipped.sync.resolved());
+    let as_used = Config { leads, sync, ..shipped.clone() };
     assert_eq!(parse(&shipped.to_toml(), &[]).unwrap(), as_used);
 }

@@ -179,6 +179,11 @@ impl Period {
         Self(Duration::from_secs(count * 3_600))
     }
 
+    /// So many minutes.
+    pub const fn minutes(count: u64) -> Self {
+        Self(Duration::from_secs(count * 60))
+    }
+
     /// The span.
     pub fn duration(self) -> Duration {
         self.0

@@ -8,8 +8,10 @@ pub mod auth;
 pub mod bulk;
 mod call;
 pub mod client;
+pub mod collection_writes;
 pub mod collections;
 pub mod composite_rows;
+mod count;
 pub mod describe;
 pub mod error;
 pub mod families;
@@ -18,6 +20,7 @@ pub mod fuzz_checks;
 pub mod gate;
 pub mod handover;
 pub mod ingest;
+pub mod ingest_steps;
 pub mod lead_columns;
 pub mod lead_query;
 pub mod leads;
@@ -41,8 +44,12 @@ mod test_support;
 mod wire_tests;
 
 pub use auth::Credentials;
-pub use bulk::{BulkCheckpoint, BulkError, BulkOptions, BulkQuery, PageDone, PageReader, ReadError};
+pub use bulk::{
+    BulkCheckpoint, BulkError, BulkJob, BulkJobKind, BulkOptions, BulkQuery, CleanedJobs, PageDone,
+    PageReader, ReadError,
+};
 pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
+pub use collection_writes::{CollectionWrite, RECORDS_PER_CALL, RecordWritten};
 pub use collections::{RecordTaker, RetrieveError, Retrieved};
 pub use composite_rows::{FirstPage, ManyTaker, QUERIES_PER_CALL, RowQuery};
 pub use describe::DESCRIBES_PER_CALL;
@@ -53,6 +60,7 @@ pub use families::{
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
 pub use handover::{HandoverError, RowReader, RowTaker};
 pub use ingest::{IngestCell, IngestCsv, IngestJob, IngestOperation, IngestOutcome, IngestResults, Upload};
+pub use ingest_steps::JobStanding;
 pub use lead_columns::{BulkColumns, LeadColumns, LeadColumnsError};
 pub use leads::{IDS_PER_LOOKUP, ParentCache, ReadLead};
 pub use query::{CursorCheckpoint, Page, Pages, QueryError, RowPage, RowPages, Surface};

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod commits;
 pub mod ledger;
+pub mod model;
 pub mod parts;
 pub mod schema;
 pub mod values;
@@ -102,6 +103,7 @@ macro_rules! all_promises {
                 a_target_without_a_stamp_takes_any,
                 without_a_stamp_the_last_row_wins,
                 of_duplicates_the_newest_wins,
+                the_newest_of_duplicates_wins_over_a_row_that_is_there,
                 duplicates_count_as_one_key,
                 replace_removes_what_is_not_staged,
                 replace_with_nothing_empties_the_table,
@@ -128,6 +130,10 @@ macro_rules! all_promises {
                 two_owners_do_not_meet,
                 one_owner_has_many_connections,
                 a_log_is_appended_once,
+            ]
+            model: [
+                loads_by_chance_flag_what_is_deleted,
+                loads_by_chance_remove_what_is_deleted,
             ]
             values: [
                 values_come_back_as_they_went_in,
