@@ -39,6 +39,7 @@ mod sync_first;
 mod sync_job;
 pub mod sync_line;
 mod sync_load;
+pub mod sync_order;
 mod sync_plan;
 pub mod sync_pool;
 pub mod sync_record;
