@@ -133,7 +133,7 @@ mod tests {
     #[case("InProgress", JobStanding::Working)]
     #[case("SomethingNew", JobStanding::Working)]
     #[case("JobComplete", JobStanding::Complete)]
-    #[case("Failed", JobStanding::Failed { message: "it gave no reason".to_owned() })]
+    #[case("Failed", JobStanding::Failed { message: "the org says nothing more".to_owned() })]
     #[case("Aborted", JobStanding::Aborted)]
     #[tokio::test]
     async fn the_org_says_how_far_a_job_has_come(#[case] state: &'static str, #[case] expected: JobStanding) {
