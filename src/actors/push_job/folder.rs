@@ -96,6 +96,11 @@ impl PushFolder {
         Ok(())
     }
 
+    /// An error that is of no file of it.
+    pub fn failed(&self, source: std::io::Error) -> StoreError {
+        StoreError::new("work in", &self.folder, source)
+    }
+
     fn rows_path(&self, file: u32) -> PathBuf {
         self.folder.join(format!("rows-{file:05}.csv"))
     }

@@ -143,14 +143,14 @@ impl PushJob {
             error,
             results: self.settings.results.as_ref().map(ToString::to_string),
         };
-        run.folder.clear()?;
+        on_disk(&run.folder, PushFolder::clear).await?;
         Ok(result)
     }
 
     /// Reads the query and writes down what will be sent.
     async fn plan(&self, id: LoadId, folder: PushFolder) -> Result<Run<'_>, PushError> {
         // What a push left that was not planned to its end.
-        folder.clear()?;
+        on_disk(&folder, PushFolder::clear).await?;
         let describe = self.org.fields(&self.settings.object).await?;
         let reader = QueryReader::new(self.settings.clone(), describe, folder.clone());
         let sql = self.settings.sql.clone();
@@ -188,7 +188,8 @@ impl PushJob {
         for (at, unfit) in (0..).zip(unfit.chunks(RESULTS_TOGETHER)) {
             run.tell(PartNumber(UNFIT_PARTS + at), unfit, 1, None).await?;
         }
-        run.folder.keep(&run.progress)?;
+        let progress = run.progress.clone();
+        on_disk(&run.folder, move |folder| folder.keep(&progress)).await?;
         Ok(run)
     }
 }
@@ -251,7 +252,7 @@ impl Run<'_> {
                 }
                 (Step::Replace, Some(job)) => {
                     self.progress.jobs_left.push(job.job_id.clone());
-                    self.keep(at, BatchState::Ready)?;
+                    self.keep(at, BatchState::Ready).await?;
                     self.job.org.abandon(&job).await;
                 }
                 (Step::Await, Some(job)) => {
@@ -275,7 +276,7 @@ impl Run<'_> {
                     }
                 }
                 (Step::GiveUp, job) => {
-                    let rows = self.rows(at)?;
+                    let rows = self.rows(at).await?;
                     let why = "the org has forgotten the job, and an insert is not sent twice";
                     let unknown = rows.iter().map(|(number, record)| {
                         RowOutcome::unknown(number, match_value(&self.progress.columns, Some(record)), why)
@@ -284,7 +285,7 @@ impl Run<'_> {
                     self.told(at, outcomes, job.as_ref().map(|job| job.job_id.as_str())).await?;
                 }
                 // These steps are of a job that was kept.
-                (Step::Replace | Step::Await, None) => self.keep(at, BatchState::Ready)?,
+                (Step::Replace | Step::Await, None) => self.keep(at, BatchState::Ready).await?,
             }
         }
     }
@@ -298,31 +299,34 @@ impl Run<'_> {
         }
     }
 
-    fn rows(&self, at: usize) -> Result<BatchRows, PushError> {
+    async fn rows(&self, at: usize) -> Result<BatchRows, PushError> {
         let batch = &self.progress.batches[at];
-        Ok(BatchRows::read(batch, &self.folder.read_rows(batch.file)?)?)
+        let file = batch.file;
+        let csv = on_disk(&self.folder, move |folder| folder.read_rows(file)).await?;
+        Ok(BatchRows::read(batch, &csv)?)
     }
 
-    fn keep(&mut self, at: usize, state: BatchState) -> Result<(), PushError> {
+    async fn keep(&mut self, at: usize, state: BatchState) -> Result<(), PushError> {
         self.progress.batches[at].state = state;
-        Ok(self.folder.keep(&self.progress)?)
+        let progress = self.progress.clone();
+        Ok(on_disk(&self.folder, move |folder| folder.keep(&progress)).await?)
     }
 
     /// Makes a job and gives it its rows.
     async fn send(&mut self, at: usize) -> Result<(), PushError> {
-        let batch = &self.progress.batches[at];
-        let upload = Upload { csv: self.folder.read_rows(batch.file)?, rows: batch.rows.len() };
+        let (file, rows) = (self.progress.batches[at].file, self.progress.batches[at].rows.len());
+        let upload = Upload { csv: on_disk(&self.folder, move |folder| folder.read_rows(file)).await?, rows };
         let operation = ingest_operation(&self.progress.operation);
         let mut job = self.job.org.make(&self.progress.object, &operation).await?;
         self.progress.jobs += 1;
-        self.keep(at, BatchState::Job { job_id: job.job_id.clone() })?;
+        self.keep(at, BatchState::Job { job_id: job.job_id.clone() }).await?;
         Ok(self.job.org.send(&mut job, upload).await?)
     }
 
     /// Makes one call with the rows.
     async fn call(&self, at: usize) -> Result<Vec<RowOutcome>, PushError> {
         let PushProgress { object, operation, columns, .. } = &self.progress;
-        let rows = self.rows(at)?;
+        let rows = self.rows(at).await?;
         let org = &self.job.org;
         let written = match collection_write(operation) {
             Some(write) => {
@@ -344,7 +348,7 @@ impl Run<'_> {
         job: &IngestJob,
         broke_off: Option<&str>,
     ) -> Result<Vec<RowOutcome>, PushError> {
-        let rows = self.rows(at)?;
+        let rows = self.rows(at).await?;
         let mut outcomes =
             JobOutcomes::new(&self.progress.columns, &self.progress.operation, &rows, broke_off);
         let mut found = 0;
@@ -379,17 +383,17 @@ impl Run<'_> {
                 .collect();
             if !again.is_empty() {
                 tally.sent_again = again.len();
-                self.set_aside(at, attempt + 1, &again)?;
+                self.set_aside(at, attempt + 1, &again).await?;
             }
         }
         self.progress.batches[at].tally = tally;
         self.progress.jobs_left.extend(job_id.map(str::to_owned));
-        self.keep(at, BatchState::Told)
+        self.keep(at, BatchState::Told).await
     }
 
     /// Writes rows down once more, for another sending. The batches are kept with the state of the one they come from.
-    fn set_aside(&mut self, at: usize, attempt: u32, again: &RowNumbers) -> Result<(), PushError> {
-        let rows = self.rows(at)?;
+    async fn set_aside(&mut self, at: usize, attempt: u32, again: &RowNumbers) -> Result<(), PushError> {
+        let rows = self.rows(at).await?;
         let mut csv = IngestCsv::new(&self.progress.columns.fields(), usize::MAX);
         let mut full = None;
         for number in again.iter() {
@@ -408,7 +412,7 @@ impl Run<'_> {
             return Err(BadFile::of(self.progress.batches[at].file).into());
         };
         let file = self.progress.batches.iter().map(|batch| batch.file).max().unwrap_or(0) + 1;
-        self.folder.write_rows(file, &upload.csv)?;
+        on_disk(&self.folder, move |folder| folder.write_rows(file, &upload.csv)).await?;
         cut(self.progress.choice.way, file, attempt, again, &mut self.progress.batches);
         Ok(())
     }
@@ -436,6 +440,16 @@ impl Run<'_> {
         };
         Ok(self.job.warehouse.call(told).await?)
     }
+}
+
+/// Works on the folder where that holds up no task.
+async fn on_disk<T: Send + 'static>(
+    folder: &PushFolder,
+    work: impl FnOnce(&PushFolder) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let there = folder.clone();
+    let done = tokio::task::spawn_blocking(move || work(&there)).await;
+    done.unwrap_or_else(|error| Err(folder.failed(std::io::Error::other(error))))
 }
 
 fn found(standing: &JobStanding) -> Found {
