@@ -238,6 +238,9 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             sync.resume();
             sync.run_schedules();
         }
+        if let Some(push) = &plant.push {
+            push.run_schedules();
+        }
         let schedules = spawn_schedules(&config, &plant, &orgs);
         let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
         let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));

@@ -24,16 +24,14 @@ impl PushFolder {
     /// # Errors
     /// When it cannot be made.
     pub fn open(pushes: &Path, push: &str) -> Result<Self, StoreError> {
-        let mut name = String::from("p-");
-        for character in push.chars() {
-            match character {
-                'a'..='z' | '0'..='9' | '-' | '_' => name.push(character),
-                other => name.push_str(&format!("%{:x}%", u32::from(other))),
-            }
-        }
-        let folder = pushes.join(name);
+        let folder = folder_of(pushes, push);
         fs::create_dir_all(&folder).map_err(|source| StoreError::new("create", &folder, source))?;
         Ok(Self { folder })
+    }
+
+    /// Whether a push is under way, without making anything.
+    pub fn is_under_way(pushes: &Path, push: &str) -> bool {
+        folder_of(pushes, push).join(PROGRESS).exists()
     }
 
     /// How far the push has come that is under way; `None` when none is.
@@ -104,6 +102,17 @@ impl PushFolder {
     fn rows_path(&self, file: u32) -> PathBuf {
         self.folder.join(format!("rows-{file:05}.csv"))
     }
+}
+
+fn folder_of(pushes: &Path, push: &str) -> PathBuf {
+    let mut name = String::from("p-");
+    for character in push.chars() {
+        match character {
+            'a'..='z' | '0'..='9' | '-' | '_' => name.push(character),
+            other => name.push_str(&format!("%{:x}%", u32::from(other))),
+        }
+    }
+    pushes.join(name)
 }
 
 #[cfg(test)]

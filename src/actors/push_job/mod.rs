@@ -112,6 +112,11 @@ pub struct PushJob {
 }
 
 impl PushJob {
+    /// Whether a push of this name, with its own folder below `folder`, is left from before.
+    pub fn is_left(folder: &std::path::Path, name: &str) -> bool {
+        PushFolder::is_under_way(folder, name)
+    }
+
     /// Carries out the push under `id`; one that was under way is taken up under its own instead.
     ///
     /// # Errors
