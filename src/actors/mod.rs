@@ -27,6 +27,7 @@ mod lead_start;
 pub mod lead_terms;
 pub mod limiter_book;
 pub mod model_gate;
+pub mod push_job;
 pub mod rate_limiter;
 pub mod schema_job;
 pub mod schema_run;
