@@ -1,6 +1,7 @@
 //! The desk: performs what a person asks of a plant, whether by the control socket or by a command of its own.
 
 pub mod leads;
+pub mod sync;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use crate::actors::fetcher::chain;
 use crate::actors::schema_job::{SchemaJobError, SchemaReport};
 use crate::actors::schema_run::{DONE, SchemaProgress};
+use crate::actors::sync_desk::SyncDesk;
 use crate::control::{BatchCommand, Command, Reply};
 use crate::http::api::{BatchAsk, BatchService as _, ReplyContent, is_idempotency_key};
 use crate::limiter::Priority;
@@ -84,6 +86,7 @@ pub fn status(plant: &Plant) -> Value {
         "dead_letters": plant.engine.dead_letters().len(),
         "abandoned_arbiters": plant.engine.abandoned_arbiters(),
         "orgs": plant.book.views(),
+        "sync": plant.sync.as_ref().map(sync::status),
         "batches": plant.batches.as_ref().map(|batches| batches.front.status()),
     })
 }
@@ -209,7 +212,8 @@ pub async fn jobs_settled(plant: &Plant) {
     let writes_report = || {
         plant.leads.jobs_behind().progress().iter().any(|job| job.phase == crate::leads::JobPhase::Reporting)
     };
-    while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) || writes_report() {
+    let commits = || plant.sync.as_ref().is_some_and(SyncDesk::is_committing);
+    while plant.schema.runs.progress().iter().any(|run| !settled(run.phase)) || writes_report() || commits() {
         plant.outside.clock.sleep(LOOK).await;
     }
 }

@@ -5,10 +5,12 @@
 //! lead job ----------------^  |  ^ \------------------> assessor -------------^         \--> job's store -> report
 //!   \--> lead_intake          |  |                      |  ^
 //!                     rate_limiter, cache (asked)   model's gate (asked)
+//! sync (reads the org itself) -> warehouse_writer -> warehouse
 //! ```
 
 pub mod batches;
 pub mod leads;
+pub mod sync;
 
 use std::collections::HashMap;
 use std::io;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use self::batches::Batches;
+use self::sync::{SyncSetup, SyncSetupError};
 use crate::actors::assessor::Assessor;
 use crate::actors::batcher::{Batcher, TextBatcher};
 use crate::actors::cache::Cache;
@@ -35,6 +38,7 @@ use crate::actors::lead_run::LeadRuns;
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
 use crate::actors::schema_job::SchemaJobs;
 use crate::actors::schema_run::SchemaRuns;
+use crate::actors::sync_desk::SyncDesk;
 use crate::actors::sync_writer::SyncWriter;
 use crate::ai::{Embedder as Model, ModelFolderError, static_model};
 use crate::clock::{SharedClock, SystemClock};
@@ -144,6 +148,9 @@ pub enum PlantError {
     /// The store of assessments.
     #[error("open the store of assessments")]
     Assessments(#[from] crate::store::lead_jobs::LeadStoreError),
+    /// Syncs.
+    #[error(transparent)]
+    Sync(#[from] SyncSetupError),
     /// A mailbox that could never fill a batch.
     #[error(transparent)]
     Mailbox(#[from] MailboxTooSmall),
@@ -169,6 +176,8 @@ pub struct Plant {
     pub model: Arc<dyn Model>,
     /// Batches on databases; `None` when the configuration has no database.
     pub batches: Option<Batches>,
+    /// Syncs into a warehouse; `None` when none are configured.
+    pub sync: Option<SyncDesk>,
     /// Simulated orgs that were started with the plant, by org.
     pub simulators: Vec<(OrgName, orgsim::Server)>,
     /// What comes from outside.
@@ -192,6 +201,19 @@ impl Plant {
     /// # Errors
     /// See [`PlantError`]. Damaged stores are no error: they are put aside, counted and made anew.
     pub async fn build(config: &Config, outside: Outside, metrics: Metrics) -> Result<Self, PlantError> {
+        Self::build_with(config, None, outside, metrics).await
+    }
+
+    /// As [`Plant::build`], with syncs as `sync` says.
+    ///
+    /// # Errors
+    /// See [`PlantError`].
+    pub async fn build_with(
+        config: &Config,
+        sync: Option<SyncSetup>,
+        outside: Outside,
+        metrics: Metrics,
+    ) -> Result<Self, PlantError> {
         let runtime = tokio::runtime::Handle::current();
         // Before anything is opened: with files that cannot be used, nothing has happened yet.
         let model = static_model(config.embedder.model_dir.as_deref())?;
@@ -297,6 +319,16 @@ impl Plant {
             clock: outside.clock.clone(),
         })
         .await;
+        let of_sync = sync::Lent {
+            engine: &engine,
+            journal: &journal,
+            clients: &clients,
+            book: &book,
+            state: &state,
+            outside: &outside,
+            metrics: &metrics,
+        };
+        let sync = sync.map(|setup| sync::desk(&setup, of_sync)).transpose()?;
         let schema = SchemaJobs {
             engine: engine.clone(),
             journal,
@@ -326,6 +358,7 @@ impl Plant {
             clients,
             model,
             batches,
+            sync,
             simulators,
             outside,
             state,
@@ -386,11 +419,14 @@ impl Plant {
         const EVERY: Duration = Duration::from_millis(500);
         let (engine, metrics, book) = (self.engine.clone(), self.metrics.clone(), Arc::clone(&self.book));
         let (clock, cache) = (self.outside.clock.clone(), self.cache.clone());
-        let (batches, leads) = (self.batches.clone(), self.leads.clone());
+        let (batches, leads, sync) = (self.batches.clone(), self.leads.clone(), self.sync.clone());
         tokio::spawn(async move {
             while !engine.is_closed() {
                 refresh_gauges(&engine, &metrics, &book);
                 leads.jobs_behind().refresh_gauges();
+                if let Some(sync) = &sync {
+                    sync.refresh_gauges();
+                }
                 if let Some(batches) = &batches {
                     batches.front.refresh_gauges();
                 }

@@ -1,6 +1,7 @@
 //! The actors: the engine they share, and one file each.
 //!
-//! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, lead intake, assessor, sync-writer.
+//! Stages pull items from their mailboxes: batcher, fetcher, composer, embedder, lead intake, assessor, sync-writer,
+//! warehouse-writer.
 //! Services are asked: rate-limiter, cache. The supervisor watches them all. The scheduler runs the jobs that put items on the line.
 
 pub mod assessor;
@@ -30,4 +31,18 @@ pub mod rate_limiter;
 pub mod schema_job;
 pub mod schema_run;
 pub(crate) mod supervisor;
+mod sync_besides;
+pub mod sync_desk;
+pub mod sync_error;
+pub mod sync_extract;
+mod sync_job;
+pub mod sync_line;
+mod sync_load;
+mod sync_plan;
+pub mod sync_pool;
+pub mod sync_record;
+mod sync_report;
+pub mod sync_run;
+pub mod sync_schedule;
 pub mod sync_writer;
+pub mod warehouse_writer;

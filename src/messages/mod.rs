@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod leads;
 pub mod operation;
 pub mod rate;
+pub mod sync;
 pub mod write;
 
 pub use cache::{Lookup, Store};
@@ -20,4 +21,5 @@ pub use fetch::{DescribeAsk, DescribedObject, FetchAsk, Fetched};
 pub use leads::{AssessAsk, IntakeAsk, LeadAsk, LeadRead, LeadResults, UnreadLead};
 pub use operation::{BatchOrder, PreparedBatch, TakeOnce};
 pub use rate::{AskPermit, GrantedPermit};
+pub use sync::SyncPart;
 pub use write::{ObjectBatch, WriteBatch};

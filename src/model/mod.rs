@@ -7,6 +7,7 @@ pub mod describe;
 pub mod document;
 pub mod family;
 pub mod name;
+pub mod soql_condition;
 
 pub use describe::{
     ChildRelationship, FieldDescribe, GlobalObject, ObjectDescribe, PicklistValue, RecordTypeInfo,

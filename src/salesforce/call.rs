@@ -1,6 +1,10 @@
 //! One call: permit, request, verdict, settlement. Everything that reaches the org goes through here.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::{OrgError, classify, classify_login, quota_seen, retry_after};
 use super::gate::{Api, CallAsk, CallReport, Gate, Permit};
@@ -19,6 +23,8 @@ pub(super) struct Caller {
     pub(super) jitter: Arc<dyn Jitter>,
     pub(super) retry: RetryPolicy,
     pub(super) budget: Mutex<RetryBudget>,
+    /// The org's clock in its last answer, and ours when it came.
+    pub(super) date_seen: Mutex<Option<(Timestamp, Duration)>>,
 }
 
 impl Caller {
@@ -33,8 +39,9 @@ impl Caller {
     ) -> Result<HttpResponse, OrgError> {
         let permit = self.permit(api, priority, expected_long).await?;
         let result = exchange(&*self.http, &*self.clock, permit, api, request).await;
-        if result.is_ok() {
+        if let Ok(response) = &result {
             self.budget().refill();
+            self.see_date(&response.headers);
         }
         result
     }
@@ -62,6 +69,26 @@ impl Caller {
         }
         self.clock.sleep(wait).await;
         true
+    }
+
+    /// Notes what the org's clock shows in an answer.
+    pub(super) fn see_date(&self, headers: &[(String, String)]) {
+        let date = headers.iter().find(|(name, _)| name == "date");
+        let shown = date.and_then(|(_, text)| DateTimeParser::new().parse_timestamp(text).ok());
+        if let Some(shown) = shown {
+            // A pair that is written whole: a panic elsewhere cannot leave it half changed.
+            *self.date_seen.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((shown, self.clock.elapsed()));
+        }
+    }
+
+    /// The org's clock by its last answer, where that is no older than `at_most`.
+    pub(super) fn org_now(&self, at_most: Duration) -> Option<Timestamp> {
+        let (shown, seen_at) = (*self.date_seen.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let since = self.clock.elapsed().saturating_sub(seen_at);
+        // Whole seconds, as the org shows them: what is cut off keeps us behind its clock.
+        let since_shown = SignedDuration::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        (since <= at_most).then(|| shown.checked_add(since_shown).unwrap_or(shown))
     }
 
     pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -87,6 +88,7 @@ pub struct OrgClient {
     shared: Arc<Shared>,
     priority: Priority,
     call_timeout: Duration,
+    calls: Option<Arc<AtomicU64>>,
 }
 
 struct Shared {
@@ -146,23 +148,31 @@ impl OrgClient {
     ) -> Result<Self, OrgError> {
         let auth = Authenticator::new(settings.credentials, &settings.login_url)?;
         let budget = Mutex::new(RetryBudget::new());
-        let caller = Caller { org: settings.org, http, gate, clock, jitter, retry: settings.retry, budget };
+        let (retry, date_seen) = (settings.retry, Mutex::default());
+        let caller = Caller { org: settings.org, http, gate, clock, jitter, retry, budget, date_seen };
         let (api_version, call_timeout) = (settings.api_version, settings.call_timeout);
         let shared = Arc::new(Shared { caller, auth, api_version });
-        Ok(Self { shared, priority: Priority::Normal, call_timeout })
+        Ok(Self { shared, priority: Priority::Normal, call_timeout, calls: None })
     }
 
     /// The same client for asks of another priority.
     #[must_use]
     pub fn with_priority(&self, priority: Priority) -> Self {
-        Self { shared: Arc::clone(&self.shared), priority, call_timeout: self.call_timeout }
+        Self { priority, ..self.clone() }
     }
 
     /// The same client, less patient: no call takes longer. Never more patient than its settings.
     #[must_use]
     pub fn with_call_timeout(&self, call_timeout: Duration) -> Self {
         let call_timeout = call_timeout.min(self.call_timeout);
-        Self { shared: Arc::clone(&self.shared), priority: self.priority, call_timeout }
+        Self { call_timeout, ..self.clone() }
+    }
+
+    /// The same client, which adds every call that it makes to `calls`, whichever task makes it; logins apart. A call that
+    /// got no permit was not made.
+    #[must_use]
+    pub fn counting(&self, calls: Arc<AtomicU64>) -> Self {
+        Self { calls: Some(calls), ..self.clone() }
     }
 
     /// The org's name in the config.
@@ -188,6 +198,23 @@ impl OrgClient {
     /// API versions that the org speaks, the oldest first. 1 call.
     pub async fn versions(&self) -> Result<Vec<VersionEntry>, OrgError> {
         self.read(Call::get(Api::Rest, "/services/data".to_owned(), "the versions")).await
+    }
+
+    /// The org's own clock, to the second and never ahead of it: told by the `Date` of its last answer, with the time that
+    /// has passed since, where that is no longer than `at_most`; else by 1 call.
+    ///
+    /// # Errors
+    /// Those of the call; an answer without a date is [`OrgError::Unreadable`].
+    pub async fn org_now(&self, at_most: Duration) -> Result<jiff::Timestamp, OrgError> {
+        if let Some(now) = self.shared.caller.org_now(at_most) {
+            return Ok(now);
+        }
+        self.versions().await?;
+        self.shared.caller.org_now(Duration::MAX).ok_or_else(|| OrgError::Unreadable {
+            what: "the org's clock".to_owned(),
+            reason: "its answers have no `Date`".to_owned(),
+            cut_off: false,
+        })
     }
 
     /// Every object that the user may see. 1 call.
@@ -233,6 +260,12 @@ impl OrgClient {
             }));
         }
         Ok(rows)
+    }
+
+    /// Waits before another attempt at something that failed with `error`, as the client does between attempts of its own;
+    /// `attempt` counts those made so far. False: no other attempt, the error is for whoever asked.
+    pub async fn pause_before_retry(&self, error: &OrgError, attempt: u32) -> bool {
+        self.shared.caller.may_retry(error, attempt, self.shared.caller.retry.attempts_max).await
     }
 
     pub(super) fn data_path(&self, rest: &str) -> String {
@@ -294,7 +327,9 @@ impl OrgClient {
         loop {
             let session = self.session(stale).await?;
             let request = self.request(&session, call);
-            match self.shared.caller.once(call.api, self.priority, call.expected_long, request).await {
+            let result = self.shared.caller.once(call.api, self.priority, call.expected_long, request).await;
+            self.count(result.as_ref().err());
+            match result {
                 Err(OrgError::Unauthorized { .. }) if stale.is_none() => stale = Some(session.generation),
                 result => return result,
             }
@@ -308,10 +343,18 @@ impl OrgClient {
         loop {
             let session = self.session(stale).await?;
             let request = self.request(&session, call);
-            match self.shared.caller.open(call.api, self.priority, call.expected_long, request).await {
+            let result = self.shared.caller.open(call.api, self.priority, call.expected_long, request).await;
+            self.count(result.as_ref().err());
+            match result {
                 Err(OrgError::Unauthorized { .. }) if stale.is_none() => stale = Some(session.generation),
                 result => return result,
             }
+        }
+    }
+
+    fn count(&self, error: Option<&OrgError>) {
+        if let (Some(calls), false) = (&self.calls, matches!(error, Some(OrgError::Gate(_)))) {
+            calls.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -10,6 +10,7 @@ mod call;
 pub mod client;
 pub mod collections;
 pub mod composite_rows;
+mod count;
 pub mod describe;
 pub mod error;
 pub mod families;
@@ -41,7 +42,10 @@ mod test_support;
 mod wire_tests;
 
 pub use auth::Credentials;
-pub use bulk::{BulkCheckpoint, BulkError, BulkOptions, BulkQuery, PageDone, PageReader, ReadError};
+pub use bulk::{
+    BulkCheckpoint, BulkError, BulkJob, BulkJobKind, BulkOptions, BulkQuery, CleanedJobs, PageDone,
+    PageReader, ReadError,
+};
 pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
 pub use collections::{RecordTaker, RetrieveError, Retrieved};
 pub use composite_rows::{FirstPage, ManyTaker, QUERIES_PER_CALL, RowQuery};

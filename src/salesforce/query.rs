@@ -17,7 +17,7 @@ use super::error::OrgError;
 use super::gate::Api;
 use super::handover::{HandoverError, Once, RowTaker, unreadable_rows};
 use super::rows::{Columns, RestPage, RestRows};
-use super::soql::{Soql, percent_encode};
+use super::soql::{Soql, URI_BYTES_MAX, URI_BYTES_RESERVED, percent_encode};
 
 /// Which of the two query interfaces knows the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,12 @@ impl OrgClient {
 
     pub(super) fn query_path(&self, surface: Surface, soql: &Soql) -> String {
         format!("{}?q={}", self.data_path(surface.resource()), percent_encode(soql.as_str()))
+    }
+
+    /// Whether a statement fits into an address; one that does not can be read in parts ([`OrgClient::query_wide`]) or by a
+    /// bulk job, where it travels in a body.
+    pub fn fits_an_address(&self, surface: Surface, soql: &Soql) -> bool {
+        self.query_path(surface, soql).len() <= URI_BYTES_MAX - URI_BYTES_RESERVED
     }
 
     /// The rows of a query in their canonical form; nothing is asked until [`RowPages::next`].
@@ -267,6 +273,8 @@ pub struct RowPage {
     pub rows: u64,
     /// Rows of the whole query, as the org counted them when it began.
     pub total_size: u64,
+    /// Bytes of the page, unpacked.
+    pub bytes: u64,
     /// There are no more.
     pub is_last: bool,
 }
@@ -365,7 +373,7 @@ impl RowPages {
         at.rows_done += rows;
         at.total_size.get_or_insert(total_size);
         at.next = next;
-        Ok(RowPage { rows, total_size, is_last: at.next.is_none() })
+        Ok(RowPage { rows, total_size, bytes: body.len() as u64, is_last: at.next.is_none() })
     }
 }
 

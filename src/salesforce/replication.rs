@@ -269,7 +269,7 @@ fn written(at: Timestamp) -> String {
 }
 
 /// Reads `2026-11-22T15:59:00.000+0000`, the org's way of writing a moment.
-fn read_moment(text: &str, what: &str) -> Result<Timestamp, OrgError> {
+pub(super) fn read_moment(text: &str, what: &str) -> Result<Timestamp, OrgError> {
     let with_colon = match text.len().checked_sub(4).map(|at| text.split_at_checked(at)) {
         Some(Some((front, minutes))) if front.ends_with(['+', '-']) => {
             format!("{front}{}:{}", &minutes[..2.min(minutes.len())], minutes.get(2..).unwrap_or_default())

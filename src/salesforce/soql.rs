@@ -144,6 +144,9 @@ pub enum Condition {
     All(Vec<Condition>),
     /// At least one holds; an empty list makes the query unbuildable.
     Any(Vec<Condition>),
+    /// A condition that was taken apart as a grammar and printed anew, in parentheses where it has an OR: see
+    /// [`crate::sync`]. Never text as a person wrote it.
+    Printed(String),
 }
 
 impl Condition {
@@ -166,6 +169,8 @@ impl Condition {
                 }
                 out.push(')');
             }
+            Self::Printed(text) if text.trim().is_empty() => return Err(SoqlError::EmptyList),
+            Self::Printed(text) => out.push_str(text),
             Self::All(conditions) => write_joined(conditions, " AND ", out)?,
             Self::Any(conditions) => write_joined(conditions, " OR ", out)?,
         }

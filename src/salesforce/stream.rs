@@ -45,6 +45,7 @@ impl Caller {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 self.budget().refill();
                 let headers = answer.headers;
+                self.see_date(&headers);
                 let quota = quota_seen_in(&headers);
                 let clock = SharedClock::clone(&self.clock);
                 let (body, permit) = (answer.body, Some(permit));

@@ -103,6 +103,8 @@ pub struct WidePage {
     pub read_again: u64,
     /// Rows that were gone when read again.
     pub vanished: u64,
+    /// Bytes of the joined rows.
+    pub bytes: u64,
     /// Rows of the whole query, as the org counted them when it began.
     pub total_size: u64,
 }
@@ -286,7 +288,8 @@ impl WideRows {
         self.hand_over(&joined, taker)?;
         let rows = joined.len() as u64;
         self.rows_done += rows;
-        Ok(Some(WidePage { rows, read_again: asked_again - vanished, vanished, total_size }))
+        let bytes = joined.iter().map(|row| row.len() as u64).sum();
+        Ok(Some(WidePage { rows, read_again: asked_again - vanished, vanished, bytes, total_size }))
     }
 
     fn hand_over(&self, joined: &[String], taker: &mut RowTaker<'_>) -> Result<(), QueryError> {

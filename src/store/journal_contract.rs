@@ -20,11 +20,15 @@ pub enum Table {
     DeadLetters,
     /// Settings that survive a restart, such as the pause.
     Flags,
+    /// Loads of a sync that are not over, by object: one each.
+    Loads,
+    /// What is known of each object's last syncs, by object.
+    Syncs,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 3] = [Self::Jobs, Self::DeadLetters, Self::Flags];
+    pub const ALL: [Self; 5] = [Self::Jobs, Self::DeadLetters, Self::Flags, Self::Loads, Self::Syncs];
 
     /// Its name in the store.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +36,8 @@ impl Table {
             Self::Jobs => "jobs",
             Self::DeadLetters => "dead_letters",
             Self::Flags => "flags",
+            Self::Loads => "loads",
+            Self::Syncs => "syncs",
         }
     }
 }

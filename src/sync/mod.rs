@@ -3,10 +3,21 @@
 //! Promises: pure. Which method, which window, which columns, what becomes of a table whose object has changed, and what is
 //! told at the end are functions of what came in; the actors carry it out, `warehouse` writes it.
 
+pub mod evolve;
+pub mod explain;
+pub mod filter;
 pub mod load;
+pub mod method;
 pub mod report;
+pub mod schedule;
 pub mod settings;
+pub mod shape;
 pub mod table;
+pub mod told;
+pub mod window;
+
+#[cfg(test)]
+mod test_support;
 
 pub use load::{
     CommitReceipt, DeletePolicy, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, Watermark,

@@ -19,7 +19,7 @@ use prometheus::{
 use super::actor_metrics::ActorMetrics;
 
 /// The actors of the line, in flow order, then those that serve or watch them.
-pub const ACTORS: [&str; 12] = [
+pub const ACTORS: [&str; 13] = [
     "batcher",
     "fetcher",
     "composer",
@@ -28,6 +28,7 @@ pub const ACTORS: [&str; 12] = [
     "sync_writer",
     "lead_intake",
     "assessor",
+    "warehouse_writer",
     "cache",
     "rate_limiter",
     "batch_gateway",
@@ -55,6 +56,10 @@ pub const NOWHERE: &str = "none";
 pub const LEAD_OUTCOMES: [&str; 4] = ["assessed", "failed", "no_record", "unread"];
 /// Where a lead job can be.
 pub const LEAD_PHASES: [&str; 6] = ["intake", "assessing", "awaiting_batch", "reporting", "done", "failed"];
+/// What can become of a row that a sync read.
+pub const SYNC_ROW_OUTCOMES: [&str; 4] = ["written", "unchanged", "deleted", "rejected"];
+/// How a load into the warehouse can end.
+pub const SYNC_LOAD_RESULTS: [&str; 3] = ["committed", "failed", "stopped"];
 /// How a request to a model can end; `unusable` was answered and paid, and of no use.
 pub const MODEL_OUTCOMES: [&str; 6] = ["ok", "unusable", "throttled", "refused", "failed", "network"];
 /// What a model counts its tokens as.
@@ -234,6 +239,20 @@ catalogue! {
         "Rows of sheets, by what their id was: a lead, a duplicate of an earlier row, blank or invalid.";
     lead_jobs: IntGaugeVec = "penstock_lead_jobs" ["phase"] "jobs"
         "Lead jobs that are kept, by where they are.";
+    sync_rows_total: IntCounterVec = "penstock_sync_rows_total" ["object", "outcome"] "rows"
+        "Rows that syncs brought to the warehouse, by object and by what the target counted; rejected ones are in a file.";
+    sync_loads_total: IntCounterVec = "penstock_sync_loads_total" ["result"] "loads"
+        "Loads into the warehouse, by how they ended; a stopped one goes on when its object is next synced.";
+    sync_objects_total: IntCounterVec = "penstock_sync_objects_total" ["result"] "syncs"
+        "Syncs of objects, by how they ended.";
+    sync_calls_total: IntCounter = "penstock_sync_calls_total" [] "calls"
+        "Calls to the org that syncs made.";
+    sync_jobs_total: IntCounter = "penstock_sync_jobs_total" [] "jobs"
+        "Bulk jobs that syncs made.";
+    sync_lag_seconds: GaugeVec = "penstock_sync_lag_seconds" ["object"] "seconds"
+        "Our clock less the time up to which the warehouse has an object.";
+    sync_running: IntGauge = "penstock_sync_running" [] "objects"
+        "Objects that are being synced, or wait for their turn.";
     model_requests_total: IntCounterVec = "penstock_model_requests_total" ["outcome"] "requests"
         "Requests to the model, by how they ended; unusable answers were paid for.";
     model_request_seconds: Histogram = "penstock_model_request_seconds" [] "seconds"
@@ -390,6 +409,12 @@ impl Metrics {
         }
         for phase in LEAD_PHASES {
             self.lead_jobs.with_label_values(&[phase]);
+        }
+        for result in SYNC_LOAD_RESULTS {
+            self.sync_loads_total.with_label_values(&[result]);
+        }
+        for result in ["ok", "failed"] {
+            self.sync_objects_total.with_label_values(&[result]);
         }
         for outcome in MODEL_OUTCOMES {
             self.model_requests_total.with_label_values(&[outcome]);

@@ -7,7 +7,12 @@
 //!
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
+pub mod adbc;
 pub mod chunk;
+#[cfg(test)]
+pub mod contract;
+pub mod spool;
+pub mod sqlite;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};
@@ -16,6 +21,7 @@ use crate::sync::{
     TableName, TableState, Watermark,
 };
 pub use chunk::{Cell, ChunkRow, RowChunk};
+pub use spool::{Spool, SpoolFile, SpoolWriter};
 pub use thread::{WarehouseFactory, WarehouseThread};
 
 /// What an engine can do.
@@ -42,19 +48,8 @@ pub enum PartSource {
     Rows(std::sync::Arc<RowChunk>),
     /// Keys that were seen without their rows, in the first cell; see [`crate::sync::LoadMode`].
     Keys(std::sync::Arc<RowChunk>),
-    /// A spool file with rows: CSV with a header of column names, gzip; everything quoted but null.
+    /// A spool file with rows; see [`spool`] for what is in it.
     File(std::sync::Arc<SpoolFile>),
-}
-
-/// Rows in a file, on their way into the warehouse. The file goes when the last of its owners does.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SpoolFile {
-    /// Where it is.
-    pub path: std::path::PathBuf,
-    /// Its rows.
-    pub rows: u64,
-    /// Its bytes on disk.
-    pub bytes: u64,
 }
 
 /// Why the warehouse did not do what was asked.

@@ -9,6 +9,7 @@
 //! ([`BulkError::is_refused`]), a vanished job means a new one and all rows again
 //! ([`BulkError::calls_for_a_new_job`]).
 
+mod jobs;
 mod results;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use super::soql::Soql;
 use super::transport::Method;
 use crate::clock::SharedClock;
 use crate::model::ApiVersion;
+pub use jobs::{BulkJob, BulkJobKind, CleanedJobs};
 pub(super) use results::handed_on_too_many;
 pub use results::{PageDone, PageReader, ReadError};
 
@@ -240,6 +242,30 @@ impl OrgClient {
         include_deleted: bool,
         options: BulkOptions,
     ) -> Result<BulkQuery, BulkError> {
+        self.create_bulk_query(soql, include_deleted, options, false).await
+    }
+
+    /// As [`OrgClient::bulk_query`], but asked once: after an answer that was lost the job may be there, and whoever asks
+    /// looks for it first ([`OrgClient::bulk_jobs_of`]) before it asks again.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bulk_query_once(
+        &self,
+        soql: &Soql,
+        include_deleted: bool,
+        options: BulkOptions,
+    ) -> Result<BulkQuery, BulkError> {
+        self.create_bulk_query(soql, include_deleted, options, true).await
+    }
+
+    async fn create_bulk_query(
+        &self,
+        soql: &Soql,
+        include_deleted: bool,
+        options: BulkOptions,
+        once: bool,
+    ) -> Result<BulkQuery, BulkError> {
         let what = format!("a query of `{}`", soql.source());
         let job = NewJob {
             operation: if include_deleted { "queryAll" } else { "query" },
@@ -250,7 +276,14 @@ impl OrgClient {
         };
         let path = self.data_path("/jobs/query");
         let call = Call::json(Method::Post, Api::Bulk, path, &job, format!("the bulk job for {what}"))?;
-        let job: Job = match self.read(call).await {
+        let job = match once {
+            false => self.read::<Job>(call).await,
+            true => self.call_once(&call).await.and_then(|response| {
+                serde_json::from_slice(&response.body)
+                    .map_err(|error| OrgError::unreadable(call.what.as_str(), &error))
+            }),
+        };
+        let job: Job = match job {
             Ok(job) => job,
             Err(OrgError::Rejected { status: 400..=499, code, message }) if is_refusal(&code, &message) => {
                 return Err(BulkError::Refused { what, message });
@@ -382,6 +415,15 @@ impl BulkQuery {
 
 impl OrgClient {
     pub(super) async fn abandon_job(&self, path: &str, job_id: &str) {
+        self.abort_job(path, job_id).await;
+        let what = format!("the end of bulk job `{job_id}`");
+        let delete = Call { method: Method::Delete, ..Call::get(Api::Bulk, path.to_owned(), what) };
+        if let Err(error) = self.respond(&delete).await.map(drop).or_else(gone_is_good) {
+            tracing::warn!(job = job_id, error = %error, "a bulk job was left at the org");
+        }
+    }
+
+    async fn abort_job(&self, path: &str, job_id: &str) {
         #[derive(Serialize)]
         struct State {
             state: &'static str,
@@ -392,10 +434,6 @@ impl OrgClient {
         if let Ok(abort) = abort {
             // A job that has ended cannot be aborted, and need not be.
             drop(self.respond(&abort).await);
-        }
-        let delete = Call { method: Method::Delete, ..Call::get(Api::Bulk, path.to_owned(), what) };
-        if let Err(error) = self.respond(&delete).await.map(drop).or_else(gone_is_good) {
-            tracing::warn!(job = job_id, error = %error, "a bulk job was left at the org");
         }
     }
 }

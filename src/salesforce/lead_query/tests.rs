@@ -57,7 +57,7 @@ fn a_limit_is_lowered_and_never_raised(#[case] text: &str, #[case] expected: u64
 #[case::not_equal("Status <> 'New'", "WHERE Status != 'New'")]
 #[case::brackets(
     "(A__c = 1 OR B__c >= -2.5) AND NOT C__c = null",
-    "WHERE (A__c = 1 OR B__c >= -2.5) AND NOT C__c = null"
+    "WHERE (A__c = 1 OR B__c >= -2.5) AND (NOT C__c = null)"
 )]
 #[case::like(r"Company LIKE 'O\'Brien\_%'", r"WHERE Company LIKE 'O\'Brien\_%'")]
 #[case::list("Country in ('US','CA')", "WHERE Country IN ('US', 'CA')")]

@@ -85,7 +85,10 @@ impl Column {
 
 /// The columns of a query, in SELECT order; cheap to clone.
 #[derive(Clone)]
-pub struct Columns(Arc<Shape>);
+pub struct Columns {
+    shape: Arc<Shape>,
+    keeps_bad: bool,
+}
 
 struct Shape {
     columns: Vec<Column>,
@@ -128,46 +131,58 @@ impl Columns {
                 prefix.into_boxed_slice()
             })
             .collect();
-        Ok(Self(Arc::new(Shape { columns, prefixes, tree })))
+        Ok(Self { shape: Arc::new(Shape { columns, prefixes, tree }), keeps_bad: false })
+    }
+
+    /// The same columns, whose readers do not end at a value that is none of its column's kind: they give the row out with
+    /// that value marked, see [`super::Row::bad`].
+    #[must_use]
+    pub fn keeping_bad(mut self) -> Self {
+        self.keeps_bad = true;
+        self
+    }
+
+    pub(super) fn keeps_bad(&self) -> bool {
+        self.keeps_bad
     }
 
     /// The columns, in order.
     pub fn as_slice(&self) -> &[Column] {
-        &self.0.columns
+        &self.shape.columns
     }
 
     /// How many columns there are; never 0.
     #[expect(clippy::len_without_is_empty, reason = "there is always a column")]
     pub fn len(&self) -> usize {
-        self.0.columns.len()
+        self.shape.columns.len()
     }
 
     pub(super) fn prefixes(&self) -> &[Box<[u8]>] {
-        &self.0.prefixes
+        &self.shape.prefixes
     }
 
     pub(super) fn tree(&self) -> &[Node] {
-        &self.0.tree
+        &self.shape.tree
     }
 
     pub(super) fn kind(&self, index: usize) -> ColumnKind {
-        self.0.columns[index].kind
+        self.shape.columns[index].kind
     }
 
     pub(super) fn name(&self, index: usize) -> &str {
-        &self.0.columns[index].name
+        &self.shape.columns[index].name
     }
 }
 
 impl fmt::Debug for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0.columns).finish()
+        f.debug_list().entries(&self.shape.columns).finish()
     }
 }
 
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        self.0.columns == other.0.columns
+        self.shape.columns == other.shape.columns
     }
 }
 

@@ -5,7 +5,8 @@
 //! never pass through a float: `1`, `1.0` and `1e0` of a decimal column are `1`, and no digit is lost.
 //! Text is kept to the character, save NULs, which are left out, and halves of surrogate pairs, which
 //! become U+FFFD. Points in time are told in UTC. Compounds are compact JSON with sorted keys. What is no
-//! value of its column's kind is an error that names row and column and never the value.
+//! value of its column's kind is an error that names row and column and never the value, unless the columns say that such
+//! rows are wanted ([`Columns::keeping_bad`]).
 //!
 //! Rows are read one at a time from borrowed bytes into slots that are used again, so memory does not grow
 //! with the number of rows. A row is given out once it is whole and right. After an error the rows of that
@@ -28,7 +29,7 @@ pub use columns::{Column, ColumnKind, Columns};
 pub use csv::{CsvOptions, CsvRows, Delimiter};
 pub use error::{Place, RowsError};
 pub use rest::{BulkOneRows, RestPage, RestRows};
-pub use row::{Cell, Row};
+pub use row::{Cell, Row, epoch_days};
 
 use row::Slot;
 use value::{BadValue, Piece};
@@ -69,7 +70,10 @@ impl RowInHand {
 
     /// Stores a value that came as text.
     fn set_text(&mut self, index: usize, piece: Piece<'_>) -> Result<(), RowsError> {
-        let slot = value::slot_of(self.columns.kind(index), piece, &mut self.rewritten);
+        let mut slot = value::slot_of(self.columns.kind(index), piece, &mut self.rewritten);
+        if slot.is_err() && self.columns.keeps_bad() {
+            slot = Ok(Slot::Bad(piece.keep_all(&mut self.rewritten)));
+        }
         self.set(index, slot)
     }
 
@@ -77,6 +81,10 @@ impl RowInHand {
         match slot {
             Ok(slot) => {
                 self.slots[index] = slot;
+                Ok(())
+            }
+            Err(BadValue) if self.columns.keeps_bad() => {
+                self.slots[index] = Slot::Bad(row::Span { start: 0, end: 0, rewritten: true });
                 Ok(())
             }
             Err(BadValue) => {

@@ -384,6 +384,7 @@ impl<'t> Reading<'_, 't> {
                 // A field of unknown type is read as text, and it may be a structure.
                 let slot = match kind {
                     ColumnKind::Json | ColumnKind::Text => Ok(Slot::Json(span)),
+                    _ if self.row.columns.keeps_bad() => Ok(Slot::Bad(span)),
                     _ => Err(BadValue),
                 };
                 self.row.set(index, slot)?;

@@ -55,6 +55,8 @@ pub(super) enum Slot {
     DateTime(i64),
     Time(u32),
     Json(Span),
+    /// None of its column's kind: as it came, or nothing where that does not say more.
+    Bad(Span),
 }
 
 /// One row, borrowed from the bytes it was read from.
@@ -93,6 +95,17 @@ impl<'a> Row<'a> {
         self.slots.iter().map(|slot| self.cell_of(*slot))
     }
 
+    /// Places of the cells whose value is none of their column's kind, where the columns keep such rows
+    /// ([`Columns::keeping_bad`]). The cell itself is null; a JSON line has the value as it came, as text.
+    pub fn bad(&self) -> impl Iterator<Item = usize> + 'a {
+        self.slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Bad(_))).map(|(index, _)| index)
+    }
+
+    /// Whether [`Self::bad`] has something to tell: one look that costs nothing where such rows are not kept.
+    pub fn has_bad(&self) -> bool {
+        self.columns.keeps_bad() && self.bad().next().is_some()
+    }
+
     /// Appends the row in its one canonical form, with the line end:
     /// `{"Id":"00Q5g00000AbCdEEAV","AnnualRevenue":125000,"Owner.Name":null}`.
     pub fn write_json_line(&self, out: &mut Vec<u8>) {
@@ -100,6 +113,7 @@ impl<'a> Row<'a> {
             out.extend_from_slice(prefix);
             match *slot {
                 Slot::Missing | Slot::Null => out.extend_from_slice(b"null"),
+                Slot::Bad(span) => write_json_text(self.text(span), out),
                 Slot::Boolean(true) => out.extend_from_slice(b"true"),
                 Slot::Boolean(false) => out.extend_from_slice(b"false"),
                 Slot::Int(number) => write_int(number, out),
@@ -137,7 +151,7 @@ impl<'a> Row<'a> {
 
     fn cell_of(&self, slot: Slot) -> Cell<'a> {
         match slot {
-            Slot::Missing | Slot::Null => Cell::Null,
+            Slot::Missing | Slot::Null | Slot::Bad(_) => Cell::Null,
             Slot::Boolean(value) => Cell::Boolean(value),
             Slot::Int(number) => Cell::Int(number),
             Slot::Decimal(span) => Cell::Decimal(Cow::Borrowed(self.text(span))),
@@ -281,6 +295,14 @@ pub(super) fn days_since_epoch(year: u32, month: u32, day: u32) -> i64 {
     i64::from(year / 400 * 146_097 + of_era) - 719_468
 }
 
+/// The count of days since 1970-01-01 of a day that a [`Cell`] holds.
+pub fn epoch_days(date: Date) -> i32 {
+    let (year, month, day) =
+        (date.year().unsigned_abs(), date.month().unsigned_abs(), date.day().unsigned_abs());
+    // Cells hold years 1 to 9999, whose days fit many times over.
+    days_since_epoch(u32::from(year), u32::from(month), u32::from(day)) as i32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +317,7 @@ mod tests {
             assert_eq!(days_since_epoch(year, month, day), days);
             let found = (year as i16, month as i8, day as i8);
             assert_eq!(found, (expected.year(), expected.month(), expected.day()));
+            assert_eq!(i64::from(epoch_days(expected)), days);
             if days < last {
                 expected = expected.tomorrow().unwrap();
             }

@@ -37,7 +37,7 @@ impl Piece<'_> {
         }
     }
 
-    fn keep_all(&self, rewritten: &mut String) -> Span {
+    pub(super) fn keep_all(&self, rewritten: &mut String) -> Span {
         self.keep(0..self.text.len(), rewritten)
     }
 }

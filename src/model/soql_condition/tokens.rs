@@ -1,10 +1,11 @@
 //! The words of a query: names, literals, symbols, each with its place.
 
-use super::QueryFault;
+use super::SoqlFault;
 
 /// A piece of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'t> {
+pub struct Token<'t> {
+    /// What sort of piece.
     pub kind: Kind,
     /// As it is written.
     pub text: &'t str,
@@ -12,8 +13,9 @@ pub(super) struct Token<'t> {
     pub position: usize,
 }
 
+/// What a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A name or a keyword.
     Word,
     /// Text in single quotes, quotes included.
@@ -53,8 +55,11 @@ impl Token<'_> {
 
 const SYMBOLS: [&str; 12] = ["!=", "<>", "<=", ">=", "=", "<", ">", ",", "(", ")", ".", ":"];
 
-/// Takes a query apart; the last token is [`Kind::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, QueryFault> {
+/// Takes a text apart; the last token is [`Kind::End`].
+///
+/// # Errors
+/// At a character that SOQL does not have.
+pub fn tokens(text: &str) -> Result<Vec<Token<'_>>, SoqlFault> {
     let mut tokens = Vec::new();
     let (mut at, mut position) = (0, 1);
     while let Some(first) = text[at..].chars().next() {
@@ -71,11 +76,11 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token<'_>>, QueryFault> {
         } else if starts_number(rest) {
             number_or_date(rest, position)?
         } else if rest.starts_with("--") || rest.starts_with("/*") || rest.starts_with("//") {
-            return Err(QueryFault::at(position, "SOQL has no comments; take it out"));
+            return Err(SoqlFault::at(position, "SOQL has no comments; take it out"));
         } else if let Some(symbol) = SYMBOLS.into_iter().find(|symbol| rest.starts_with(symbol)) {
             (Kind::Symbol, symbol.len())
         } else {
-            return Err(QueryFault::at(position, strange(first)));
+            return Err(SoqlFault::at(position, strange(first)));
         };
         tokens.push(Token { kind, text: &rest[..length], position });
         position += rest[..length].chars().count();
@@ -108,7 +113,7 @@ fn starts_number(rest: &str) -> bool {
 }
 
 /// Length of a text in quotes, its escapes checked.
-fn text_length(rest: &str, position: usize) -> Result<usize, QueryFault> {
+fn text_length(rest: &str, position: usize) -> Result<usize, SoqlFault> {
     let mut characters = rest.char_indices().skip(1);
     let mut count = 0;
     while let Some((at, character)) = characters.next() {
@@ -129,12 +134,12 @@ fn text_length(rest: &str, position: usize) -> Result<usize, QueryFault> {
                     Some('u' | 'U') if is_hex(rest.get(at + 2..at + 6)) => {}
                     _ => {
                         let what = "SOQL has no such escape; a backslash itself is written `\\\\`";
-                        return Err(QueryFault::at(position + count - 1, what));
+                        return Err(SoqlFault::at(position + count - 1, what));
                     }
                 }
             }
             '\n' | '\r' => {
-                return Err(QueryFault::at(
+                return Err(SoqlFault::at(
                     position + count,
                     "a line break within a text; write `\\n`, or close the quote",
                 ));
@@ -142,10 +147,10 @@ fn text_length(rest: &str, position: usize) -> Result<usize, QueryFault> {
             _ => {}
         }
     }
-    Err(QueryFault::at(position, "the text that begins here has no closing quote"))
+    Err(SoqlFault::at(position, "the text that begins here has no closing quote"))
 }
 
-fn number_or_date(rest: &str, position: usize) -> Result<(Kind, usize), QueryFault> {
+fn number_or_date(rest: &str, position: usize) -> Result<(Kind, usize), SoqlFault> {
     let length =
         length_of(rest, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b':' | b'.'));
     let written = &rest[..length];
@@ -160,7 +165,7 @@ fn number_or_date(rest: &str, position: usize) -> Result<(Kind, usize), QueryFau
             return Ok((Kind::DateTime, length));
         }
         let what = "no date: write `2026-11-23` or, with the zone, `2026-11-23T10:00:00Z`";
-        return Err(QueryFault::at(position, what));
+        return Err(SoqlFault::at(position, what));
     }
     let number = written.strip_prefix(['-', '+']).unwrap_or(written);
     let is_number = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
@@ -170,6 +175,6 @@ fn number_or_date(rest: &str, position: usize) -> Result<(Kind, usize), QueryFau
     if is_number {
         Ok((Kind::Number, length))
     } else {
-        Err(QueryFault::at(position, format!("`{written}` is no number")))
+        Err(SoqlFault::at(position, format!("`{written}` is no number")))
     }
 }

@@ -1,0 +1,605 @@
+//! What doors may ask of syncs: to sync objects, to explain what a sync would do, to tell how fresh each object is.
+//!
+//! Promises: one sync of one object at a time, whoever asks; whoever asks for what is being done already waits for that. Each
+//! object's trouble is its own (*isolated*). Loads that a crash left are taken up at the start. Nothing is decided here: what
+//! a sync does is worked out by [`crate::sync`].
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, watch};
+
+use super::engine::{Engine, FaultPoint, Journal, LocalInbox};
+use super::fetcher::{OrgClients, chain};
+use super::limiter_book::LimiterBook;
+use super::rate_limiter::priority_of;
+use super::sync_error::SyncError;
+use super::sync_plan::{KnownDescribe, choice, settings_for};
+use super::sync_pool::WarehousePool;
+use super::sync_record::{Purpose, SyncRecords};
+use super::sync_report::{failed_early, interrupted};
+use super::sync_run::{SyncLoad, SyncLoads};
+use crate::clock::SharedClock;
+use crate::messages::{Lane, SyncPart};
+use crate::model::{ObjectDescribe, ObjectName};
+use crate::salesforce::OrgClient;
+use crate::sync::explain::{Explanation, ThresholdsUsed};
+use crate::sync::method::forecast;
+use crate::sync::{ErrorKind, LoadId, ObjectSettings, SyncResult, SyncSettings};
+use crate::telemetry::Metrics;
+use crate::telemetry::metrics::SYNC_ROW_OUTCOMES;
+use crate::warehouse::spool::Spool;
+
+/// How old the org's clock may be that a window ends at: it only makes the next window longer.
+pub(super) const CLOCK_SEEN_WITHIN: Duration = Duration::from_secs(30);
+/// How often a sync looks whether the engine has ended under it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is asked of an object beyond its settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncOverrides {
+    /// Every row, whatever has changed.
+    pub full: bool,
+    /// A bulk job that is at the org already.
+    pub existing_job_id: Option<String>,
+    /// Leave the bulk job at the org.
+    pub keep_job: bool,
+    /// Files of a stage or none, whatever is configured.
+    pub use_stage: Option<bool>,
+    /// The stage; asks for it too.
+    pub stage_name: Option<String>,
+    /// Look for rows that were deleted for good by comparing all ids, whether it is due or not.
+    pub compare_ids: bool,
+    /// Read formulas anew, whether it is due or not.
+    pub formulas: bool,
+    /// Count org and target, whether it is due or not.
+    pub reconcile: bool,
+}
+
+/// A request to sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncOrder {
+    /// Which objects; none: all that are configured.
+    #[serde(default)]
+    pub objects: Vec<ObjectName>,
+    /// Who waits for it.
+    #[serde(default = "normal")]
+    pub lane: Lane,
+    /// What is asked beyond the settings.
+    #[serde(default)]
+    pub with: SyncOverrides,
+}
+
+fn normal() -> Lane {
+    Lane::Normal
+}
+
+impl SyncOrder {
+    /// Everything that is configured, as it is configured.
+    pub fn all() -> Self {
+        Self { objects: Vec::new(), lane: Lane::Normal, with: SyncOverrides::default() }
+    }
+
+    /// Some objects, as they are configured.
+    pub fn of(objects: Vec<ObjectName>) -> Self {
+        Self { objects, ..Self::all() }
+    }
+}
+
+/// How far a sync that runs is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SyncProgress {
+    /// Where it is.
+    pub phase: &'static str,
+    /// What the load under way is for.
+    pub purpose: Option<&'static str>,
+    /// The load under way.
+    pub load: Option<LoadId>,
+    /// Rows of it that are durable in the warehouse.
+    pub rows_staged: u64,
+    /// Calls so far.
+    pub calls: u64,
+    /// What it waits for.
+    pub waits: Option<String>,
+    /// Since it began.
+    pub elapsed_secs: f64,
+}
+
+/// A load that is not over.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OpenLoadView {
+    /// Its id.
+    pub load: LoadId,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// When it was planned.
+    pub began: Timestamp,
+    /// It is in the target; what is left is to tidy up.
+    pub is_committed: bool,
+}
+
+/// How fresh an object is in the warehouse.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Freshness {
+    /// The object.
+    pub object: ObjectName,
+    /// The table, as configured.
+    pub table: String,
+    /// Up to where the target has it, by the org's clock.
+    pub watermark: Option<Timestamp>,
+    /// Our clock less the watermark.
+    pub lag_seconds: Option<f64>,
+    /// The last sync that came to an end.
+    pub last: Option<SyncResult>,
+    /// The one that runs.
+    pub running: Option<SyncProgress>,
+    /// A load that is not over.
+    pub open_load: Option<OpenLoadView>,
+    /// When it is synced by itself, in words.
+    pub schedule: Option<String>,
+    /// When it is synced next.
+    pub next: Option<Timestamp>,
+}
+
+/// Everything that syncs need of the plant.
+pub struct SyncDeskParts {
+    /// The engine.
+    pub engine: Engine,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Clients by org.
+    pub clients: OrgClients,
+    /// The limiters' book, for what a sync waits for.
+    pub book: Arc<LimiterBook>,
+    /// What holds for every object.
+    pub settings: Arc<SyncSettings>,
+    /// Where the thresholds come from, in words.
+    pub thresholds_origin: String,
+    /// Connections to the warehouse.
+    pub pool: WarehousePool,
+    /// Mailbox of the warehouse writer.
+    pub writer: Arc<LocalInbox<SyncPart>>,
+    /// The loads of this process.
+    pub loads: SyncLoads,
+    /// Files for the stages of warehouses that have some.
+    pub spool: Option<Spool>,
+    /// Folder of the reject files.
+    pub rejects: PathBuf,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// Time.
+    pub clock: SharedClock,
+    /// Faults on demand.
+    pub faults: Arc<dyn FaultPoint>,
+    /// Tells ids of loads apart that are planned in one millisecond.
+    pub seed: u64,
+    /// How long is waited for a warehouse that fails for a passing reason.
+    pub patience: super::warehouse_writer::Patience,
+}
+
+/// A sync that runs, as others see it.
+pub(super) struct RunView {
+    pub lane: Lane,
+    pub calls: Arc<AtomicU64>,
+    began: Duration,
+    now: Mutex<RunNow>,
+}
+
+#[derive(Default)]
+struct RunNow {
+    phase: &'static str,
+    purpose: Option<Purpose>,
+    load: Option<Arc<SyncLoad>>,
+    waits: Option<String>,
+}
+
+impl RunView {
+    fn new(lane: Lane, began: Duration) -> Arc<Self> {
+        let now = RunNow { phase: "waiting", ..RunNow::default() };
+        Arc::new(Self { lane, calls: Arc::default(), began, now: Mutex::new(now) })
+    }
+
+    pub fn enter(&self, phase: &'static str) {
+        self.change(|now| now.phase = phase);
+    }
+
+    pub fn takes_up(&self, purpose: Purpose, load: Option<Arc<SyncLoad>>) {
+        self.change(|now| (now.purpose, now.load) = (Some(purpose), load));
+    }
+
+    pub fn waits(&self, why: Option<String>) {
+        self.change(|now| now.waits = why);
+    }
+
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    pub fn phase(&self) -> &'static str {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).phase
+    }
+
+    fn change(&self, change: impl FnOnce(&mut RunNow)) {
+        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn progress(&self, clock: Duration) -> SyncProgress {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = now.load.as_ref();
+        SyncProgress {
+            phase: now.phase,
+            purpose: now.purpose.map(Purpose::as_str),
+            load: load.map(|load| load.plan.id.clone()),
+            rows_staged: load.map_or(0, |load| load.staged_rows()),
+            calls: self.calls(),
+            waits: load.and_then(|load| load.waits()).or_else(|| now.waits.clone()),
+            elapsed_secs: clock.saturating_sub(self.began).as_secs_f64(),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Running {
+    view: Arc<RunView>,
+    with: SyncOverrides,
+    over: watch::Receiver<Option<SyncResult>>,
+}
+
+/// See the module's promises. Clones are the same.
+#[derive(Clone)]
+pub struct SyncDesk {
+    pub(super) parts: Arc<SyncDeskParts>,
+    pub(super) records: SyncRecords,
+    pub(super) next_runs: Arc<DashMap<ObjectName, Timestamp>>,
+    running: Arc<DashMap<ObjectName, Running>>,
+    at_once: Arc<Semaphore>,
+    describes: Arc<Mutex<HashMap<ObjectName, KnownDescribe>>>,
+    serial: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for SyncDesk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncDesk").field("settings", &self.parts.settings).finish_non_exhaustive()
+    }
+}
+
+impl SyncDesk {
+    /// The desk over what the plant has wired.
+    pub fn new(parts: SyncDeskParts) -> Self {
+        let at_once = Arc::new(Semaphore::new(parts.settings.objects_at_once.max(1)));
+        // Known in advance, so there at 0 from the start.
+        for settings in &parts.settings.objects {
+            for outcome in SYNC_ROW_OUTCOMES {
+                parts.metrics.sync_rows_total.with_label_values(&[settings.object.as_str(), outcome]);
+            }
+        }
+        Self {
+            records: SyncRecords::new(Arc::clone(&parts.journal)),
+            parts: Arc::new(parts),
+            next_runs: Arc::default(),
+            running: Arc::default(),
+            at_once,
+            describes: Arc::default(),
+            serial: Arc::default(),
+        }
+    }
+
+    /// What holds for every object.
+    pub fn settings(&self) -> &SyncSettings {
+        &self.parts.settings
+    }
+
+    /// Syncs what is asked for and tells what came of it, in the order of the request. Objects run side by side, as many at
+    /// once as the settings say.
+    pub async fn sync(&self, order: SyncOrder) -> Vec<SyncResult> {
+        let mut asked = Vec::new();
+        for name in self.wanted(&order.objects) {
+            asked.push(match self.configured(&name) {
+                Some(settings) => Ok(settings.clone()),
+                None => Err(name),
+            });
+        }
+        let objects: Vec<ObjectName> = asked.iter().flatten().map(|one| one.object.clone()).collect();
+        self.describe_ahead(&objects, order.lane).await;
+        let runs: Vec<_> = asked
+            .into_iter()
+            .map(|asked| match asked {
+                Ok(settings) => Ok((settings.clone(), self.start(&settings, order.lane, order.with.clone()))),
+                Err(name) => Err(failed_early(
+                    name.as_str(),
+                    "",
+                    self.parts.clock.wall(),
+                    ErrorKind::Job,
+                    format!("`{name}` is not among the objects that are configured to be synced"),
+                )),
+            })
+            .collect();
+        let mut results = Vec::new();
+        for run in runs {
+            results.push(match run {
+                Ok((settings, Ok(over))) => self.outcome(&settings, over).await,
+                Ok((_, Err(told))) | Err(told) => told,
+            });
+        }
+        results
+    }
+
+    /// Tells what a sync of an object would do. Counts rows at the org, reads none and writes nothing.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    pub async fn explain(&self, object: &ObjectName, with: &SyncOverrides) -> Result<Explanation, SyncError> {
+        let settings = self.configured(object).ok_or_else(|| {
+            let said = format!("`{object}` is not among the objects that are configured to be synced");
+            SyncError::Said(ErrorKind::Job, said)
+        })?;
+        let settings = settings_for(settings, with);
+        let calls = Arc::new(AtomicU64::new(0));
+        let client = self.client(Lane::Interactive)?.counting(Arc::clone(&calls));
+        let describe = self.describe(&client, &settings.object).await?;
+        let org_now = client.org_now(CLOCK_SEEN_WITHIN).await?;
+        let facts = self.records.facts(&settings.object);
+        let ground = self.survey(&client, settings, &describe, org_now, &facts).await?;
+        let open = self.rows_load(&client, &ground, &facts);
+        let volume =
+            self.count_at_org(&client, &open.plan.object, &open.condition, open.with_deleted).await?;
+        let thresholds = self.parts.settings.thresholds;
+        let choice = choice(&open, &ground.stage, &thresholds, volume, None);
+        let forecast = forecast(choice.method, volume);
+        let mut notes = ground.notes.clone();
+        if self.records.open_load(&open.plan.object).is_some() {
+            notes.push("a load of it is not over; the next sync goes on with that first".to_owned());
+        }
+        Ok(Explanation {
+            object: open.plan.object.clone(),
+            table: open.plan.table.to_string(),
+            warehouse: self.parts.settings.warehouse.clone(),
+            choice,
+            volume,
+            forecast,
+            calls_made: calls.load(Ordering::Relaxed),
+            thresholds: ThresholdsUsed::new(thresholds, self.parts.thresholds_origin.clone()),
+            watermark: ground.watermark.map(|mark| mark.at),
+            window: ground.window.clone(),
+            filter: ground.filter.as_ref().map(|filter| filter.soql().to_owned()),
+            mode: open.plan.mode,
+            deletes: open.plan.deletes,
+            match_field: ground.settings.match_field.clone(),
+            fields: ground.shape.fields.len(),
+            skipped_fields: ground.shape.skipped.clone(),
+            schema_changes: ground.evolution.changes.clone(),
+            backfill: ground.backfill.clone(),
+            notes,
+        })
+    }
+
+    /// How fresh every configured object is, from memory and the journal.
+    pub fn status(&self) -> Vec<Freshness> {
+        let (wall, elapsed) = (self.parts.clock.wall(), self.parts.clock.elapsed());
+        let loads = self.records.open_loads();
+        let of_object = |settings: &ObjectSettings| {
+            let facts = self.records.facts(&settings.object);
+            let running = self.running.get(&settings.object).map(|run| run.view.progress(elapsed));
+            Freshness {
+                object: settings.object.clone(),
+                table: settings.table.to_string(),
+                watermark: facts.watermark,
+                lag_seconds: facts.watermark.map(|mark| wall.duration_since(mark).as_secs_f64().max(0.0)),
+                last: facts.last,
+                running: running.map(|progress| self.with_waits(progress)),
+                open_load: loads.get(&settings.object).map(|open| OpenLoadView {
+                    load: open.plan.id.clone(),
+                    purpose: open.purpose.as_str(),
+                    began: open.began,
+                    is_committed: open.committed.is_some(),
+                }),
+                schedule: super::sync_schedule::in_words(settings),
+                next: self.next_runs.get(&settings.object).map(|next| *next),
+            }
+        };
+        self.parts.settings.objects.iter().map(of_object).collect()
+    }
+
+    /// Takes up every load that the last process left; called once, when the daemon starts.
+    pub fn resume(&self) {
+        for object in self.records.open_loads().into_keys() {
+            let Some(settings) = self.configured(&object).cloned() else {
+                tracing::warn!(object = %object, "a load is left of an object that is not configured any more");
+                continue;
+            };
+            tracing::info!(object = %object, "a load that the last process left is taken up");
+            // Whoever asks for the object meanwhile waits for this.
+            drop(self.start(&settings, Lane::Normal, SyncOverrides::default()));
+        }
+    }
+
+    /// Whether a sync is where leaving would cost most: its rows are becoming the target's.
+    pub fn is_committing(&self) -> bool {
+        self.running.iter().any(|run| run.view.phase() == "committing")
+    }
+
+    /// Whether an object is being synced.
+    pub fn is_running(&self, object: &ObjectName) -> bool {
+        self.running.contains_key(object)
+    }
+
+    /// Brings the gauges up to date.
+    pub fn refresh_gauges(&self) {
+        let wall = self.parts.clock.wall();
+        for settings in &self.parts.settings.objects {
+            let Some(mark) = self.records.facts(&settings.object).watermark else { continue };
+            let lag = wall.duration_since(mark).as_secs_f64().max(0.0);
+            self.parts.metrics.sync_lag_seconds.with_label_values(&[settings.object.as_str()]).set(lag);
+        }
+        self.parts.metrics.sync_running.set(self.running.len() as i64);
+    }
+
+    fn with_waits(&self, mut progress: SyncProgress) -> SyncProgress {
+        if progress.waits.is_none() {
+            progress.waits = match self.parts.engine.run_state().paused {
+                true => Some("the line is paused; `penstock resume` goes on".to_owned()),
+                false => self.parts.book.waits_for(&self.parts.settings.org, priority_of(Lane::Normal)),
+            };
+        }
+        progress
+    }
+
+    fn wanted(&self, named: &[ObjectName]) -> Vec<ObjectName> {
+        if named.is_empty() {
+            return self.parts.settings.objects.iter().map(|one| one.object.clone()).collect();
+        }
+        let mut wanted: Vec<ObjectName> = Vec::new();
+        for name in named {
+            if !wanted.contains(name) {
+                wanted.push(name.clone());
+            }
+        }
+        wanted
+    }
+
+    /// The settings of an object; the org does not tell small letters from capital ones.
+    pub fn configured(&self, object: &ObjectName) -> Option<&ObjectSettings> {
+        let is_it = |one: &&ObjectSettings| one.object.as_str().eq_ignore_ascii_case(object.as_str());
+        self.parts.settings.objects.iter().find(is_it)
+    }
+
+    /// Starts a sync of an object, or joins the one that runs.
+    fn start(
+        &self,
+        settings: &ObjectSettings,
+        lane: Lane,
+        with: SyncOverrides,
+    ) -> Result<watch::Receiver<Option<SyncResult>>, SyncResult> {
+        let (tell, over) = watch::channel(None);
+        let view = RunView::new(lane, self.parts.clock.elapsed());
+        match self.running.entry(settings.object.clone()) {
+            Entry::Occupied(running) if with == SyncOverrides::default() || with == running.get().with => {
+                return Ok(running.get().over.clone());
+            }
+            Entry::Occupied(_) => {
+                return Err(failed_early(
+                    settings.object.as_str(),
+                    &settings.table.to_string(),
+                    self.parts.clock.wall(),
+                    ErrorKind::Job,
+                    "it is being synced already, as it is configured; ask again when that is over".to_owned(),
+                ));
+            }
+            Entry::Vacant(place) => {
+                let (view, over) = (Arc::clone(&view), over.clone());
+                place.insert(Running { view, with: with.clone(), over });
+            }
+        }
+        let (desk, settings) = (self.clone(), settings.clone());
+        tokio::spawn(async move {
+            let whole = desk.sync_object(&settings, &with, &view);
+            let result = tokio::select! {
+                result = whole => Some(result),
+                () = desk.engine_ended() => None,
+            };
+            // Told last: whoever hears that it is over finds it over.
+            desk.running.remove(&settings.object);
+            drop(tell.send_replace(result));
+        });
+        Ok(over)
+    }
+
+    async fn outcome(
+        &self,
+        settings: &ObjectSettings,
+        mut over: watch::Receiver<Option<SyncResult>>,
+    ) -> SyncResult {
+        match over.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            _ => interrupted(settings, self.parts.clock.wall()),
+        }
+    }
+
+    async fn engine_ended(&self) {
+        while !self.parts.engine.is_closed() {
+            self.parts.clock.sleep(LOOK).await;
+        }
+    }
+
+    /// A place among the objects that are synced at once.
+    pub(super) async fn turn(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        Arc::clone(&self.at_once).acquire_owned().await.ok()
+    }
+
+    pub(super) fn client(&self, lane: Lane) -> Result<OrgClient, SyncError> {
+        let org = &self.parts.settings.org;
+        let client = self.parts.clients.get(org).ok_or_else(|| SyncError::UnknownOrg(org.clone()))?;
+        Ok(client.with_priority(priority_of(lane)))
+    }
+
+    pub(super) fn new_load_id(&self) -> LoadId {
+        let wall = u64::try_from(self.parts.clock.wall().as_millisecond()).unwrap_or(0);
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) & 0xFFFF;
+        LoadId::new(wall, (u128::from(self.parts.seed) << 16) | u128::from(serial))
+    }
+
+    /// An object's describe: a known one for as long as it is believed.
+    pub(super) async fn describe(
+        &self,
+        client: &OrgClient,
+        object: &ObjectName,
+    ) -> Result<Arc<ObjectDescribe>, SyncError> {
+        if let Some(known) = self.known_describe(object) {
+            return Ok(known);
+        }
+        let described = client.describe_group(std::slice::from_ref(object)).await.pop();
+        let Some((_, answer)) = described else {
+            return Err(SyncError::Said(ErrorKind::Job, format!("the org describes no `{object}`")));
+        };
+        Ok(self.believe(object, answer?))
+    }
+
+    /// Describes several objects by as few calls as there can be. What fails here fails again where it is told.
+    async fn describe_ahead(&self, objects: &[ObjectName], lane: Lane) {
+        let unknown: Vec<ObjectName> = objects
+            .iter()
+            .filter(|object| self.known_describe(object).is_none() && !self.is_running(object))
+            .cloned()
+            .collect();
+        let state = self.parts.engine.run_state();
+        let (true, Ok(client)) = (unknown.len() > 1 && state.admits(), self.client(lane)) else { return };
+        for group in unknown.chunks(crate::salesforce::DESCRIBES_PER_CALL) {
+            for (object, answer) in client.describe_group(group).await {
+                match answer {
+                    Ok(describe) => drop(self.believe(&object, describe)),
+                    Err(error) => {
+                        tracing::debug!(object = %object, error = chain(&error), "a describe failed")
+                    }
+                }
+            }
+        }
+    }
+
+    fn known_describe(&self, object: &ObjectName) -> Option<Arc<ObjectDescribe>> {
+        let now = self.parts.clock.elapsed();
+        let known = self.describes.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(object).filter(|known| now < known.until).map(|known| Arc::clone(&known.describe))
+    }
+
+    fn believe(&self, object: &ObjectName, describe: ObjectDescribe) -> Arc<ObjectDescribe> {
+        let describe = Arc::new(describe);
+        let until = self.parts.clock.elapsed().saturating_add(self.parts.settings.describe_for);
+        let known = KnownDescribe { until, describe: Arc::clone(&describe) };
+        self.describes.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone(), known);
+        describe
+    }
+
+    /// The org says otherwise than the describe that is known.
+    pub(super) fn disbelieve(&self, object: &ObjectName) {
+        self.describes.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
+}

@@ -1,0 +1,379 @@
+//! One load, from its plan in the journal to its rows in the target: the schema, the extraction, the commit, the tidying up.
+//!
+//! Promises: every step can be taken again; what the warehouse's ledger says of the load decides where it goes on, never a
+//! guess; the cursor is believed only as far as what lies before it is staged.
+
+use std::sync::{Arc, Mutex};
+
+use super::fetcher::chain;
+use super::sync_desk::SyncDesk;
+use super::sync_error::SyncError;
+use super::sync_extract::{
+    Cursor, ExtractAsk, ExtractState, Extracted, KEYS_FROM, RejectRules, Wanted, clean_up, extract,
+    hard_deletes,
+};
+use super::sync_job::{RunCx, Tries, calls_of};
+use super::sync_line::{KeepOne, Keeper, LineSink, OnLine, Which, point, strike};
+use super::sync_plan::{choice, stage_offer};
+use super::sync_record::{OpenLoad, Purpose, SyncFacts};
+use super::sync_report::Report;
+use crate::salesforce::BulkOptions;
+use crate::sync::{CommitReceipt, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt};
+
+/// Jobs of others that are remembered as taken.
+const JOBS_REMEMBERED: usize = 20;
+/// Parts of one page have consecutive numbers below this.
+const PARTS_PER_PAGE: u32 = 1_000;
+
+impl SyncDesk {
+    pub(super) async fn drive_load(
+        &self,
+        cx: &RunCx<'_>,
+        mut open: OpenLoad,
+        report: &mut Report,
+    ) -> Result<CommitReceipt, SyncError> {
+        report.plans(&open);
+        let plan = Arc::new(open.plan.clone());
+        let receipt = match self.found(cx, &open, &plan).await? {
+            Found::Committed(receipt) => receipt,
+            Found::Open(staged) => {
+                self.apply_schema(cx, &mut open).await?;
+                let plan = Arc::new(open.plan.clone());
+                let rows = self.stage_all(cx, &mut open, &plan, &staged, report).await?;
+                self.commit(cx, &plan, rows).await?
+            }
+        };
+        strike(&self.parts.faults, point::COMMITTED).await;
+        if open.committed.is_none() {
+            open.committed = Some(receipt);
+            self.records.keep(&open).await?;
+        }
+        report.committed(open.purpose, &open.plan, &receipt);
+        strike(&self.parts.faults, point::BEFORE_JOB_DELETE).await;
+        self.tidy_up(cx, &open, &receipt, report).await?;
+        Ok(receipt)
+    }
+
+    /// What journal and warehouse know of a load.
+    async fn found(&self, cx: &RunCx<'_>, open: &OpenLoad, plan: &Arc<LoadPlan>) -> Result<Found, SyncError> {
+        if let Some(receipt) = open.committed {
+            return Ok(Found::Committed(receipt));
+        }
+        let of_load = Arc::clone(plan);
+        Ok(match self.ask(cx, move |warehouse| warehouse.load_state(&of_load)).await? {
+            LoadState::Committed(receipt) => Found::Committed(receipt),
+            LoadState::Staged { parts } => Found::Open(parts),
+            LoadState::Unknown => Found::Open(Vec::new()),
+        })
+    }
+
+    async fn apply_schema(&self, cx: &RunCx<'_>, open: &mut OpenLoad) -> Result<(), SyncError> {
+        if open.changes.is_empty() {
+            return Ok(());
+        }
+        cx.view.enter("making columns");
+        let (plan, changes) = (open.plan.clone(), open.changes.clone());
+        let version = self
+            .ask(cx, move |warehouse| warehouse.apply_schema(&plan.org, &plan.object, &plan.table, &changes))
+            .await?;
+        if open.plan.schema_version != version {
+            open.plan.schema_version = version;
+            self.records.keep(open).await?;
+        }
+        strike(&self.parts.faults, point::SCHEMA_APPLIED).await;
+        Ok(())
+    }
+
+    /// Reads everything and stages it; returns the rows that the parts add up to.
+    async fn stage_all(
+        &self,
+        cx: &RunCx<'_>,
+        open: &mut OpenLoad,
+        plan: &Arc<LoadPlan>,
+        staged: &[PartReceipt],
+        report: &mut Report,
+    ) -> Result<u64, SyncError> {
+        cx.view.enter("reading rows");
+        let on_line = OnLine::begin(&self.parts.engine, &self.parts.loads, Arc::clone(plan));
+        on_line.load.know_staged(staged);
+        cx.view.takes_up(open.purpose, Some(Arc::clone(&on_line.load)));
+        let mut stand = self.records.stand(&plan.object);
+        let mut lost = believed(&mut stand.rows, &on_line);
+        if let Some(keys) = stand.keys.as_mut().filter(|keys| keys.pages > 0 && !on_line.load.has_keys()) {
+            rewind(keys);
+            lost = true;
+        }
+        let calls_before = stand.calls;
+        let keeper = Keeper {
+            records: &self.records,
+            object: &plan.object,
+            stand: Mutex::new(stand),
+            calls: calls_of(cx.view),
+            calls_before,
+            faults: &self.parts.faults,
+        };
+        if lost {
+            report
+                .note("rows that were staged before are not in the warehouse any more: they were read again");
+        }
+        let line = LineSink { on_line: &on_line, writer: &self.parts.writer, lane: cx.view.lane };
+        if open.purpose == Purpose::HardDeletes {
+            return self.stage_deletes(cx, open, plan, &line, report).await.map(|()| 0);
+        }
+        // The keys come first: a row that is committed late between the two readings is then one that is new, never one that
+        // seems to have left the filter.
+        if let Some(condition) = open.keys_condition.clone() {
+            self.read(cx, open, &line, &keeper, Which::Keys, &condition).await?;
+        }
+        let which = match open.purpose {
+            Purpose::AllKeys => Which::Keys,
+            _ => Which::Rows,
+        };
+        let extracted = self.read(cx, open, &line, &keeper, which, &open.condition.clone()).await?;
+        report.read(open, &extracted);
+        match which {
+            Which::Rows => Ok(extracted.rows),
+            Which::Keys => Ok(0),
+        }
+    }
+
+    /// Reads rows or keys, going on where it stands however often it is stopped by something that passes.
+    async fn read(
+        &self,
+        cx: &RunCx<'_>,
+        open: &OpenLoad,
+        line: &LineSink<'_>,
+        keeper: &Keeper<'_>,
+        which: Which,
+        condition: &str,
+    ) -> Result<Extracted, SyncError> {
+        let caps = self.parts.pool.caps().await?;
+        let mut ask = self.ask_of(cx, open, which, condition, caps.part_rows);
+        let keep = KeepOne { keeper, which };
+        let mut tries = Tries::default();
+        loop {
+            self.while_paused().await?;
+            ask.staged = line.on_line.load.receipts();
+            let state = keeper.state(which);
+            let pages = state.pages;
+            match extract(&cx.client, &ask, state, None, line, &keep).await {
+                Ok(extracted) => return Ok(extracted),
+                Err(error) => {
+                    if keeper.state(which).pages > pages {
+                        tries = Tries::default();
+                    }
+                    self.wait_out(cx, error.into(), &mut tries).await?;
+                }
+            }
+        }
+    }
+
+    fn ask_of(
+        &self,
+        cx: &RunCx<'_>,
+        open: &OpenLoad,
+        which: Which,
+        condition: &str,
+        part_rows: usize,
+    ) -> ExtractAsk {
+        let thresholds = self.parts.settings.thresholds;
+        let (of_choice, settings) = (open.clone(), cx.settings.clone());
+        let pool = self.parts.pool.clone();
+        let choose = move |volume: u64, refused: Option<&str>| {
+            // Known: whoever extracts has asked for it.
+            let stage = match pool.caps_known() {
+                Some(caps) if which == Which::Rows => stage_offer(&settings, &caps),
+                _ => crate::sync::method::StageOffer::No,
+            };
+            let choice = choice(&of_choice, &stage, &thresholds, volume, refused);
+            (choice.method, choice.reason)
+        };
+        ExtractAsk {
+            plan: Arc::new(open.plan.clone()),
+            wanted: match which {
+                Which::Rows => Wanted::Rows,
+                Which::Keys => Wanted::Keys,
+            },
+            condition: condition.to_owned(),
+            include_deleted: open.with_deleted,
+            choose: Arc::new(choose),
+            bulk_refused: match &open.bulk {
+                crate::sync::method::BulkOffer::Refused(why) if which == Which::Rows => Some(why.clone()),
+                _ => None,
+            },
+            existing_job_id: open.existing_job.clone().filter(|_| which == Which::Rows),
+            part_rows,
+            staged: Vec::new(),
+            bulk: BulkOptions::default(),
+            spool: self.parts.spool.clone(),
+            rejects: RejectRules {
+                folder: self.parts.rejects.clone(),
+                per_million: self.parts.settings.max_rejects_per_million,
+            },
+        }
+    }
+
+    /// Stages the keys of rows that were deleted for good since that was last looked at.
+    async fn stage_deletes(
+        &self,
+        cx: &RunCx<'_>,
+        open: &mut OpenLoad,
+        plan: &Arc<LoadPlan>,
+        line: &LineSink<'_>,
+        report: &mut Report,
+    ) -> Result<(), SyncError> {
+        let ask = self.ask_of(cx, open, Which::Keys, "", self.parts.pool.caps().await?.part_rows);
+        // A plan of deletes has the bounds of what it looks at.
+        let (Some(since), Some(until)) = (open.watermark, open.deletes_until) else { return Ok(()) };
+        let found = self
+            .patiently(cx, || async {
+                self.while_paused().await?;
+                let found = hard_deletes(&cx.client, &ask, since, until, line).await?;
+                crate::actors::sync_extract::PartSink::all_staged(line).await.map_err(|source| {
+                    super::sync_extract::ExtractError::Handover { load: plan.id.clone(), source }
+                })?;
+                Ok(found)
+            })
+            .await?;
+        open.deletes_until = Some(found.covered_until);
+        if found.has_gap {
+            open.deletes_have_gap = true;
+            report.note(
+                "the org's list of deletes does not reach back to the last look: all ids are compared instead",
+            );
+        }
+        self.records.keep(open).await?;
+        Ok(())
+    }
+
+    async fn commit(
+        &self,
+        cx: &RunCx<'_>,
+        plan: &Arc<LoadPlan>,
+        rows: u64,
+    ) -> Result<CommitReceipt, SyncError> {
+        cx.view.enter("committing");
+        self.while_paused().await?;
+        strike(&self.parts.faults, point::BEFORE_COMMIT).await;
+        let of_load = Arc::clone(plan);
+        // A COMMIT whose answer was lost is settled by the ledger: a load that is in it answers with its receipt.
+        self.ask(cx, move |warehouse| warehouse.commit(&of_load, rows)).await
+    }
+
+    /// What is left once the rows are the target's: the bulk job, what the load has taught, and the journal's row.
+    async fn tidy_up(
+        &self,
+        cx: &RunCx<'_>,
+        open: &OpenLoad,
+        receipt: &CommitReceipt,
+        report: &mut Report,
+    ) -> Result<(), SyncError> {
+        cx.view.enter("tidying up");
+        let object = &open.plan.object;
+        let stand = self.records.stand(object);
+        let states = std::iter::once(&stand.rows).chain(&stand.keys);
+        for state in states.filter(|state| state.job_id().is_some()) {
+            if cx.settings.delete_job {
+                if let Err(error) = clean_up(&cx.client, state).await {
+                    let job = state.job_id().unwrap_or_default();
+                    report.note(format!("bulk job `{job}` was left at the org: {}", chain(&error)));
+                }
+            }
+        }
+        let facts = taught(self.records.facts(object), open, receipt);
+        self.records.end(object, &facts).await?;
+        Ok(())
+    }
+
+    /// Lets go of a load that is of no more use, as far as org and warehouse allow.
+    pub(super) async fn let_go(&self, cx: &RunCx<'_>, plan: &LoadPlan) {
+        let object = &plan.object;
+        let stand = self.records.stand(object);
+        for state in std::iter::once(&stand.rows).chain(&stand.keys) {
+            // A job that somebody else made is theirs.
+            if state.job_id().is_some() && !state.is_adopted {
+                if let Err(error) = clean_up(&cx.client, state).await {
+                    tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
+                }
+            }
+        }
+        let of_load = plan.clone();
+        if let Err(error) = self.parts.pool.call(move |warehouse| warehouse.abandon(&of_load)).await {
+            tracing::warn!(object = %object, %error, "staged rows of a failed load were left in the warehouse");
+        }
+        if let Err(error) = self.records.end(object, &self.records.facts(object)).await {
+            tracing::error!(object = %object, error = chain(&error), "the end of a load could not be noted");
+        }
+    }
+}
+
+/// How far a load was when it was taken up.
+enum Found {
+    Open(Vec<PartReceipt>),
+    Committed(CommitReceipt),
+}
+
+/// Holds where an extraction stands against what is staged; what is not staged any more is read again, out of the same bulk
+/// job. True when that is so.
+fn believed(state: &mut ExtractState, on_line: &OnLine) -> bool {
+    let before = PartNumber(state.pages.saturating_mul(PARTS_PER_PAGE).min(KEYS_FROM));
+    if on_line.load.staged_before(before) == state.rows {
+        return false;
+    }
+    rewind(state);
+    true
+}
+
+/// To the first page, of the same bulk job where there is one.
+fn rewind(state: &mut ExtractState) {
+    state.cursor = match state.cursor.take() {
+        Some(Cursor::Bulk(mut job)) => {
+            (job.next_locator, job.rows_done, job.pages_done, job.is_complete) = (None, 0, 0, false);
+            Some(Cursor::Bulk(job))
+        }
+        Some(Cursor::Rest(_)) | None => None,
+    };
+    (state.pages, state.rows, state.rejected, state.bytes, state.reject_bytes) = (0, 0, 0, 0, 0);
+    state.is_complete = false;
+}
+
+/// What is known of an object once a load of it is over.
+fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> SyncFacts {
+    match open.purpose {
+        Purpose::Rows => {
+            if let Some(mark) = receipt.watermark {
+                facts.watermark = Some(mark.at);
+            }
+            facts.fingerprint.clone_from(&open.fingerprint);
+            if open.plan.mode == LoadMode::Replace {
+                // Every row was read just now: what is not there is deleted, what is computed is fresh.
+                facts.deletes_until = open.plan.to.or(facts.deletes_until);
+                (facts.deletes_at, facts.formulas_at) = (Some(open.began), Some(open.began));
+                facts.backfill.clear();
+            }
+            for field in &open.backfill {
+                if !facts.backfill.contains(field) {
+                    facts.backfill.push(field.clone());
+                }
+            }
+            if let Some(job) = &open.existing_job {
+                facts.jobs_taken.push(job.clone());
+                let forget = facts.jobs_taken.len().saturating_sub(JOBS_REMEMBERED);
+                facts.jobs_taken.drain(..forget);
+            }
+        }
+        Purpose::Backfill => {
+            let filled = &open.plan.layout.columns;
+            facts
+                .backfill
+                .retain(|field| !filled.iter().any(|column| column.field.eq_ignore_ascii_case(field)));
+        }
+        Purpose::Formulas => facts.formulas_at = Some(open.began),
+        Purpose::HardDeletes | Purpose::AllKeys => {
+            facts.deletes_until = open.deletes_until.or(facts.deletes_until);
+            facts.deletes_at = Some(open.began);
+            facts.deletes_have_gap = open.deletes_have_gap;
+        }
+    }
+    facts
+}

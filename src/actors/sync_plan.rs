@@ -1,0 +1,324 @@
+//! What a sync of an object will do, worked out from the org's describe, the warehouse and the settings.
+//!
+//! Promises: nothing is written and no row is read; a sync and an explanation of it are worked out by the same steps.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::sync_desk::{SyncDesk, SyncOverrides};
+use super::sync_error::SyncError;
+use super::sync_record::{OpenLoad, Purpose, SyncFacts};
+use crate::model::ObjectDescribe;
+use crate::salesforce::OrgClient;
+use crate::sync::evolve::{Backfill, Evolution, backfill, evolve, part_of};
+use crate::sync::filter::{Filter, where_clause};
+use crate::sync::method::{BulkOffer, Choice, StageOffer, choose, choose_existing};
+use crate::sync::shape::{Room, Shape, shape};
+use crate::sync::window::{Window, window};
+use crate::sync::{
+    DeletePolicy, ErrorKind, LoadMode, LoadPlan, ObjectSettings, TableLayout, Thresholds, Watermark,
+};
+use crate::warehouse::Caps;
+
+/// Everything a sync of one object stands on.
+pub(super) struct Ground {
+    pub settings: ObjectSettings,
+    pub caps: Caps,
+    pub shape: Shape,
+    pub evolution: Evolution,
+    pub watermark: Option<Watermark>,
+    /// `None`: the object has no stamp.
+    pub window: Option<Window>,
+    pub filter: Option<Filter>,
+    pub org_now: Timestamp,
+    pub backfill: Backfill,
+    /// Why every row is read, where that is so.
+    pub why_full: Option<String>,
+    pub stage: StageOffer,
+    pub notes: Vec<String>,
+}
+
+impl Ground {
+    pub fn is_full(&self) -> bool {
+        self.why_full.is_some()
+    }
+
+    /// What the rows' load does in the target.
+    pub fn mode(&self) -> LoadMode {
+        if self.is_full() { LoadMode::Replace } else { LoadMode::Upsert }
+    }
+
+    /// The window as far as it bounds what is read.
+    fn bounds(&self) -> Option<&Window> {
+        self.window.as_ref().filter(|_| !self.is_full())
+    }
+
+    pub fn condition(&self) -> String {
+        where_clause(self.bounds(), self.filter.as_ref())
+    }
+
+    /// By which the keys of all rows of the window are read: without them nobody would know that a row has left the filter.
+    pub fn keys_condition(&self) -> Option<String> {
+        (!self.is_full() && self.filter.is_some()).then(|| where_clause(self.bounds(), None))
+    }
+
+    pub fn bulk(&self) -> BulkOffer {
+        self.shape.bulk.clone()
+    }
+}
+
+/// Of the settings that decide which rows a target holds, and as what.
+pub(super) fn fingerprint(settings: &ObjectSettings, deletes: DeletePolicy) -> String {
+    let deletes = match deletes {
+        DeletePolicy::Flag => "flag",
+        DeletePolicy::Remove => "remove",
+    };
+    let filter = settings.filter.as_deref().unwrap_or_default();
+    format!("{}\n{}\n{deletes}\n{filter}", settings.table, settings.match_field.to_lowercase())
+}
+
+/// The settings of an object as an order changes them.
+pub(super) fn settings_for(settings: &ObjectSettings, with: &SyncOverrides) -> ObjectSettings {
+    let mut settings = settings.clone();
+    settings.force_full_sync |= with.full;
+    if let Some(job) = &with.existing_job_id {
+        settings.existing_job_id = Some(job.clone());
+    }
+    if with.keep_job {
+        settings.delete_job = false;
+    }
+    if let Some(use_stage) = with.use_stage {
+        settings.use_stage = use_stage;
+    }
+    if let Some(stage) = &with.stage_name {
+        settings.stage_name = Some(stage.clone());
+        settings.use_stage = true;
+    }
+    settings
+}
+
+/// Whether files of a stage are to be used, and can be.
+pub(super) fn stage_offer(settings: &ObjectSettings, caps: &Caps) -> StageOffer {
+    match (settings.use_stage, caps.has_stages) {
+        (false, _) => StageOffer::No,
+        (true, true) => StageOffer::Yes { name: settings.stage_name.clone() },
+        (true, false) => StageOffer::Wanted { but: format!("{} has no stages", caps.kind) },
+    }
+}
+
+/// Why every row is to be read; `None`: what has changed is enough.
+fn why_full(
+    settings: &ObjectSettings,
+    shape: &Shape,
+    watermark: Option<Watermark>,
+    window: Option<&Window>,
+    is_other: bool,
+) -> Option<String> {
+    let first = || "the target has no load of it yet".to_owned();
+    match (watermark, window) {
+        _ if settings.force_full_sync => Some("every row was asked for (`force_full_sync`)".to_owned()),
+        (_, None) => Some(format!("`{}` has no field that says when a row changed", shape.object)),
+        (None, _) => Some(first()),
+        (Some(_), Some(window)) if window.is_full() => Some(window.note.clone().unwrap_or_else(first)),
+        _ if is_other => Some(
+            "table, match field, filter or deletes are configured otherwise than at the last sync".to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+impl SyncDesk {
+    /// Works out what a sync stands on.
+    pub(super) async fn survey(
+        &self,
+        client: &OrgClient,
+        settings: ObjectSettings,
+        describe: &ObjectDescribe,
+        org_now: Timestamp,
+        facts: &SyncFacts,
+    ) -> Result<Ground, SyncError> {
+        let all = &self.parts.settings;
+        let filter = settings.filter.as_deref().map(Filter::parse).transpose().map_err(|error| {
+            SyncError::Said(ErrorKind::Job, format!("`where` of `{}`: {error}", settings.object))
+        })?;
+        let caps = self.parts.pool.caps().await?;
+        let room = Room { columns_max: caps.columns_max, precision_max: caps.precision_max };
+        let shape = shape(describe, &settings, room)?;
+        let (org, object, table) = (client.org().clone(), settings.object.clone(), settings.table.clone());
+        let looked = self.parts.pool.call(move |warehouse| {
+            let state = warehouse.table(&table)?;
+            Ok((warehouse.watermark(&org, &object, &table)?, state))
+        });
+        let (watermark, state) = looked.await?;
+        let evolution = evolve(&shape, &state, caps.precision_max)
+            .map_err(|source| SyncError::Evolve { table: settings.table.to_string(), source })?;
+        // Somebody has dropped the table since: what the ledger says of it is of the one that was.
+        let watermark = watermark.filter(|_| !evolution.creates);
+        let window = shape.cursor.map(|cursor| window(cursor, watermark, org_now, all.overlap));
+        let is_other = facts.last.is_some() && facts.fingerprint != fingerprint(&settings, all.deletes);
+        let mut why = why_full(&settings, &shape, watermark, window.as_ref(), is_other);
+        let mut notes = evolution.notes.clone();
+        notes.extend(window.iter().filter_map(|window| window.note.clone()));
+        if let Some(blind) = shape.cursor.and_then(|cursor| cursor.blind_to()) {
+            notes.push(format!("increments of `{}` miss {blind}", shape.object));
+        }
+        let backfill = match evolution.backfill.is_empty() {
+            true => Backfill::None,
+            false => {
+                let (table, layout) = (settings.table.clone(), evolution.layout.clone());
+                let rows = self.parts.pool.call(move |warehouse| warehouse.count(&table, &layout)).await?;
+                backfill(&evolution, rows, why.is_some(), &all.thresholds)
+            }
+        };
+        if let (None, Backfill::Full { reason }) = (&why, &backfill) {
+            why = Some(reason.clone());
+        }
+        let stage = stage_offer(&settings, &caps);
+        Ok(Ground {
+            settings,
+            caps,
+            shape,
+            evolution,
+            watermark,
+            window,
+            filter,
+            org_now,
+            backfill,
+            why_full: why,
+            stage,
+            notes,
+        })
+    }
+
+    /// The load of the object's rows.
+    pub(super) fn rows_load(&self, client: &OrgClient, ground: &Ground, facts: &SyncFacts) -> OpenLoad {
+        let settings = &ground.settings;
+        let adopted = settings.existing_job_id.clone().filter(|job| !facts.jobs_taken.contains(job));
+        // Nobody knows which rows somebody else's job has, nor as of when.
+        let (mode, moves_mark) = match &adopted {
+            Some(_) => (LoadMode::Upsert, false),
+            None => (ground.mode(), ground.window.is_some()),
+        };
+        let window = ground.window.as_ref();
+        let plan = self.plan(
+            client,
+            settings,
+            mode,
+            ground.evolution.layout.clone(),
+            window.and_then(|window| window.from).filter(|_| !ground.is_full()),
+            window.map(|window| window.to).filter(|_| moves_mark),
+        );
+        let mut open = self.open_load(plan, Purpose::Rows, ground);
+        open.condition = ground.condition();
+        open.keys_condition = ground.keys_condition().filter(|_| adopted.is_none());
+        open.changes = ground.evolution.changes.clone();
+        open.backfill = match &ground.backfill {
+            Backfill::Refresh { fields, .. } => fields.clone(),
+            Backfill::None | Backfill::Full { .. } => Vec::new(),
+        };
+        open.skipped = ground.shape.skipped.clone();
+        open.notes = ground.notes.clone();
+        if adopted.is_some() {
+            open.notes.push(
+                "the window of an existing job is not known: the watermark stays where it is".to_owned(),
+            );
+        }
+        open.existing_job = adopted;
+        open
+    }
+
+    /// A load of some of the fields, or of none but the key.
+    pub(super) fn other_load(
+        &self,
+        client: &OrgClient,
+        ground: &Ground,
+        purpose: Purpose,
+        mode: LoadMode,
+        fields: &[String],
+    ) -> OpenLoad {
+        let layout = part_of(&ground.evolution.layout, fields);
+        let plan = self.plan(client, &ground.settings, mode, layout, None, None);
+        let mut open = self.open_load(plan, purpose, ground);
+        open.condition = where_clause(None, ground.filter.as_ref());
+        open.with_deleted = false;
+        open
+    }
+
+    fn plan(
+        &self,
+        client: &OrgClient,
+        settings: &ObjectSettings,
+        mode: LoadMode,
+        layout: TableLayout,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> LoadPlan {
+        LoadPlan {
+            id: self.new_load_id(),
+            org: client.org().clone(),
+            object: settings.object.clone(),
+            table: settings.table.clone(),
+            mode,
+            layout,
+            deletes: self.parts.settings.deletes,
+            from,
+            to,
+            schema_version: 0,
+            stage: settings.stage_name.clone().filter(|_| settings.use_stage),
+        }
+    }
+
+    fn open_load(&self, plan: LoadPlan, purpose: Purpose, ground: &Ground) -> OpenLoad {
+        OpenLoad {
+            plan,
+            purpose,
+            committed: None,
+            condition: String::new(),
+            keys_condition: None,
+            with_deleted: ground.shape.deleted.is_some(),
+            is_incremental: !ground.is_full() && purpose == Purpose::Rows,
+            bulk: ground.bulk(),
+            existing_job: None,
+            why_full: ground.why_full.clone().filter(|_| purpose == Purpose::Rows),
+            watermark: ground.watermark.map(|mark| mark.at),
+            began: self.parts.clock.wall(),
+            deletes_until: None,
+            deletes_have_gap: false,
+            changes: Vec::new(),
+            backfill: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            fingerprint: fingerprint(&ground.settings, self.parts.settings.deletes),
+        }
+    }
+}
+
+/// How a volume is read, and why; `refused` is why the org will not run a bulk job.
+pub(super) fn choice(
+    open: &OpenLoad,
+    stage: &StageOffer,
+    thresholds: &Thresholds,
+    volume: u64,
+    refused: Option<&str>,
+) -> Choice {
+    if let (Some(job), None) = (&open.existing_job, refused) {
+        return choose_existing(job, volume, open.is_incremental, stage, thresholds);
+    }
+    let bulk = match refused {
+        Some(why) => BulkOffer::Refused(why.to_owned()),
+        None => open.bulk.clone(),
+    };
+    let mut choice = choose(volume, open.is_incremental, stage, thresholds, &bulk);
+    if let Some(why) = &open.why_full {
+        choice.reason = format!("{why}; {}", choice.reason);
+    }
+    choice
+}
+
+/// The describe of one object, and until when it is believed.
+#[derive(Debug, Clone)]
+pub(super) struct KnownDescribe {
+    pub until: std::time::Duration,
+    pub describe: Arc<ObjectDescribe>,
+}

@@ -1,0 +1,12 @@
+//! Warehouses behind an ADBC driver, a shared library that is found when it is needed.
+//!
+//! Promises: nothing is linked; a driver that is missing is an error that says how to install it; rows cross as Arrow
+//! columns, numbers exact, points in time in UTC.
+
+pub mod connection;
+pub mod driver;
+pub mod rows;
+
+pub use connection::{AdbcConnection, Classify, IngestTarget, open_database};
+pub use driver::DriverPlace;
+pub use rows::{ChunkReader, Constant, append_rows, columns_of};
