@@ -1,6 +1,12 @@
 //! `/__sim/`: the journal, faults, limits and clock of the simulator. Not part of any real org.
 
-use crate::{answer::Answer, dml::script, faults::FaultRule, site::Site};
+use crate::{
+    answer::Answer,
+    dml::{rows, script},
+    faults::FaultRule,
+    schema,
+    site::Site,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -17,8 +23,8 @@ struct Advance {
     advance_ms: i64,
 }
 
-/// Answers `method path`; the path starts with `/__sim`.
-pub fn answer(site: &Site, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
+/// Answers `method path`; the path starts with `/__sim`, the query is what is behind its `?`.
+pub fn answer(site: &Site, method: &str, path: &str, query: &str, content_type: &str, body: &[u8]) -> Answer {
     const KIND: &str = "sim";
     let bad = |error: serde_json::Error| Answer::error(KIND, 400, "BAD_CONTROL_REQUEST", &error.to_string());
     let done = || Answer::json(KIND, &json!({ "ok": true }));
@@ -81,6 +87,11 @@ pub fn answer(site: &Site, method: &str, path: &str, content_type: &str, body: &
                 ..Answer::ok(KIND, pem.clone().into_bytes())
             },
             None => Answer::error(KIND, 404, "NO_TLS", "This simulator has no TLS listener"),
+        },
+        ("POST", "/__sim/schema") => schema::control(site, body),
+        ("GET", "/__sim/rows") => match rows::lines(site, query) {
+            Ok(lines) => Answer { content_type: "application/x-ndjson", ..Answer::ok(KIND, lines) },
+            Err(message) => Answer::error(KIND, 400, "BAD_CONTROL_REQUEST", &message),
         },
         (method, path) => {
             script::control(site, method, path, body).unwrap_or_else(|| Answer::not_found(KIND))

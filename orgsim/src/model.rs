@@ -3,6 +3,7 @@
 //! Made by [`crate::catalog`], read by the endpoints. Rows of ordinary objects are not stored here:
 //! they are computed from an index by seed (see [`crate::rows`]).
 
+use crate::fields::Fields;
 use std::collections::HashMap;
 
 /// A whole org's metadata.
@@ -83,7 +84,7 @@ pub struct SObject {
     /// Tooling id `01I...` of a custom object.
     pub durable_id: String,
     /// Fields in order.
-    pub fields: Vec<Field>,
+    pub fields: Fields,
     /// Who points here.
     pub children: Vec<Child>,
     /// Number of simulated records.
@@ -146,6 +147,16 @@ pub struct Field {
     pub controller: Option<String>,
     /// Field-level security applies.
     pub permissionable: bool,
+    /// What it was when its rows' values were made, where it has been changed since.
+    pub made_as: Option<Box<Field>>,
+}
+
+impl Field {
+    /// The field by which values of rows are made up: a wider one does not change what rows hold.
+    #[must_use]
+    pub fn as_made(&self) -> &Self {
+        self.made_as.as_deref().unwrap_or(self)
+    }
 }
 
 /// An incoming relationship.

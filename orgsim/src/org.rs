@@ -10,7 +10,7 @@ use crate::{
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -27,7 +27,12 @@ pub struct OrgData {
     pub rows: Rows,
     /// Fields the user may not see: position of the object, position of the field.
     hidden: RwLock<HashSet<(usize, usize)>>,
+    /// Fields that are gone for everybody; their positions stay theirs.
+    removed: RwLock<HashSet<(usize, usize)>>,
     any_hidden: AtomicBool,
+    changing: Mutex<()>,
+    /// Objects that Bulk refuses, in lower case, beside those it never serves.
+    bulk_refused: RwLock<HashSet<String>>,
     pub profiles: Vec<Profile>,
     /// Position in `model.permission_sets` to position in `profiles`.
     pub profile_of_set: Vec<Option<u64>>,
@@ -69,7 +74,10 @@ impl OrgData {
             model,
             rows,
             hidden: RwLock::default(),
+            removed: RwLock::default(),
             any_hidden: AtomicBool::new(false),
+            changing: Mutex::default(),
+            bulk_refused: RwLock::default(),
             profiles,
             profile_of_set,
             field_starts,
@@ -125,14 +133,55 @@ impl OrgData {
     /// Position of a field by API name, whatever the case, when the user may see it.
     pub fn field_position(&self, object: usize, name: &str) -> Option<usize> {
         let fields = &self.model.objects[object].fields;
-        let found = fields.iter().position(|field| field.name.eq_ignore_ascii_case(name))?;
-        self.is_visible(object, found).then_some(found)
+        let mut named = fields.iter().enumerate().filter(|(_, field)| field.name.eq_ignore_ascii_case(name));
+        // One that was made anew under its old name comes behind the old one.
+        named.find(|(at, _)| self.is_visible(object, *at)).map(|(at, _)| at)
+    }
+
+    /// Position of a field by API name, whoever may see it.
+    pub fn existing_field(&self, object: usize, name: &str) -> Option<usize> {
+        let removed = self.removed.read().unwrap_or_else(PoisonError::into_inner);
+        let fields = self.model.objects[object].fields.iter().enumerate();
+        let mut named = fields.filter(|(_, field)| field.name.eq_ignore_ascii_case(name));
+        named.find(|(at, _)| !removed.contains(&(object, *at))).map(|(at, _)| at)
+    }
+
+    /// Held by who changes the fields of an object.
+    pub fn changing_schema(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a field away.
+    pub fn remove_field(&self, object: usize, field: usize) {
+        self.removed.write().unwrap_or_else(PoisonError::into_inner).insert((object, field));
+        self.any_hidden.store(true, Ordering::Release);
+        self.rows.bump();
+    }
+
+    /// Makes Bulk refuse these objects, and no others beside those it never serves.
+    ///
+    /// # Errors
+    /// The first name that is no object.
+    pub fn refuse_bulk(&self, names: &[String]) -> Result<(), String> {
+        if let Some(name) = names.iter().find(|name| self.position(name).is_none()) {
+            return Err(format!("no object `{name}`"));
+        }
+        let refused = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        *self.bulk_refused.write().unwrap_or_else(PoisonError::into_inner) = refused;
+        Ok(())
+    }
+
+    /// Whether Bulk was told to refuse an object.
+    pub fn is_refused_by_bulk(&self, name: &str) -> bool {
+        let refused = self.bulk_refused.read().unwrap_or_else(PoisonError::into_inner);
+        refused.contains(&name.to_ascii_lowercase())
     }
 
     /// Whether the user may see a field.
     pub fn is_visible(&self, object: usize, field: usize) -> bool {
         !self.any_hidden.load(Ordering::Acquire)
-            || !self.hidden.read().unwrap_or_else(PoisonError::into_inner).contains(&(object, field))
+            || !(self.hidden.read().unwrap_or_else(PoisonError::into_inner).contains(&(object, field))
+                || self.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&(object, field)))
     }
 
     /// Hides these fields, given as `Object.Field`, and no others.
@@ -145,12 +194,13 @@ impl OrgData {
             let found = name.split_once('.').and_then(|(object, field)| {
                 let at = self.position(object)?;
                 let fields = &self.model.objects[at].fields;
-                let found = fields.iter().position(|known| known.name.eq_ignore_ascii_case(field))?;
+                let found = self.existing_field(at, field)?;
                 (fields[found].field_type != "id").then_some((at, found))
             });
             hidden.insert(found.ok_or_else(|| format!("no field that could be hidden: `{name}`"))?);
         }
-        self.any_hidden.store(!hidden.is_empty(), Ordering::Release);
+        let is_any_gone = !self.removed.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+        self.any_hidden.store(is_any_gone || !hidden.is_empty(), Ordering::Release);
         *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = hidden;
         self.rows.bump();
         Ok(())

@@ -269,6 +269,7 @@ impl RowSource for SeededRows {
     }
 
     fn value(&self, object: &SObject, index: u64, field: &Field) -> Value {
+        let field = field.as_made();
         let dice = self.dice(object, index, &field.name);
         match field.name.as_str() {
             "Id" => {
@@ -354,7 +355,7 @@ impl RowSource for SeededRows {
 
     fn cell_writer(&self, object: &SObject, field: &Field) -> Option<Box<dyn CellWriter>> {
         // Rows of hard values are few; they are written the plain way.
-        if object.name == nasty::OBJECT { None } else { self.writer(object, field) }
+        if object.name == nasty::OBJECT { None } else { self.writer(object, field.as_made()) }
     }
 }
 

@@ -303,7 +303,7 @@ fn respond(site: &Site, head: &Head, body: Bytes) -> Ready {
     let path = head.path();
     if path.starts_with("/__sim") {
         let content_type = head.header("content-type").unwrap_or_default();
-        let answer = control::answer(site, &head.method, path, content_type, &body);
+        let answer = control::answer(site, &head.method, path, head.query(), content_type, &body);
         return ready(site, head, answer, Suffered::default(), None);
     }
     let is_api = path.starts_with("/services/data") || path.starts_with("/services/async");

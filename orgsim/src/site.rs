@@ -151,11 +151,18 @@ impl Site {
         let hidden_before = self.data.knobs().hidden_fields.clone();
         if hidden_before != knobs.hidden_fields {
             self.org.hide(&knobs.hidden_fields)?;
-            self.described.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.described_ms.store(self.clock.epoch_ms(), Ordering::Release);
+            self.schema_changed();
         }
+        self.org.refuse_bulk(&knobs.bulk_refused)?;
         *self.data.knobs() = knobs;
         Ok(())
+    }
+
+    /// Describes are rendered anew, and say that they were changed now.
+    pub fn schema_changed(&self) {
+        self.described.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.described_ms.store(self.clock.epoch_ms(), Ordering::Release);
+        self.org.rows.bump();
     }
 
     /// When a describe last changed, in epoch milliseconds: whole seconds, as HTTP has them.

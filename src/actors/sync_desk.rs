@@ -149,20 +149,20 @@ impl SyncDesk {
             .into_iter()
             .map(|asked| match asked {
                 Ok(settings) => Ok((settings.clone(), self.start(&settings, order.lane, order.with.clone()))),
-                Err(name) => Err(failed_early(
+                Err(name) => Err(Box::new(failed_early(
                     name.as_str(),
                     "",
                     self.parts.clock.wall(),
                     ErrorKind::Job,
                     format!("`{name}` is not among the objects that are configured to be synced"),
-                )),
+                ))),
             })
             .collect();
         let mut results = Vec::new();
         for run in runs {
             results.push(match run {
                 Ok((settings, Ok(over))) => self.outcome(&settings, over).await,
-                Ok((_, Err(told))) | Err(told) => told,
+                Ok((_, Err(told))) | Err(told) => *told,
             });
         }
         results
@@ -327,7 +327,7 @@ impl SyncDesk {
         settings: &ObjectSettings,
         lane: Lane,
         with: SyncOverrides,
-    ) -> Result<watch::Receiver<Option<SyncResult>>, SyncResult> {
+    ) -> Result<watch::Receiver<Option<SyncResult>>, Box<SyncResult>> {
         let (tell, over) = watch::channel(None);
         let view = RunView::new(lane, self.parts.clock.elapsed());
         match self.running.entry(settings.object.clone()) {
@@ -335,13 +335,13 @@ impl SyncDesk {
                 return Ok(running.get().over.clone());
             }
             Entry::Occupied(_) => {
-                return Err(failed_early(
+                return Err(Box::new(failed_early(
                     settings.object.as_str(),
                     &settings.table.to_string(),
                     self.parts.clock.wall(),
                     ErrorKind::Job,
                     "it is being synced already, as it is configured; ask again when that is over".to_owned(),
-                ));
+                )));
             }
             Entry::Vacant(place) => {
                 let (view, over) = (Arc::clone(&view), over.clone());

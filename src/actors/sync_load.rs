@@ -296,11 +296,11 @@ impl SyncDesk {
         let stand = self.records.stand(object);
         let states = std::iter::once(&stand.rows).chain(&stand.keys);
         for state in states.filter(|state| state.job_id().is_some()) {
-            if cx.settings.delete_job {
-                if let Err(error) = clean_up(&cx.client, state).await {
-                    let job = state.job_id().unwrap_or_default();
-                    report.note(format!("bulk job `{job}` was left at the org: {}", chain(&error)));
-                }
+            if cx.settings.delete_job
+                && let Err(error) = clean_up(&cx.client, state).await
+            {
+                let job = state.job_id().unwrap_or_default();
+                report.note(format!("bulk job `{job}` was left at the org: {}", chain(&error)));
             }
         }
         let facts = taught(self.records.facts(object), open, receipt);
@@ -314,10 +314,11 @@ impl SyncDesk {
         let stand = self.records.stand(object);
         for state in std::iter::once(&stand.rows).chain(&stand.keys) {
             // A job that somebody else made is theirs.
-            if state.job_id().is_some() && !state.is_adopted {
-                if let Err(error) = clean_up(client, state).await {
-                    tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
-                }
+            if state.job_id().is_some()
+                && !state.is_adopted
+                && let Err(error) = clean_up(client, state).await
+            {
+                tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
             }
         }
         let of_load = plan.clone();

@@ -47,10 +47,11 @@ const NOT_SERVED: [&str; 30] = [
 ///
 /// # Errors
 /// The org's refusal.
-pub fn statement(query: &Query) -> Result<(), SoqlError> {
+pub fn statement(org: &OrgData, query: &Query) -> Result<(), SoqlError> {
     let refuse = |message: &str| Err(SoqlError::new("API_ERROR", message.to_owned()));
     let asked_for = |name: &&&str| name.eq_ignore_ascii_case(&query.from.text);
-    if let Some(name) = NOT_SERVED.iter().find(asked_for) {
+    let told = Some(&query.from.text.as_str()).filter(|name| org.is_refused_by_bulk(name)).copied();
+    if let Some(name) = NOT_SERVED.iter().find(asked_for).copied().or(told) {
         return Err(SoqlError::new("INVALIDENTITY", format!("{name} is not supported by the Bulk API")));
     }
     if query.select.iter().any(|item| matches!(item, SelectItem::SubQuery(_))) {

@@ -193,7 +193,7 @@ pub fn prepare(
     all_rows: bool,
     now_ms: i64,
 ) -> Result<(Found, Picked, Arc<RowWriter>), SoqlError> {
-    check::statement(&soql::parse(statement)?)?;
+    check::statement(org, &soql::parse(statement)?)?;
     let scope = if all_rows { Scope::All } else { Scope::Live };
     let mut found = query::run(org, Api::Data, scope, statement, now_ms)?;
     check::columns(org, &found)?;

@@ -82,7 +82,7 @@ pub fn make(parent: &SObject, kind: Companion) -> SObject {
         associate_parent: Some(parent.name.clone()),
         associate_type: Some(kind.word().to_owned()),
         durable_id: name.clone(),
-        fields: fields(parent, kind),
+        fields: fields(parent, kind).into(),
         name,
         ..SObject::default()
     }

@@ -40,7 +40,7 @@ pub fn object(spec: &ObjectSpec) -> SObject {
         searchable: spec.kind == Kind::Custom,
         createable: spec.kind != Kind::Metadata,
         triggerable: matches!(spec.kind, Kind::Custom | Kind::Event),
-        fields: all,
+        fields: all.into(),
         record_count: spec.records.unwrap_or(0),
         name: spec.name.clone(),
         ..SObject::default()

@@ -245,7 +245,7 @@ pub(crate) fn imported_object(
         searchable: kind == Kind::Custom,
         createable: kind != Kind::Metadata,
         triggerable: matches!(kind, Kind::Custom | Kind::Event),
-        fields: custom::standard_fields(kind, &shape),
+        fields: custom::standard_fields(kind, &shape).into(),
         ..SObject::default()
     };
     merge_fields(&mut object, fields);
@@ -276,7 +276,7 @@ pub(crate) fn imported_standard(name: &str, fields: &[Field]) -> SObject {
         queryable: true,
         createable: true,
         durable_id: name.to_owned(),
-        fields: custom::standard_fields(Kind::Custom, &shape),
+        fields: custom::standard_fields(Kind::Custom, &shape).into(),
         ..SObject::default()
     };
     merge_fields(&mut object, fields);

@@ -303,7 +303,7 @@ fn standard_object(listed: ListedObject, names: &[String]) -> SObject {
         associate_parent,
         associate_type,
         durable_id: listed.name.clone(),
-        fields,
+        fields: fields.into(),
         name: listed.name,
         ..SObject::default()
     }

@@ -9,6 +9,7 @@ pub mod options;
 pub mod overlay;
 pub mod replication;
 pub mod resources;
+pub mod rows;
 pub mod script;
 pub mod spans;
 mod values;

@@ -51,6 +51,10 @@ pub struct Knobs {
     pub late_per_page: u64,
     /// Milliseconds between the stamp of a late row and its commit; ten minutes look-back cover the usual ones.
     pub late_by_ms: i64,
+    /// Objects that Bulk refuses, beside those it never serves.
+    pub bulk_refused: Vec<String>,
+    /// Milliseconds for which deletions are known to `/deleted`; a real org forgets them early when there are many.
+    pub deletes_kept_ms: i64,
     /// Decides the chances above.
     pub seed: u64,
 }
@@ -66,6 +70,8 @@ impl Default for Knobs {
             inserted_per_page: 0,
             late_per_page: 0,
             late_by_ms: 5 * 60_000,
+            bulk_refused: Vec::new(),
+            deletes_kept_ms: super::overlay::BIN_DAYS * 86_400_000,
             seed: 0,
         }
     }

@@ -47,8 +47,20 @@ pub enum Fate {
         /// Epoch milliseconds.
         at_ms: i64,
     },
-    /// Hard-deleted, purged or never committed.
+    /// Purged or never committed.
     Gone,
+    /// Deleted for good: no query sees it, the list of deletions still knows it.
+    Erased {
+        /// Epoch milliseconds of the deletion.
+        at_ms: i64,
+    },
+}
+
+impl Fate {
+    /// Nobody can read it any more.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Gone | Self::Erased { .. })
+    }
 }
 
 /// A row somebody wrote to.
@@ -76,6 +88,8 @@ struct Written {
     gone: BTreeSet<u64>,
     /// Written deletions by when they happened, to be purged in that order.
     bin: BTreeSet<(i64, u64)>,
+    /// Rows deleted for good, of which the list of deletions knows.
+    erased: BTreeSet<u64>,
     /// Rows written with this text (lower case) in this field; kept for fields records are found by.
     by_text: HashMap<(usize, String), BTreeSet<u64>>,
 }
@@ -296,11 +310,13 @@ impl Rows {
         spans
     }
 
-    /// Rows that may lie in the recycle bin; ask [`Rows::fate`] which do.
+    /// Rows that may lie in the recycle bin or have been deleted for good; ask [`Rows::fate`] which do.
     pub fn binned(&self, at: usize) -> Vec<u64> {
         let own = &self.objects[at];
         let mut rows: Vec<u64> = (own.live..own.seeded()).collect();
-        rows.extend(own.read().bin.iter().map(|(_, row)| *row));
+        let written = own.read();
+        rows.extend(written.bin.iter().map(|(_, row)| *row));
+        rows.extend(&written.erased);
         rows.sort_unstable();
         rows.dedup();
         rows
@@ -531,9 +547,10 @@ impl Rows {
             }
         };
         place(&mut written.revived, was_binned && fate == Fate::Live);
-        place(&mut written.kept, was_binned && next.is_some() && fate != Fate::Gone);
+        place(&mut written.kept, was_binned && next.is_some() && !fate.is_gone());
         place(&mut written.withdrawn, !was_binned && fate != Fate::Live);
-        place(&mut written.gone, fate == Fate::Gone);
+        place(&mut written.gone, fate.is_gone());
+        place(&mut written.erased, matches!(fate, Fate::Erased { .. }));
         if let Some(next) = next {
             for key in own.known.looked_up.iter().filter_map(|field| text_of(&next, *field)) {
                 written.by_text.entry(key).or_default().insert(row);

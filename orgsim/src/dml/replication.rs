@@ -116,17 +116,23 @@ pub fn updated(site: &Site, request: &Request, name: &str) -> Answer {
     Answer::ok("replication", out).about(&object.name)
 }
 
-/// `GET /sobjects/X/deleted?start=..&end=..`: ids of rows put into the recycle bin in the window.
+/// `GET /sobjects/X/deleted?start=..&end=..`: ids of rows deleted in the window, for good or not.
 pub fn deleted(site: &Site, request: &Request, name: &str) -> Answer {
     let (at, window) = match asked(site, request, name, BIN_DAYS) {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
     let object = &site.org.model.objects[at];
+    let kept_ms = site.data.knobs().deletes_kept_ms;
+    let earliest = site.clock.epoch_ms() - kept_ms;
     let mut found: Vec<(i64, String)> = Vec::new();
     for row in site.org.rows.binned(at) {
-        let Some(Fate::Deleted { at_ms }) = site.org.rows.fate(at, row) else { continue };
-        if (window.start_ms..window.end_ms).contains(&at_ms)
+        let (Some(Fate::Deleted { at_ms }) | Some(Fate::Erased { at_ms })) = site.org.rows.fate(at, row)
+        else {
+            continue;
+        };
+        if at_ms >= earliest
+            && (window.start_ms..window.end_ms).contains(&at_ms)
             && let Some(id) = site.org.rows.id_of(at, object, row)
         {
             found.push((at_ms, id));
@@ -140,7 +146,6 @@ pub fn deleted(site: &Site, request: &Request, name: &str) -> Answer {
         .into_iter()
         .map(|(at_ms, id)| serde_json::json!({ "deletedDate": rest_datetime(at_ms), "id": id }))
         .collect();
-    let earliest = site.clock.epoch_ms() - BIN_DAYS * DAY_MS;
     let mut out = b"{".to_vec();
     json::field(&mut out, "deletedRecords", &entries);
     json::field(&mut out, "earliestDateAvailable", &rest_datetime(earliest - earliest.rem_euclid(MINUTE_MS)));

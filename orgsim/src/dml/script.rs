@@ -33,6 +33,10 @@ pub enum Action {
     Undelete,
     /// Gone for good.
     HardDelete,
+    /// What lies in the recycle bin is gone for good; all of it when nothing is said.
+    EmptyBin,
+    /// `fields` are set and no stamp moves, as when a formula looks at another record or at the date.
+    Recompute,
     /// The first row stays, the others go to the recycle bin and name it as their master.
     Merge,
     /// Leads become accounts, contacts and opportunities.
@@ -193,7 +197,8 @@ fn apply(site: &Site, change: &Change, stamp_ms: i64) -> Vec<String> {
         let made = (0..change.count.unwrap_or(1)).map_while(|_| insert(org, at, change, stamp_ms));
         return made.collect();
     }
-    let scope = if change.action == Action::Undelete { Scope::All } else { Scope::Live };
+    let in_bin = matches!(change.action, Action::Undelete | Action::EmptyBin);
+    let scope = if in_bin { Scope::All } else { Scope::Live };
     let rows = chosen(site, at, change, scope);
     let ids: Vec<String> = rows.iter().filter_map(|&row| org.rows.id_of(at, object, row)).collect();
     let each = |operation: Operation| {
@@ -211,7 +216,10 @@ fn apply(site: &Site, change: &Change, stamp_ms: i64) -> Vec<String> {
         }),
         Action::Delete => each(Operation::Delete),
         Action::Undelete => each(Operation::Undelete),
-        Action::HardDelete => each(Operation::HardDelete),
+        Action::HardDelete | Action::EmptyBin => each(Operation::HardDelete),
+        Action::Recompute => rows.iter().for_each(|&row| {
+            write::recompute(org, at, row, values_of(org, at, &change.fields));
+        }),
         Action::Merge => {
             if let [master, losers @ ..] = rows.as_slice() {
                 write::merge(org, at, *master, losers, stamp_ms);
@@ -237,10 +245,14 @@ fn chosen(site: &Site, at: usize, change: &Change, scope: Scope) -> Vec<u64> {
         Action::Convert => {
             converted.is_some_and(|field| org.rows.value(at, object, row, field) == Value::Bool(false))
         }
-        Action::Undelete => matches!(org.rows.fate(at, row), Some(Fate::Deleted { .. })),
+        Action::Undelete | Action::EmptyBin => matches!(org.rows.fate(at, row), Some(Fate::Deleted { .. })),
         _ => true,
     };
-    let default = if change.action == Action::Merge { 2 } else { 1 };
+    let default = match change.action {
+        Action::Merge => 2,
+        Action::EmptyBin => u64::MAX,
+        _ => 1,
+    };
     let wanted = usize::try_from(change.count.unwrap_or(default).min(spans.len())).unwrap_or(usize::MAX);
     let mut rows = Vec::new();
     let mut taken = std::collections::HashSet::new();
@@ -265,7 +277,7 @@ fn chosen(site: &Site, at: usize, change: &Change, scope: Scope) -> Vec<u64> {
 fn values_of(org: &OrgData, at: usize, fields: &Map<String, serde_json::Value>) -> BTreeMap<usize, Value> {
     let object = &org.model.objects[at];
     let read = |(name, json): (&String, &serde_json::Value)| {
-        let field = object.fields.iter().position(|field| field.name.eq_ignore_ascii_case(name))?;
+        let field = org.existing_field(at, name)?;
         Some((field, super::values::read(&object.fields[field], json).ok()?))
     };
     fields.iter().filter_map(read).collect()

@@ -122,7 +122,8 @@ impl Writer<'_> {
             return Err(one(RowError::of("MALFORMED_ID", message, &["Id"])));
         }
         let row = self.org.rows.index_of(self.at, self.object, id);
-        let row = row.filter(|&row| !matches!(self.org.rows.fate(self.at, row), None | Some(Fate::Gone)));
+        let is_there = |row: &u64| self.org.rows.fate(self.at, *row).is_some_and(|fate| !fate.is_gone());
+        let row = row.filter(is_there);
         row.ok_or_else(|| one(RowError::of("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", &[])))
     }
 
@@ -314,7 +315,12 @@ impl Writer<'_> {
 
     fn hard_delete(&self, row: u64) -> Result<WriteResult, Errors> {
         let id = self.id_of(row)?;
-        let gone = WrittenRow { values: BTreeMap::new(), fate: Fate::Gone };
+        // Who empties the bin does not delete anew.
+        let at_ms = match self.org.rows.fate(self.at, row) {
+            Some(Fate::Deleted { at_ms }) => at_ms,
+            _ => self.stamp_ms,
+        };
+        let gone = WrittenRow { values: BTreeMap::new(), fate: Fate::Erased { at_ms } };
         self.org.rows.put(self.at, row, Some(gone));
         Ok(WriteResult { id: Some(id), ..WriteResult::default() })
     }
@@ -522,6 +528,14 @@ pub fn set_values(org: &OrgData, at: usize, row: u64, values: BTreeMap<usize, Va
     let _one_writer = org.rows.lock();
     let mut written = org.rows.written(at, row);
     writer.stamp(&mut written.values);
+    written.values.extend(values);
+    org.rows.put(at, row, Some(written));
+}
+
+/// Puts values in place without moving a stamp: what the org computes is other than before. For the simulator's own control.
+pub fn recompute(org: &OrgData, at: usize, row: u64, values: BTreeMap<usize, Value>) {
+    let _one_writer = org.rows.lock();
+    let mut written = org.rows.written(at, row);
     written.values.extend(values);
     org.rows.put(at, row, Some(written));
 }

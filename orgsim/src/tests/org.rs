@@ -39,7 +39,7 @@ fn object(name: &str, prefix: &str, count: u64, fields: Vec<Field>) -> SObject {
         triggerable: true,
         createable: true,
         durable_id: if name.ends_with("__c") { "01I5g000000AAAAAAA".into() } else { String::new() },
-        fields,
+        fields: fields.into(),
         record_count: count,
         ..SObject::default()
     }
