@@ -4,7 +4,7 @@
 //! ends in SIGSEGV. Penstock has none; it blocks its signals before any thread starts and reads them with `sigwait`. A
 //! process set up like that loads the Snowflake driver, lets it query without pause, and is stormed with signals meanwhile.
 //!
-//! The driver is what PENSTOCK_TEST_SNOWFLAKE names, or what `tests/warehouse/drivers.py` has fetched. With
+//! The driver is what PENSTOCK_TEST_SNOWFLAKE_DRIVER names, or what `tests/warehouse/drivers.py` has fetched. With
 //! PENSTOCK_TEST_SERVERS=1 a missing one is a failure instead of a skipped test.
 
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ fn driver() -> Option<String> {
         })?;
         Some(cache.join("drivers/snowflake/libadbc_driver_snowflake.so"))
     };
-    let path = setting("PENSTOCK_TEST_SNOWFLAKE").map(PathBuf::from).or_else(fetched);
+    let path = setting("PENSTOCK_TEST_SNOWFLAKE_DRIVER").map(PathBuf::from).or_else(fetched);
     if let Some(path) = path.filter(|path| path.is_file()) {
         return Some(path.to_str().expect("a path in UTF-8").to_owned());
     }
@@ -121,7 +121,7 @@ fn signals_and_a_go_driver_leave_each_other_alone() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "queries_while_it_reads_signals", "--ignored", "--nocapture"])
         .env("PENSTOCK_TEST_PORT", port.to_string())
-        .env("PENSTOCK_TEST_SNOWFLAKE", driver)
+        .env("PENSTOCK_TEST_SNOWFLAKE_DRIVER", driver)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

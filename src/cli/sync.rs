@@ -89,6 +89,57 @@ fn changes_text(of: &Value, out: &mut String) {
     }
 }
 
+/// How fresh each object is, and how each push stands: a part of `penstock status`.
+pub fn standing(status: &Value) {
+    for object in list(&status["sync"], "objects") {
+        let mut line = format!("sync {} -> {}: ", text(object, "object"), text(object, "table"));
+        let _ = match object["lag_seconds"].as_f64() {
+            Some(lag) => write!(line, "{} behind the org", span(lag)),
+            None => write!(line, "never synced"),
+        };
+        if let Some(last) = object.get("last").filter(|last| last["success"] == Value::Bool(false)) {
+            let _ = write!(line, "; the last sync failed: {}", text(last, "error"));
+        }
+        if let Some(running) = object.get("running").filter(|running| running.is_object()) {
+            let _ =
+                write!(line, "; {}, {} rows staged", text(running, "phase"), number(running, "rows_staged"));
+            if let Some(waits) = running["waits"].as_str() {
+                let _ = write!(line, ", {waits}");
+            }
+        } else if object["open_load"].is_object() {
+            line.push_str("; a load is not over, the next sync goes on with it");
+        }
+        if let Some(next) = object["next"].as_str() {
+            let _ = write!(line, "; next at {next}");
+        }
+        say_line(format_args!("{line}"));
+    }
+    for push in list(status, "pushes") {
+        let mut line = format!("push {} -> {}: ", text(push, "push"), text(push, "object"));
+        line.push_str(match (push["is_running"].as_bool(), push["is_unfinished"].as_bool()) {
+            (Some(true), _) => "running",
+            (_, Some(true)) => "not over, the next run goes on with it",
+            _ => "idle",
+        });
+        if let Some(error) = push["last"]["error"].as_str() {
+            let _ = write!(line, "; {error}");
+        }
+        if let Some(next) = push["next"].as_str() {
+            let _ = write!(line, "; next at {next}");
+        }
+        say_line(format_args!("{line}"));
+    }
+}
+
+/// `40 s`, `12 min`, `3.5 h`.
+fn span(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 100.0 => format!("{:.0} s", seconds.max(0.0)),
+        seconds if seconds < 6_000.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.1} h", seconds / 3_600.0),
+    }
+}
+
 /// What a sync would do.
 pub fn explanations(done: &Value, json: bool) -> u8 {
     if json {
