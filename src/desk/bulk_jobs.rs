@@ -19,7 +19,7 @@ pub async fn perform(plant: &Plant, org: Option<OrgName>, ask: BulkJobsAsk) -> R
     match ask {
         BulkJobsAsk::List => {
             let mut jobs = client.bulk_jobs().await.map_err(|error| refused(&error))?;
-            jobs.sort_by(|one, other| one.created_at.cmp(&other.created_at));
+            jobs.sort_by_key(|job| job.created_at);
             Ok(json!({ "jobs": jobs.iter().map(view).collect::<Vec<_>>() }))
         }
         BulkJobsAsk::Show { job } => Ok(json!({ "jobs": [view(&known(&client, &job).await?)] })),
