@@ -81,6 +81,7 @@ fn settings(base_url: String, model: String) -> ModelSettings {
         mode: ModelMode::Direct,
         temperature: 0.1,
         max_completion_tokens: 500,
+        schema_bounds: false,
         // A model on a loaded machine without a graphics card takes its time.
         timeout: Duration::from_secs(400),
         requests_per_minute: None,

@@ -176,6 +176,7 @@ mod tests {
             mode: ModelMode::Direct,
             temperature: 0.0,
             max_completion_tokens: 1,
+            schema_bounds: false,
             timeout: Duration::from_secs(1),
             requests_per_minute: None,
             tokens_per_minute: None,

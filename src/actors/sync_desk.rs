@@ -411,9 +411,16 @@ impl SyncDesk {
 
     /// Takes up every load that the last process left; called once, when the daemon starts.
     pub fn resume(&self) {
-        for object in self.records.open_loads().into_keys() {
+        for (object, open) in self.records.open_loads() {
             let Some(settings) = self.configured(&object).cloned() else {
-                tracing::warn!(object = %object, "a load is left of an object that is not configured any more");
+                tracing::warn!(object = %object, "a load is left of an object that is not configured any more: it is let go of");
+                let desk = self.clone();
+                tokio::spawn(async move {
+                    match desk.client(Lane::Normal) {
+                        Ok(client) => desk.let_go(&client, &open.plan).await,
+                        Err(error) => tracing::warn!(object = %object, %error, "it stays"),
+                    }
+                });
                 continue;
             };
             tracing::info!(object = %object, "a load that the last process left is taken up");

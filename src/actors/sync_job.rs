@@ -145,7 +145,7 @@ impl SyncDesk {
         };
         self.parts.metrics.sync_loads_total.with_label_values(&[label]).inc();
         if label == "failed" {
-            self.let_go(cx, &plan).await;
+            self.let_go(&cx.client, &plan).await;
         }
         outcome
     }

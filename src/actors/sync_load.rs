@@ -17,7 +17,8 @@ use super::sync_line::{KeepOne, Keeper, LineSink, OnLine, Which, point, strike};
 use super::sync_plan::{choice, stage_offer};
 use super::sync_record::{OpenLoad, Purpose, SyncFacts};
 use super::sync_report::Report;
-use crate::salesforce::BulkOptions;
+use crate::salesforce::{BulkOptions, OrgClient};
+use crate::sync::method::{BulkOffer, StageOffer};
 use crate::sync::{CommitReceipt, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt};
 
 /// Jobs of others that are remembered as taken.
@@ -35,7 +36,10 @@ impl SyncDesk {
         report.plans(&open);
         let plan = Arc::new(open.plan.clone());
         let receipt = match self.found(cx, &open, &plan).await? {
-            Found::Committed(receipt) => receipt,
+            Found::Committed(receipt) => {
+                self.tell_found(&open, &receipt, report);
+                receipt
+            }
             Found::Open(staged) => {
                 self.apply_schema(cx, &mut open).await?;
                 let plan = Arc::new(open.plan.clone());
@@ -52,6 +56,24 @@ impl SyncDesk {
         strike(&self.parts.faults, point::BEFORE_JOB_DELETE).await;
         self.tidy_up(cx, &open, &receipt, report).await?;
         Ok(receipt)
+    }
+
+    /// How a load came about whose commit the last process did not live to tell.
+    fn tell_found(&self, open: &OpenLoad, receipt: &CommitReceipt, report: &mut Report) {
+        if open.purpose != Purpose::Rows || report.result.sync_method.is_some() {
+            return;
+        }
+        let state = self.records.stand(&open.plan.object).rows;
+        let volume = state.estimated.unwrap_or(receipt.staged);
+        let thresholds = self.parts.settings.thresholds;
+        let choice = choice(open, &StageOffer::No, &thresholds, volume, state.bulk_refused.as_deref());
+        let result = &mut report.result;
+        result.sync_method = Some(choice.method);
+        result.reason = choice.reason;
+        result.estimated_records += volume;
+        result.jobs += state.jobs;
+        result.bytes += state.bytes;
+        result.rows_rejected += state.rejected;
     }
 
     /// What journal and warehouse know of a load.
@@ -118,7 +140,7 @@ impl SyncDesk {
         }
         let line = LineSink { on_line: &on_line, writer: &self.parts.writer, lane: cx.view.lane };
         if open.purpose == Purpose::HardDeletes {
-            return self.stage_deletes(cx, open, plan, &line, report).await.map(|()| 0);
+            return self.stage_deletes(cx, open, &line, report).await.map(|()| 0);
         }
         // The keys come first: a row that is committed late between the two readings is then one that is new, never one that
         // seems to have left the filter.
@@ -183,7 +205,7 @@ impl SyncDesk {
             // Known: whoever extracts has asked for it.
             let stage = match pool.caps_known() {
                 Some(caps) if which == Which::Rows => stage_offer(&settings, &caps),
-                _ => crate::sync::method::StageOffer::No,
+                _ => StageOffer::No,
             };
             let choice = choice(&of_choice, &stage, &thresholds, volume, refused);
             (choice.method, choice.reason)
@@ -198,7 +220,7 @@ impl SyncDesk {
             include_deleted: open.with_deleted,
             choose: Arc::new(choose),
             bulk_refused: match &open.bulk {
-                crate::sync::method::BulkOffer::Refused(why) if which == Which::Rows => Some(why.clone()),
+                BulkOffer::Refused(why) if which == Which::Rows => Some(why.clone()),
                 _ => None,
             },
             existing_job_id: open.existing_job.clone().filter(|_| which == Which::Rows),
@@ -218,7 +240,6 @@ impl SyncDesk {
         &self,
         cx: &RunCx<'_>,
         open: &mut OpenLoad,
-        plan: &Arc<LoadPlan>,
         line: &LineSink<'_>,
         report: &mut Report,
     ) -> Result<(), SyncError> {
@@ -228,11 +249,7 @@ impl SyncDesk {
         let found = self
             .patiently(cx, || async {
                 self.while_paused().await?;
-                let found = hard_deletes(&cx.client, &ask, since, until, line).await?;
-                crate::actors::sync_extract::PartSink::all_staged(line).await.map_err(|source| {
-                    super::sync_extract::ExtractError::Handover { load: plan.id.clone(), source }
-                })?;
-                Ok(found)
+                Ok(hard_deletes(&cx.client, &ask, since, until, line).await?)
             })
             .await?;
         open.deletes_until = Some(found.covered_until);
@@ -286,13 +303,13 @@ impl SyncDesk {
     }
 
     /// Lets go of a load that is of no more use, as far as org and warehouse allow.
-    pub(super) async fn let_go(&self, cx: &RunCx<'_>, plan: &LoadPlan) {
+    pub(super) async fn let_go(&self, client: &OrgClient, plan: &LoadPlan) {
         let object = &plan.object;
         let stand = self.records.stand(object);
         for state in std::iter::once(&stand.rows).chain(&stand.keys) {
             // A job that somebody else made is theirs.
             if state.job_id().is_some() && !state.is_adopted {
-                if let Err(error) = clean_up(&cx.client, state).await {
+                if let Err(error) = clean_up(client, state).await {
                     tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
                 }
             }

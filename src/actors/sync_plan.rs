@@ -24,7 +24,6 @@ use crate::warehouse::Caps;
 /// Everything a sync of one object stands on.
 pub(super) struct Ground {
     pub settings: ObjectSettings,
-    pub caps: Caps,
     pub shape: Shape,
     pub evolution: Evolution,
     pub watermark: Option<Watermark>,
@@ -156,7 +155,9 @@ impl SyncDesk {
         // Somebody has dropped the table since: what the ledger says of it is of the one that was.
         let watermark = watermark.filter(|_| !evolution.creates);
         let window = shape.cursor.map(|cursor| window(cursor, watermark, org_now, all.overlap));
-        let is_other = facts.last.is_some() && facts.fingerprint != fingerprint(&settings, all.deletes);
+        // Empty: whatever is there was made by a daemon with another state folder.
+        let is_other =
+            !facts.fingerprint.is_empty() && facts.fingerprint != fingerprint(&settings, all.deletes);
         let mut why = why_full(&settings, &shape, watermark, window.as_ref(), is_other);
         let mut notes = evolution.notes.clone();
         notes.extend(window.iter().filter_map(|window| window.note.clone()));
@@ -177,7 +178,6 @@ impl SyncDesk {
         let stage = stage_offer(&settings, &caps);
         Ok(Ground {
             settings,
-            caps,
             shape,
             evolution,
             watermark,

@@ -215,6 +215,8 @@ section! {
         temperature: f64 = 0.1, 0.0..=2.0;
         /// Longest answer, in tokens.
         max_completion_tokens: u32 = 1_000, 16..=100_000;
+        /// Bounds of lengths, counts and numbers in the answer's schema.
+        schema_bounds: bool = false;
         /// Requests allowed in a minute; `None`: as the endpoint says.
         requests_per_minute: Option<u32> = None, 1..=10_000_000;
         /// Tokens allowed in a minute; `None`: as the endpoint says.
@@ -309,6 +311,7 @@ impl LeadModelConfig {
             },
             temperature: self.temperature,
             max_completion_tokens: self.max_completion_tokens,
+            schema_bounds: self.schema_bounds,
             timeout: Duration::from_secs(timeout_secs),
             requests_per_minute: self.requests_per_minute.and_then(NonZeroU32::new),
             tokens_per_minute: self.tokens_per_minute.and_then(NonZeroU32::new),

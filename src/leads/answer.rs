@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::field::{FieldMapping, LeadField};
-use super::prompt::{BULLETS, proposed_fields};
+use super::prompt::{BULLET_CHARS, BULLETS, proposed_fields};
 
 /// Longest answer, in bytes: some hundred times what is asked for is a model that has lost its way.
 const ANSWER_BYTES: usize = 32 << 10;
-/// Most words of a sentence: more than twice what was asked for is no sentence. Between the two it is cut.
+/// Most words of a sentence: more than twice what was asked for is no sentence, unless they are very short. Between the two it
+/// is cut.
 const BULLET_WORDS_READ: usize = 60;
 /// Longest proposed text, as long as the longest field for it.
 const VALUE_CHARS: usize = 255;
@@ -223,7 +224,9 @@ fn bullets_of(value: Value) -> Result<Vec<String>, AnswerFault> {
         };
         match text.split_whitespace().count() {
             0 => Err(AnswerFault::BulletEmpty(at)),
-            words if words > BULLET_WORDS_READ => Err(AnswerFault::BulletTooLong { at, words }),
+            words if words > BULLET_WORDS_READ && text.chars().count() > BULLET_CHARS => {
+                Err(AnswerFault::BulletTooLong { at, words })
+            }
             _ => Ok(text.trim().to_owned()),
         }
     };

@@ -20,7 +20,7 @@ use super::size::SizeRange;
 use super::text::Folded;
 
 /// More people than any company has.
-const EMPLOYEES_MAX: i64 = 5_000_000;
+pub(super) const EMPLOYEES_MAX: i64 = 5_000_000;
 
 /// What is known of a website that a model proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]

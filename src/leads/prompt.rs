@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::domains::{FreeMail, mail_domain};
+use super::enforce::EMPLOYEES_MAX;
 use super::field::{FieldMapping, LeadField};
 use super::lead::Lead;
 use super::limits::{
@@ -47,6 +48,10 @@ const TRUSTED: [LeadField; 9] = [
 pub(super) const BULLETS: std::ops::RangeInclusive<usize> = 3..=5;
 /// Most words of one.
 pub(super) const BULLET_WORDS: usize = 25;
+/// Most characters of one where the schema has bounds: room for so many words. So short a text is never too long.
+pub(super) const BULLET_CHARS: usize = 200;
+/// Most characters of a proposed text where the schema has bounds. Longer ones are read.
+const PROPOSAL_CHARS: usize = 120;
 /// Tokens of an answer of usual length: four sentences and an object of nulls.
 const USUAL_ANSWER_TOKENS: u64 = 240;
 /// Tokens of the part of a question that is about the lead, as they usually are.
@@ -64,6 +69,7 @@ pub struct Prompt {
     model: String,
     temperature: f64,
     max_completion_tokens: u32,
+    schema_bounds: bool,
     rules: String,
     response_format: Value,
 }
@@ -76,8 +82,9 @@ impl Prompt {
             model: model.model.clone(),
             temperature: model.temperature,
             max_completion_tokens: model.max_completion_tokens,
+            schema_bounds: model.schema_bounds,
             rules: rules_in_words(settings),
-            response_format: response_format(&settings.fields),
+            response_format: response_format(&settings.fields, model.schema_bounds),
             settings: settings.clone(),
         }
     }
@@ -132,8 +139,8 @@ impl Prompt {
         Facts::of(lead, flags, &self.settings, &self.free_mail)
     }
 
-    /// Stands for everything that the answer depends on: content asked about, prompt version, model, temperature. Not the
-    /// lead's id: what holds for one holds for its twin.
+    /// Stands for everything that the answer depends on: content asked about, prompt version, model, temperature, whether the
+    /// schema has bounds. Not the lead's id: what holds for one holds for its twin.
     pub fn key(&self, lead: &Lead) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut put = |part: &[u8]| {
@@ -160,6 +167,10 @@ impl Prompt {
         let flags = facts.flags;
         put(&[facts.has_free_mail, flags.not_in_tam, flags.suspicious_enrichment].map(u8::from));
         put(&(facts.segments_apart as u64).to_le_bytes());
+        // Nothing for a schema without: answers from before there were any still count.
+        if self.schema_bounds {
+            put(b"schema_bounds");
+        }
         hash.finalize().into()
     }
 
@@ -191,14 +202,26 @@ fn tokens_of(text: &str) -> u64 {
     ascii.div_ceil(4) + others
 }
 
-fn response_format(fields: &FieldMapping) -> Value {
-    // Bounds stand in words: several servers refuse `minimum` or `maxItems` in a strict schema, and whoever reads the answer
-    // checks them anyway.
+/// The form of the answer. Its bounds always stand in words: several services refuse `minimum` or `maxItems` in a strict
+/// schema, and whoever reads the answer checks them anyway. `bounds` has them in the schema too: a server that holds a model to
+/// it by a grammar then does not let it run on. What the schema allows, `read_answer` takes, but for texts of blanks.
+fn response_format(fields: &FieldMapping, bounds: bool) -> Value {
+    let bounded = |mut schema: Value, keywords: Value| {
+        if let (true, Value::Object(schema), Value::Object(keywords)) = (bounds, &mut schema, keywords) {
+            schema.extend(keywords);
+        }
+        schema
+    };
     let proposals = |what: &str| {
         let properties: Map<String, Value> = proposed_fields(fields)
             .map(|(field, path)| {
-                let kind = if field == LeadField::EnrichedEmployees { "integer" } else { "string" };
-                (path, json!({ "type": [kind, "null"] }))
+                let value = if field == LeadField::EnrichedEmployees {
+                    let range = json!({ "minimum": 1, "maximum": EMPLOYEES_MAX });
+                    bounded(json!({ "type": ["integer", "null"] }), range)
+                } else {
+                    bounded(json!({ "type": ["string", "null"] }), json!({ "maxLength": PROPOSAL_CHARS }))
+                };
+                (path, value)
             })
             .collect();
         let required: Vec<&String> = properties.keys().collect();
@@ -211,6 +234,13 @@ fn response_format(fields: &FieldMapping) -> Value {
         })
     };
     let (fewest, most) = (BULLETS.start(), BULLETS.end());
+    let score = json!({ "type": "integer", "description": "0 to 100" });
+    let bullet = bounded(json!({ "type": "string" }), json!({ "minLength": 1, "maxLength": BULLET_CHARS }));
+    let bullets = json!({
+        "type": "array",
+        "description": format!("{fewest} to {most} texts of at most {BULLET_WORDS} words"),
+        "items": bullet,
+    });
     json!({
         "type": "json_schema",
         "json_schema": {
@@ -219,12 +249,8 @@ fn response_format(fields: &FieldMapping) -> Value {
             "schema": {
                 "type": "object",
                 "properties": {
-                    "confidence_score": { "type": "integer", "description": "0 to 100" },
-                    "explanation_bullets": {
-                        "type": "array",
-                        "description": format!("{fewest} to {most} texts of at most {BULLET_WORDS} words"),
-                        "items": { "type": "string" },
-                    },
+                    "confidence_score": bounded(score, json!({ "minimum": 0, "maximum": 100 })),
+                    "explanation_bullets": bounded(bullets, json!({ "minItems": fewest, "maxItems": most })),
                     "corrections": proposals("values for fields that hold something wrong; null for all others"),
                     "inferences": proposals("values for fields that hold nothing; null for all others"),
                 },

@@ -19,6 +19,7 @@ fn model() -> ModelSettings {
         mode: ModelMode::Direct,
         temperature: 0.1,
         max_completion_tokens: 1_000,
+        schema_bounds: false,
         timeout: Duration::from_secs(30),
         requests_per_minute: None,
         tokens_per_minute: None,
@@ -50,6 +51,53 @@ fn the_request_is_one_of_chat_completions_with_a_strict_schema() {
     let proposals = &format["json_schema"]["schema"]["properties"]["corrections"]["properties"];
     assert_eq!(proposals["ZI_Employees__c"], json!({ "type": ["integer", "null"] }));
     assert_eq!(proposals["ZI_Website__c"], json!({ "type": ["string", "null"] }));
+}
+
+#[test]
+fn a_schema_has_bounds_where_the_settings_say_so() {
+    let bounded = ModelSettings { schema_bounds: true, ..model() };
+    let lead = good_lead_with(&[]);
+    let body = Prompt::new(&LeadSettings::default(), &bounded).request(&lead);
+    let schema = &body["response_format"]["json_schema"]["schema"];
+    every_object_is_strict(schema, &mut 0);
+    let properties = &schema["properties"];
+    assert_eq!(
+        properties["confidence_score"],
+        json!({ "type": "integer", "description": "0 to 100", "minimum": 0, "maximum": 100 })
+    );
+    let bullets = &properties["explanation_bullets"];
+    assert_eq!((&bullets["minItems"], &bullets["maxItems"]), (&json!(3), &json!(5)));
+    assert_eq!(bullets["items"], json!({ "type": "string", "minLength": 1, "maxLength": 200 }));
+    for part in ["corrections", "inferences"] {
+        let proposals = &properties[part]["properties"];
+        assert_eq!(proposals["ZI_Website__c"], json!({ "type": ["string", "null"], "maxLength": 120 }));
+        let employees = json!({ "type": ["integer", "null"], "minimum": 1, "maximum": 5_000_000 });
+        assert_eq!(proposals["ZI_Employees__c"], employees);
+    }
+    let plain = prompt().request(&lead).to_string();
+    for keyword in ["minItems", "maxItems", "minLength", "maxLength", "minimum", "maximum"] {
+        assert!(!plain.contains(keyword), "{keyword} is refused by some services");
+    }
+}
+
+#[rstest]
+#[case::usual_words("word ")]
+#[case::words_of_one_letter("a ")]
+#[case::another_script("株")]
+fn the_longest_answer_that_a_schema_with_bounds_allows_is_read(#[case] text: &str) {
+    let long = |most: usize| text.chars().cycle().take(most).collect::<String>();
+    let proposals = json!({
+        "ZI_Website__c": long(PROPOSAL_CHARS), "ZI_Company_Name__c": long(PROPOSAL_CHARS),
+        "ZI_Employees__c": EMPLOYEES_MAX, "ZI_State__c": long(PROPOSAL_CHARS), "ZI_Country__c": long(PROPOSAL_CHARS),
+    });
+    let answer = json!({
+        "confidence_score": 100,
+        "explanation_bullets": vec![long(BULLET_CHARS); *BULLETS.end()],
+        "corrections": proposals,
+        "inferences": proposals,
+    });
+    let answer = read_answer(&answer.to_string(), &FieldMapping::default()).unwrap();
+    assert_eq!((answer.bullets.len(), answer.corrections.len(), answer.inferences.len()), (5, 5, 5));
 }
 
 /// Strict mode wants every key required and no others.
@@ -136,7 +184,7 @@ fn twins_share_a_key_whoever_they_are() {
 }
 
 #[test]
-fn model_temperature_rules_and_fields_are_in_the_key() {
+fn model_temperature_rules_fields_and_bounds_are_in_the_key() {
     let lead = good_lead_with(&[]);
     let settings = LeadSettings::default();
     let mut mapped = settings.clone();
@@ -147,6 +195,7 @@ fn model_temperature_rules_and_fields_are_in_the_key() {
         Prompt::new(&settings, &ModelSettings { model: "judge-2".to_owned(), ..model() }).key(&lead),
         Prompt::new(&settings, &ModelSettings { temperature: 0.0, ..model() }).key(&lead),
         Prompt::new(&large, &model()).key(&lead),
+        Prompt::new(&settings, &ModelSettings { schema_bounds: true, ..model() }).key(&lead),
         Prompt::new(&mapped, &model()).key(&lead),
     ];
     // What only bounds the call changes no answer.
@@ -154,7 +203,7 @@ fn model_temperature_rules_and_fields_are_in_the_key() {
     assert_eq!(Prompt::new(&settings, &same).key(&lead), keys[0]);
     keys.sort_unstable();
     keys.dedup();
-    assert_eq!(keys.len(), 5);
+    assert_eq!(keys.len(), 6);
 }
 
 #[test]

@@ -91,6 +91,8 @@ pub struct ModelSettings {
     pub temperature: f64,
     /// Longest answer, in tokens.
     pub max_completion_tokens: u32,
+    /// Whether the answer's schema has bounds of lengths, counts and numbers. Off by default: several services refuse them.
+    pub schema_bounds: bool,
     /// Longest wait for an answer.
     pub timeout: Duration,
     /// Requests allowed in a minute; `None`: what the endpoint's headers say, else no bound.

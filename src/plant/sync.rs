@@ -7,8 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 
 use super::{Outside, PlantError};
-use crate::actors::engine::Stage as _;
-use crate::actors::engine::{Engine, Journal, NoOutlet, StageConfig};
+use crate::actors::engine::{Capacity, Engine, Journal, NoOutlet, Stage as _, StageConfig};
 use crate::actors::fetcher::OrgClients;
 use crate::actors::limiter_book::LimiterBook;
 use crate::actors::sync_desk::{SyncDesk, SyncDeskParts};
@@ -19,7 +18,8 @@ use crate::store::state_folder::StateFolder;
 use crate::sync::{ObjectSettings, SyncSettings, TableName};
 use crate::telemetry::Metrics;
 use crate::warehouse::spool::Spool;
-use crate::warehouse::{WarehouseError, WarehouseFactory};
+use crate::warehouse::sqlite::{SqliteSettings, SqliteWarehouse};
+use crate::warehouse::{Warehouse, WarehouseError, WarehouseFactory};
 
 /// Where a warehouse is, and how to get in.
 #[derive(Debug, Clone)]
@@ -57,6 +57,10 @@ pub enum WarehouseSettings {
         secrets: Vec<(String, SecretString)>,
     },
 }
+
+/// Size of the warehouse writer where nothing else is said: a few parts that wait, so that reading and writing overlap, and
+/// memory holds no more than that of a load, however many rows it has.
+pub const WRITER: StageConfig = StageConfig { slots: 2, mailbox: Capacity { items: 8, bytes: 8 << 20 } };
 
 /// Syncs as they are configured.
 #[derive(Clone)]
@@ -184,14 +188,20 @@ pub fn factory(settings: WarehouseSettings, owner: String) -> WarehouseFactory {
     })
 }
 
-fn connect(settings: &WarehouseSettings) -> Result<Box<dyn crate::warehouse::Warehouse>, WarehouseError> {
-    let (kind, remedy) = match settings {
-        WarehouseSettings::Sqlite { .. } => ("sqlite", ""),
-        WarehouseSettings::Postgres { .. } => ("postgres", ""),
-        WarehouseSettings::Duckdb { .. } => ("duckdb", ""),
-        WarehouseSettings::Snowflake { .. } => ("snowflake", ""),
+fn connect(settings: &WarehouseSettings) -> Result<Box<dyn Warehouse>, WarehouseError> {
+    let missing = |kind| WarehouseError::Driver {
+        kind,
+        why: "it is not in this build".to_owned(),
+        remedy: "take another warehouse".to_owned(),
     };
-    Err(WarehouseError::Driver { kind, why: "it is not in this build".to_owned(), remedy: remedy.to_owned() })
+    match settings {
+        WarehouseSettings::Sqlite { path } => {
+            Ok(Box::new(SqliteWarehouse::connect(&SqliteSettings::new(path))?))
+        }
+        WarehouseSettings::Postgres { .. } => Err(missing("postgres")),
+        WarehouseSettings::Duckdb { .. } => Err(missing("duckdb")),
+        WarehouseSettings::Snowflake { .. } => Err(missing("snowflake")),
+    }
 }
 
 #[cfg(test)]

@@ -266,7 +266,7 @@ impl OrgClient {
         Ok(IngestJob { job_id, rows: upload.rows })
     }
 
-    async fn create_ingest(
+    pub(super) async fn create_ingest(
         &self,
         object: &ObjectName,
         operation: &IngestOperation,
@@ -291,7 +291,7 @@ impl OrgClient {
     }
 
     /// Closes a job. When the answer is lost, the job itself is asked whether it is closed.
-    async fn close_ingest(&self, job_id: &str) -> Result<(), BulkError> {
+    pub(super) async fn close_ingest(&self, job_id: &str) -> Result<(), BulkError> {
         let what = format!("the close of bulk job `{job_id}`");
         let path = self.ingest_path(job_id, "");
         let body = State { state: "UploadComplete" };
@@ -310,7 +310,7 @@ impl OrgClient {
         }
     }
 
-    async fn ingest_state(&self, job_id: &str) -> Result<Job, OrgError> {
+    pub(super) async fn ingest_state(&self, job_id: &str) -> Result<Job, OrgError> {
         let what = format!("bulk job `{job_id}`");
         self.read(Call::get(Api::Bulk, self.ingest_path(job_id, ""), what)).await
     }
@@ -428,7 +428,7 @@ impl OrgClient {
         }
     }
 
-    fn ingest_path(&self, job_id: &str, rest: &str) -> String {
+    pub(super) fn ingest_path(&self, job_id: &str, rest: &str) -> String {
         self.data_path(&format!("/jobs/ingest/{job_id}{rest}"))
     }
 }

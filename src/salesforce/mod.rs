@@ -8,6 +8,7 @@ pub mod auth;
 pub mod bulk;
 mod call;
 pub mod client;
+pub mod collection_writes;
 pub mod collections;
 pub mod composite_rows;
 mod count;
@@ -19,6 +20,7 @@ pub mod fuzz_checks;
 pub mod gate;
 pub mod handover;
 pub mod ingest;
+pub mod ingest_steps;
 pub mod lead_columns;
 pub mod lead_query;
 pub mod leads;
@@ -47,6 +49,7 @@ pub use bulk::{
     PageReader, ReadError,
 };
 pub use client::{OrgClient, OrgLimit, OrgSettings, VersionEntry};
+pub use collection_writes::{CollectionWrite, RECORDS_PER_CALL, RecordWritten};
 pub use collections::{RecordTaker, RetrieveError, Retrieved};
 pub use composite_rows::{FirstPage, ManyTaker, QUERIES_PER_CALL, RowQuery};
 pub use describe::DESCRIBES_PER_CALL;
@@ -57,6 +60,7 @@ pub use families::{
 pub use gate::{Api, CallAsk, CallReport, Gate, GateError, OpenGate, Permit};
 pub use handover::{HandoverError, RowReader, RowTaker};
 pub use ingest::{IngestCell, IngestCsv, IngestJob, IngestOperation, IngestOutcome, IngestResults, Upload};
+pub use ingest_steps::JobStanding;
 pub use lead_columns::{BulkColumns, LeadColumns, LeadColumnsError};
 pub use leads::{IDS_PER_LOOKUP, ParentCache, ReadLead};
 pub use query::{CursorCheckpoint, Page, Pages, QueryError, RowPage, RowPages, Surface};

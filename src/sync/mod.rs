@@ -8,6 +8,7 @@ pub mod explain;
 pub mod filter;
 pub mod load;
 pub mod method;
+pub mod push;
 pub mod report;
 pub mod schedule;
 pub mod settings;

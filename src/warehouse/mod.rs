@@ -9,6 +9,7 @@
 
 pub mod adbc;
 pub mod chunk;
+pub mod postgres;
 #[cfg(test)]
 pub mod contract;
 pub mod spool;

@@ -112,3 +112,178 @@ impl Connection {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::warehouse::contract::bench::Kept;
+    use crate::warehouse::sqlite::{SqliteSettings, SqliteWarehouse};
+
+    /// A thread with a real file, and how often it has connected.
+    struct Rig {
+        folder: TempDir,
+        thread: WarehouseThread,
+        connects: Arc<AtomicUsize>,
+    }
+
+    impl Rig {
+        /// Of the attempts to connect, the first so many fail.
+        fn new(failures: usize) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let connects = Arc::new(AtomicUsize::new(0));
+            let (path, count) = (folder.path().join("warehouse.db"), Arc::clone(&connects));
+            let factory: WarehouseFactory = Arc::new(move || {
+                if count.fetch_add(1, Ordering::SeqCst) < failures {
+                    return Err(WarehouseError::Unreachable("not yet".to_owned()));
+                }
+                let mut warehouse = SqliteWarehouse::connect(&SqliteSettings::new(&path))?;
+                warehouse.open("thread")?;
+                Ok(Box::new(warehouse) as Box<dyn Warehouse>)
+            });
+            Self { folder, thread: WarehouseThread::start("warehouse-test", factory).unwrap(), connects }
+        }
+
+        fn connects(&self) -> usize {
+            self.connects.load(Ordering::SeqCst)
+        }
+    }
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.unwrap() })
+    }
+
+    const ENDLESS: &str =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+
+    #[test]
+    fn it_connects_when_it_is_first_asked_and_once() {
+        let rig = Rig::new(0);
+        assert_eq!(rig.connects(), 0);
+        for _ in 0..3 {
+            assert_eq!(wait(rig.thread.call(|warehouse| Ok(warehouse.caps().kind))).unwrap(), "sqlite");
+        }
+        assert_eq!(rig.connects(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_runs_in_order() {
+        let rig = Rig::new(0);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let asked: Vec<_> = (0..20)
+            .map(|number| {
+                let order = Arc::clone(&order);
+                rig.thread.call(move |_| {
+                    order.lock().unwrap().push(number);
+                    Ok(())
+                })
+            })
+            .collect();
+        wait(futures_util::future::join_all(asked));
+        assert_eq!(*order.lock().unwrap(), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_made_is_tried_again() {
+        let rig = Rig::new(2);
+        for attempt in 1..=2 {
+            let told = wait(rig.thread.call(|_| Ok(())));
+            assert!(matches!(told, Err(WarehouseError::Unreachable(_))), "{told:?}");
+            assert_eq!(rig.connects(), attempt);
+        }
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_made_anew() {
+        let rig = Rig::new(0);
+        for (number, broken) in
+            [WarehouseError::Unreachable("x".to_owned()), WarehouseError::Unsure("x".to_owned())]
+                .into_iter()
+                .enumerate()
+        {
+            let told: Result<(), _> = wait(rig.thread.call(move |_| Err(broken)));
+            assert!(told.is_err());
+            // The lock of the first is free again, or this would fail.
+            wait(rig.thread.call(|warehouse| warehouse.open("thread"))).unwrap();
+            assert_eq!(rig.connects(), number + 2);
+        }
+    }
+
+    #[test]
+    fn an_error_of_what_was_asked_keeps_the_connection() {
+        let rig = Rig::new(0);
+        for _ in 0..2 {
+            let told = wait(rig.thread.call(|warehouse| warehouse.query("SELEC", &mut Kept::default())));
+            assert!(matches!(told, Err(WarehouseError::BadQuery(_))), "{told:?}");
+        }
+        assert_eq!(rig.connects(), 1);
+    }
+
+    #[test]
+    fn a_panic_ends_the_connection_and_not_the_thread() {
+        let rig = Rig::new(0);
+        let told: Result<(), _> = wait(rig.thread.call(|_| panic!("as a driver may")));
+        assert!(matches!(&told, Err(WarehouseError::Engine(why)) if why.contains("panicked")), "{told:?}");
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+        assert_eq!(rig.connects(), 2);
+    }
+
+    #[test]
+    fn what_runs_is_told_to_stop_and_the_connection_goes_on() {
+        let rig = Rig::new(0);
+        let asked = rig.thread.call(|warehouse| warehouse.query(ENDLESS, &mut Kept::default()));
+        let told = wait(async {
+            let mut asked = std::pin::pin!(asked);
+            loop {
+                rig.thread.cancel();
+                if let Ok(told) = tokio::time::timeout(Duration::from_millis(5), &mut asked).await {
+                    return told;
+                }
+            }
+        });
+        assert!(matches!(told, Err(WarehouseError::Engine(_))), "{told:?}");
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+        assert_eq!(rig.connects(), 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_what_was_asked_and_it_is_done_all_the_same() {
+        let rig = Rig::new(0);
+        let path = rig.folder.path().join("done");
+        let mut asked = Box::pin(rig.thread.call({
+            let path = path.clone();
+            move |_| std::fs::write(path, "").map_err(|error| WarehouseError::Engine(error.to_string()))
+        }));
+        // Asked for, and then forgotten before it can have been told.
+        wait(async {
+            futures_util::future::poll_immediate(&mut asked).await;
+        });
+        drop(asked);
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn the_thread_ends_with_its_last_handle() {
+        let Rig { folder, thread, connects } = Rig::new(0);
+        let other = thread.clone();
+        wait(thread.call(|_| Ok(()))).unwrap();
+        drop(thread);
+        wait(other.call(|_| Ok(()))).unwrap();
+        drop(other);
+        wait(async {
+            // The factory is let go of by the thread, as the last thing it does.
+            while Arc::strong_count(&connects) > 1 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        drop(folder);
+    }
+}

@@ -12,15 +12,20 @@ faults  an org and an endpoint that fail on the way: the counts add up to the ro
 kill    a job killed with -9: the same report, and nothing paid twice
 prism   every request to the endpoint against the published description; left out, and said, where that is not beside the
         project
-model   20 leads and a real small model: answers are valid or told as failed, and tokens add up
+model   20 leads and a real small model: its answers are valid and stand in the report, those that are not are told as failed,
+        and tokens and cost are those of the server
 """
 
 import argparse
+import http.server
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import urllib.error
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -32,6 +37,11 @@ import check_report  # noqa: E402
 import lead_trial as trial  # noqa: E402
 import prism  # noqa: E402
 import small_model  # noqa: E402
+
+# Leads that a real small model is asked about, and how many of its answers have to be valid. It says what it likes: a text may
+# consist of blanks, or an answer not fit into its tokens.
+LEADS, VALID_AT_LEAST = 20, 16
+PROPOSED = {"ZI_Website__c", "ZI_Company_Name__c", "ZI_Employees__c", "ZI_State__c", "ZI_Country__c"}
 
 
 def main():
@@ -165,34 +175,134 @@ def contract(bins, programs, _folder):
 
 def model(_bins, programs, folder):
     penstock, orgsim, _ = programs
-    address, process = small_model.start()
+    address, process = small_model.start(parallel=2)
     try:
-        with trial.start_org(orgsim, 20) as org:
-            ids = trial.ids_of(penstock, trial.write_config(folder / "ids", org), 20)
+        with trial.start_org(orgsim, LEADS) as org, Witness(address.removesuffix("/v1")) as witness:
+            ids = trial.ids_of(penstock, trial.write_config(folder / "ids", org), LEADS)
             sheet = folder / "list.csv"
             trial.write_csv(sheet, trial.rows_of(ids))
-
-            class Endpoint:
-                url = address.removesuffix("/v1")
-
             config = trial.write_config(
-                folder / "job", org, Endpoint, concurrency=2, max_completion_tokens=400, attempts=1
+                folder / "job", org, witness, concurrency=2, max_completion_tokens=1000, attempts=1, schema_bounds=True
             )
             text = config.read_text().replace('model = "sim"', f'model = "{small_model.MODEL}"')
-            config.write_text(text.replace("[leads.model]", "[leads]\ncall_timeout_secs = 300\n[leads.model]"))
+            config.write_text(text.replace("[leads.model]", "[leads]\ncall_timeout_secs = 600\n[leads.model]"))
             target = folder / "report.jsonl"
             command = [penstock, "leads", sheet, "--config", config, "--out", target, "--json"]
             done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
             assert done.returncode in (0, 1), done.stderr[-2000:]
             counts = json.loads(done.stdout)["progress"]["counts"]
-            adds_up(counts)
             lines = [json.loads(line) for line in target.read_text().splitlines()]
-            assert len(lines) == 20 and counts["assessed"] + counts["failed"] == 20, counts
-            assert counts["model_requests"] == 20 and counts["prompt_tokens"] > 20 * 100, counts
-            print(f"20 leads: {counts['model_answered']} valid answers, {counts['failed']} failed, "
-                  f"{counts['prompt_tokens']} + {counts['completion_tokens']} tokens")
+            valid = judged(lines, counts, witness.seen)
+            counted = small_model.tokens_generated(address)
+            assert counts["completion_tokens"] == counted, (counts, counted)
+            print(f"{LEADS} leads: {valid} valid answers, {counts['failed']} failed, "
+                  f"{counts['prompt_tokens']} + {counts['completion_tokens']} tokens, {counts['cost']} millionths")
     finally:
         process.kill()
+        process.wait()
+
+
+def judged(lines, counts, seen):
+    """Holds a report and its counts against what the endpoint was seen to answer; the number of valid answers."""
+    adds_up(counts)
+    assert len(lines) == LEADS and counts["leads"] == LEADS, counts
+    assert len(seen) == counts["model_requests"] == LEADS, (len(seen), counts)
+    by_lead = {lead_of(request): answer for request, answer in seen}
+    assert len(by_lead) == LEADS, "a lead was asked about twice"
+    valid = 0
+    for line in lines:
+        answer, outcome = by_lead[line["lead"]["Id"]], line["outcome"]
+        usage, spent = answer["usage"], outcome["spent"]
+        # A million tokens cost 0.15 and 0.60: fifteen and sixty hundredths of a millionth each, rounded up.
+        price = -(-(15 * usage["prompt_tokens"] + 60 * usage["completion_tokens"]) // 100)
+        due = {"prompt_tokens": usage["prompt_tokens"], "completion_tokens": usage["completion_tokens"],
+               "cost": price, "requests": 1}  # fmt: skip
+        assert spent == due, (spent, due)
+        said = form_of(answer)
+        assert outcome["model"] == ("answered" if said else "failed"), (outcome, answer)
+        if not said:
+            assert outcome["kind"] == "failed" and outcome["scores"]["coherence"] is None and outcome["note"], outcome
+            continue
+        valid += 1
+        scores = outcome["scores"]
+        assert outcome["kind"] == "assessed" and outcome["status"] == "Analyzed", outcome
+        told = outcome["score_said"]
+        assert told == said["confidence_score"] and scores["coherence"] <= told, (outcome, said)
+        assert 0 <= scores["confidence"] <= 100, scores
+        texts = [" ".join(text.split()) for text in said["explanation_bullets"]]
+        for shown, text in zip(outcome["explanation"], texts, strict=True):
+            assert text.startswith(" ".join(shown.removesuffix("\u2026").split())), (shown, text)
+        for kind in ("corrections", "inferences"):
+            assert set(outcome[kind]) <= PROPOSED, outcome[kind]
+    assert (counts["assessed"], counts["failed"]) == (valid, LEADS - valid), counts
+    assert counts["model_answered"] == valid, counts
+    for key in ("prompt_tokens", "completion_tokens", "cost"):
+        assert counts[key] == sum(line["outcome"]["spent"][key] for line in lines), (key, counts)
+    assert valid >= VALID_AT_LEAST, f"{valid} of {LEADS} answers are valid: {[why_not(answer) for _, answer in seen]}"
+    return valid
+
+
+def lead_of(request):
+    return json.loads(request["messages"][1]["content"])["lead_id"]
+
+
+def why_not(answer):
+    choice = answer["choices"][0]
+    return "valid" if form_of(answer) else f"{choice['finish_reason']}: {choice['message']['content'][-120:]}"
+
+
+def form_of(answer):
+    """What was answered, where it has the agreed form; judged here once more, and not by penstock."""
+    choice = answer["choices"][0]
+    if choice["finish_reason"] != "stop":
+        return None
+    try:
+        said = json.loads(choice["message"]["content"])
+    except ValueError:
+        return None
+    texts, score = said["explanation_bullets"], said["confidence_score"]
+    # The schema cannot ask for more than blanks.
+    good = 3 <= len(texts) <= 5 and all(text.strip() for text in texts) and 0 <= score <= 100
+    return said if good and set(said["corrections"]) == set(said["inferences"]) == PROPOSED else None
+
+
+class Witness:
+    """Stands in front of the model's server and keeps what was asked and answered: the server's own numbers of each lead."""
+
+    def __init__(self, server):
+        seen = self.seen = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                request = urllib.request.Request(server + self.path, body, {"Content-Type": "application/json"})
+                try:
+                    with urllib.request.urlopen(request, timeout=600) as answer:
+                        status, answered = answer.status, answer.read()
+                    seen.append((json.loads(body), json.loads(answered)))
+                except urllib.error.HTTPError as error:
+                    status, answered = error.code, error.read()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answered)))
+                self.end_headers()
+                self.wfile.write(answered)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,15 @@ params.model.path = str(weights)
 params.n_ctx = 8192
 params.n_parallel = int(sys.argv[2])
 params.port = int(sys.argv[1])
+# What is counted stands at /metrics.
+params.endpoint_metrics = True
+# So small a model says the same again and again unless that is made dear. The seed has it say the same every time, more or less.
+params.sampling.penalty_repeat = 1.15
+params.sampling.penalty_last_n = 256
+params.sampling.seed = 1
+# Two threads wait for each other while they spin; on a busy machine that takes many times as long as one alone.
+params.cpuparams.n_threads = 1
+params.cpuparams_batch.n_threads = 1
 server = Server(params)
 while True:
     time.sleep(3600)
@@ -86,6 +95,14 @@ def start(parallel=1, patience=120):
     process.kill()
     process.wait()
     raise RuntimeError(f"the model's server is not up after {patience} s")
+
+
+def tokens_generated(address):
+    """Tokens of all answers so far, as the server counts them by itself."""
+    with urllib.request.urlopen(address.removesuffix("/v1") + "/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    values = [line.split()[1] for line in lines if line.startswith("llamacpp:tokens_predicted_total ")]
+    return int(float(values[0]))
 
 
 def main():

@@ -3,5 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
 mod crashes;
+mod haunted;
 mod rig;
+mod troubles;
 mod whole;

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use penstock::actors::engine::{Fault, FaultPoint, NoFaults, StageConfig};
+use penstock::actors::engine::{Fault, FaultPoint, NoFaults};
 use penstock::actors::sync_desk::{SyncDesk, SyncOrder};
 use penstock::actors::warehouse_writer::Patience;
 use penstock::clock::SystemClock;
 use penstock::config::Config;
 use penstock::model::ObjectName;
-use penstock::plant::sync::{SyncSetup, WarehouseSettings, factory};
+use penstock::plant::sync::{SyncSetup, WRITER, WarehouseSettings, factory};
 use penstock::plant::{Outside, Plant};
 use penstock::salesforce::{FieldPath, Select, Source};
 use penstock::store::disk::RealDisk;
@@ -152,7 +152,7 @@ impl Rig {
             thresholds_origin: "profile seed".to_owned(),
             warehouse: self.warehouse.clone().unwrap_or_else(|| self.sqlite()),
             connections: 2,
-            writer: StageConfig::default(),
+            writer: WRITER,
             patience: Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) },
         };
         let outside = Outside { clock: SystemClock::shared(), disk: Arc::new(RealDisk), faults, seed: 7 };
@@ -197,25 +197,32 @@ impl Rig {
         close(plant).await;
     }
 
-    pub async fn control(&self, path: &str, body: Value) -> Value {
-        let client = reqwest::Client::new();
-        let answer = client.post(format!("{}{path}", self.server.url())).body(body.to_string()).send();
-        let answer = answer.await.unwrap();
-        assert!(answer.status().is_success(), "{:?}", answer.text().await);
-        serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+    pub async fn control(&self, path: &str, body: Value) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let url = self.server.url();
+        let mut line = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
+        let body = body.to_string();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: org\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
+        line.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        line.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
 
     pub async fn change(&self, change: Value) {
-        drop(self.control("/__sim/rows", change).await);
+        self.control("/__sim/rows", change).await;
     }
 
     /// The org's clock goes on, so that what was done before lies behind every window to come.
     pub async fn later(&self, secs: u64) {
-        drop(self.control("/__sim/clock", json!({ "advance_ms": secs * 1_000 })).await);
+        self.control("/__sim/clock", json!({ "advance_ms": secs * 1_000 })).await;
     }
 
     pub async fn hide(&self, fields: &[&str]) {
-        drop(self.control("/__sim/data", json!({ "hidden_fields": fields })).await);
+        self.control("/__sim/data", json!({ "hidden_fields": fields })).await;
     }
 
     /// API calls of some kind, as the org has them in its journal.

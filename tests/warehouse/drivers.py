@@ -24,8 +24,8 @@ DRIVERS = {
     "duckdb": ("npm", "@duckdb/node-bindings-linux-x64@1.5.6-r.1", "libduckdb.so"),
     "snowflake": ("pip", "adbc-driver-snowflake==1.11.0", "libadbc_driver_snowflake.so"),
 }
-# Reads the files of the library above.
-READER = ["duckdb==1.5.6"]
+# Reads the files of the library above; wants `pytz` for points in time.
+READER = ["duckdb==1.5.6", "pytz==2026.6"]
 
 
 def home():

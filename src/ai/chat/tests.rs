@@ -20,6 +20,7 @@ fn settings(base_url: String) -> ModelSettings {
         mode: ModelMode::Direct,
         temperature: 0.1,
         max_completion_tokens: 500,
+        schema_bounds: false,
         timeout: Duration::from_secs(5),
         requests_per_minute: None,
         tokens_per_minute: None,

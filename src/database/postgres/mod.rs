@@ -4,6 +4,7 @@
 //! whenever its state is in doubt; while the server is away, batches are told so at once and the server is not hammered;
 //! the catalogue follows the tables (`reload`, or `NOTIFY penstock_schema`), swapped as a whole.
 
+pub(crate) mod address;
 mod cells;
 mod connection;
 mod dial;
@@ -12,7 +13,7 @@ mod exchange;
 mod introspect;
 mod lower;
 mod merge;
-mod tls;
+pub(crate) mod tls;
 mod wire;
 
 #[cfg(test)]
@@ -23,14 +24,13 @@ pub(crate) mod test_server;
 mod tests;
 
 use std::future::poll_fn;
-use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client};
 
+use self::address::SET_UP;
 use self::connection::Connection;
 use self::dial::dial;
 use self::errors::Fault;
@@ -38,9 +38,7 @@ use self::lower::About;
 use self::tls::Tls;
 use super::home::Home;
 use super::session::{Away, Lost, Session, drive};
-use super::{
-    Command, ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, Reply, TlsMode,
-};
+use super::{Command, ConnectionsState, Database, DatabaseOpenError, DatabaseSettings, Enforcement, Reply};
 use crate::batch::catalogue::{Catalogue, DatabaseKind, NamedStatement};
 use crate::batch::run::BatchRun;
 use crate::batch::sql::postgres::named_for_columns;
@@ -48,17 +46,10 @@ use crate::clock::{BoxFuture, SharedClock};
 
 /// After a connection could not be opened, nobody tries again for so long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// Opening a connection may take so long, unless the URL says otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often keys that are too old are removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// Between attempts to listen again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(2);
-
-/// What every session is told first, so that values come in one form whatever the server's settings are.
-const SET_UP: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; \
-    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
-    SET client_min_messages = warning";
 
 /// A PostgreSQL database that is open.
 pub struct PostgresDatabase {
@@ -102,22 +93,7 @@ impl PostgresDatabase {
     ) -> Result<Arc<Self>, DatabaseOpenError> {
         let setting = |why: String| DatabaseOpenError::Setting { database: settings.name.clone(), why };
         let url = settings.url.as_ref().ok_or_else(|| setting("`url` is missing".to_owned()))?;
-        // The library's message names the part of the URL that is wrong, and not what it holds.
-        let mut config = tokio_postgres::Config::from_str(url.expose()).map_err(|_| {
-            setting("`url` is not of the form postgresql://user:password@host:port/name".to_owned())
-        })?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_TIMEOUT);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("penstock");
-        }
-        config.tcp_user_timeout(Duration::from_secs(30));
-        config.ssl_mode(match settings.tls {
-            TlsMode::Disable => SslMode::Disable,
-            TlsMode::Auto if config.get_hosts().iter().all(is_this_machine) => SslMode::Disable,
-            TlsMode::Auto | TlsMode::Require => SslMode::Require,
-        });
+        let config = address::config(url, settings.tls).map_err(setting)?;
         let extra = match &settings.ca_file {
             None => None,
             Some(path) => {
@@ -534,17 +510,6 @@ impl Opener {
                 tracing::debug!(sqlstate = %errors::failure(&error).native_code, "old idempotency keys stay");
             }
         }
-    }
-}
-
-/// Whether the host is this machine, so that nothing goes over a network.
-fn is_this_machine(host: &Host) -> bool {
-    match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
-        #[cfg(unix)]
-        Host::Unix(_) => true,
     }
 }
 

@@ -15,7 +15,9 @@ use crate::batch::operation::{
 };
 use crate::batch::value::Value;
 use crate::clock::SystemClock;
-use crate::database::{DbErrorCode, Identity, Isolation, Rows, SecretUrl, StoredAnswer, TransactionSettings};
+use crate::database::{
+    DbErrorCode, Identity, Isolation, Rows, SecretUrl, StoredAnswer, TlsMode, TransactionSettings,
+};
 
 pub(super) struct Bench {
     pub(super) database: Arc<PostgresDatabase>,

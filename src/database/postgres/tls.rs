@@ -18,11 +18,11 @@ use tokio_rustls::client::TlsStream as Inner;
 
 /// Makes secured connections; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<rustls::ClientConfig>);
+pub(crate) struct Tls(Arc<rustls::ClientConfig>);
 
 impl Tls {
     /// Trusts the built-in roots and the certificates of `extra`, PEM.
-    pub(super) fn new(extra: Option<&[u8]>) -> Result<Self, String> {
+    pub(crate) fn new(extra: Option<&[u8]>) -> Result<Self, String> {
         let mut roots = rustls::RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         if let Some(pem) = extra {
@@ -61,7 +61,7 @@ where
 }
 
 /// Makes one secured connection.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     config: Arc<rustls::ClientConfig>,
     domain: String,
 }
@@ -84,7 +84,7 @@ where
 }
 
 /// A secured connection.
-pub(super) struct Secured<S>(Inner<S>);
+pub(crate) struct Secured<S>(Inner<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<S> {
     fn poll_read(

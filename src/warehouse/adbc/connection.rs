@@ -13,7 +13,7 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use super::driver::DriverPlace;
 use super::rows::{append_rows, columns_of};
 use crate::sync::QueryColumn;
-use crate::warehouse::{Cancel, RowChunk, WarehouseError};
+use crate::warehouse::{Cancel, Cell, RowChunk, WarehouseError};
 
 /// Makes an error of the warehouse of what a driver says.
 pub type Classify = fn(&adbc_core::error::Error) -> WarehouseError;
@@ -80,13 +80,17 @@ impl AdbcConnection {
         Ok(count.and_then(|count| u64::try_from(count).ok()))
     }
 
-    /// Runs a statement that changes rows; how many it changed.
+    /// Runs a statement that changes rows; how many it changed, by the number in its answer: drivers tell a count of none
+    /// as an unknown one.
     ///
     /// # Errors
-    /// What the driver says, and that it tells no count.
+    /// What the driver says, and an answer without a number.
     pub fn change(&mut self, sql: &str) -> Result<u64, WarehouseError> {
-        let untold = || WarehouseError::Engine("the driver does not tell how many rows changed".to_owned());
-        self.execute(sql)?.ok_or_else(untold)
+        let (_, rows) = self.rows(sql)?;
+        match rows.row(0).map(|row| row.cell(0)) {
+            Some(Cell::Int(count)) if count >= 0 => Ok(count.cast_unsigned()),
+            _ => Err(WarehouseError::Engine("the driver does not tell how many rows changed".to_owned())),
+        }
     }
 
     /// Reads an answer batch by batch; `head` gets its columns first.
@@ -113,6 +117,20 @@ impl AdbcConnection {
             each(&batch.map_err(|error| classify(&error.into()))?)?;
         }
         Ok(())
+    }
+
+    /// The columns that an answer would have.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn schema(&mut self, sql: &str) -> Result<arrow_schema::Schema, WarehouseError> {
+        let classify = self.classify;
+        let mut run = || {
+            let mut statement = self.connection.new_statement()?;
+            statement.set_sql_query(sql)?;
+            statement.execute_schema()
+        };
+        run().map_err(|error| classify(&error))
     }
 
     /// A short answer, whole: for what penstock asks of its own tables.

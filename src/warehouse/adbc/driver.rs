@@ -13,6 +13,9 @@ use adbc_driver_manager::ManagedDriver;
 
 use crate::warehouse::WarehouseError;
 
+/// Drivers by the text and the folders that they were found by.
+type Loaded = HashMap<(String, Vec<PathBuf>), ManagedDriver>;
+
 /// Longest text of a loader's error that is told.
 const WHY_MAX: usize = 300;
 
@@ -37,7 +40,7 @@ impl DriverPlace {
     /// # Errors
     /// [`WarehouseError::Driver`], with the remedy.
     pub fn load(&self) -> Result<ManagedDriver, WarehouseError> {
-        static LOADED: Mutex<Option<HashMap<(String, Vec<PathBuf>), ManagedDriver>>> = Mutex::new(None);
+        static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
         let wanted = self.configured.as_deref().unwrap_or(self.name);
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);

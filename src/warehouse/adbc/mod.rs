@@ -5,8 +5,12 @@
 
 pub mod connection;
 pub mod driver;
+pub mod duckdb;
 pub mod rows;
+pub mod snowflake;
 
 pub use connection::{AdbcConnection, Classify, IngestTarget, open_database};
 pub use driver::DriverPlace;
+pub use duckdb::{DuckDbSettings, DuckDbWarehouse};
 pub use rows::{ChunkReader, Constant, append_rows, columns_of};
+pub use snowflake::{SnowflakeLogin, SnowflakeSettings, SnowflakeWarehouse};

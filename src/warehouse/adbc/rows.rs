@@ -284,14 +284,17 @@ pub fn kind_of(data_type: &DataType) -> Option<ColumnType> {
     })
 }
 
+/// Writes the number of a row.
+type WriteNumber<'a> = Box<dyn Fn(usize, &mut String) + 'a>;
+
 /// A column of a batch, told apart once and not for each of its rows.
 enum Column<'a> {
     Nothing,
     Text(Box<dyn Fn(usize) -> &'a str + 'a>),
     Boolean(&'a arrow_array::BooleanArray),
     Int(Box<dyn Fn(usize) -> i64 + 'a>),
-    /// Written into the row's room first.
-    Number(Box<dyn Fn(usize, &mut String) + 'a>, bool),
+    /// Written into the row's room first; whether it is exact, or text.
+    Number(WriteNumber<'a>, bool),
     Date(Box<dyn Fn(usize) -> i32 + 'a>),
     DateTime(Box<dyn Fn(usize) -> i64 + 'a>),
     Time(Box<dyn Fn(usize) -> i64 + 'a>),
@@ -413,7 +416,7 @@ fn plain_decimal(value: i128, scale: usize, room: &mut String) {
         room.push('-');
     }
     plain_number(digits / unit, room);
-    if digits % unit != 0 {
+    if !digits.is_multiple_of(unit) {
         let _written = write!(room, ".{:0scale$}", digits % unit);
         room.truncate(room.trim_end_matches('0').len());
     }

@@ -29,7 +29,11 @@ const KINDS: [ColumnType; 30] = {
 
 pub(super) fn layout() -> TableLayout {
     let column = |(place, kind): (usize, &ColumnType)| {
-        let name = if place == 2 { "IsDeleted".to_owned() } else { format!("Field_{place}") };
+        let name = match place {
+            0 => "Id".to_owned(),
+            2 => "IsDeleted".to_owned(),
+            _ => format!("Field_{place}"),
+        };
         TableColumn { field: name.clone(), name, kind: *kind }
     };
     TableLayout {
@@ -113,14 +117,12 @@ impl Bench {
         self.loads += 1;
         let plan = plan(self.loads, mode);
         let mut staging = 0;
-        let mut part = 0;
-        for start in (0..count).step_by(PART_ROWS) {
+        for (part, start) in (0..count).step_by(PART_ROWS).enumerate() {
             let end = (start + PART_ROWS as u64).min(count);
             let source = PartSource::Rows(Arc::new(rows((start..end).map(number), change)));
             let before = cpu_us();
-            self.warehouse.stage(&plan, PartNumber(part), &source).unwrap();
+            self.warehouse.stage(&plan, PartNumber(part as u32), &source).unwrap();
             staging += cpu_us() - before;
-            part += 1;
         }
         let before = cpu_us();
         let receipt = self.warehouse.commit(&plan, count).unwrap();

@@ -56,6 +56,9 @@ pub(super) fn commit(
     Ok(receipt)
 }
 
+/// Takes a row and its place among all of its load.
+type EachPlace<'a> = dyn FnMut(i64, &[ValueRef<'_>]) -> Result<(), WarehouseError> + 'a;
+
 /// A load on its way into its table.
 struct Target<'a> {
     connection: &'a Connection,
@@ -123,10 +126,7 @@ impl<'a> Target<'a> {
     }
 
     /// Gives each staged row to `each`, in the order of parts and rows, with its place among all.
-    fn each_row(
-        &self,
-        each: &mut dyn FnMut(i64, &[ValueRef<'_>]) -> Result<(), WarehouseError>,
-    ) -> Result<(), WarehouseError> {
+    fn each_row(&self, each: &mut EachPlace<'_>) -> Result<(), WarehouseError> {
         for part in self.parts.iter().filter(|part| !part.is_keys) {
             let above = i64::from(part.receipt.part.0) << 32;
             part.each_row(self.load.layout.columns.len(), &mut |place, row| {

@@ -32,7 +32,7 @@ pub(super) fn run(
         return Err(WarehouseError::BadQuery("it does something else than read".to_owned()));
     }
     let declared = declared_kinds(&query);
-    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = query.column_names().map(str::to_owned).collect();
     let mut rows = query.raw_query();
     let mut first = rows.next().map_err(failed)?;
     let mut kinds = Vec::with_capacity(names.len());

@@ -261,14 +261,12 @@ impl Step<'_> {
                 format!("{} {}{key}", quoted(&column.name), declared(column.kind))
             })
             .collect();
-        let forget = format!(
-            "INSERT INTO _penstock_tables
+        let forget = "INSERT INTO _penstock_tables
              SELECT ?1, 0, coalesce(max(rowid), 0) FROM _penstock_loads WHERE true
-             ON CONFLICT (target_table) DO UPDATE SET first_load = excluded.first_load"
-        );
+             ON CONFLICT (target_table) DO UPDATE SET first_load = excluded.first_load";
         self.transaction
             .execute_batch(&format!("CREATE TABLE {} ({})", quoted(self.name), lines.join(", ")))
-            .and_then(|()| self.transaction.execute(&forget, [self.table]))
+            .and_then(|()| self.transaction.execute(forget, [self.table]))
             .and_then(|_| {
                 self.transaction
                     .execute("DELETE FROM _penstock_columns WHERE target_table = ?1", [self.table])

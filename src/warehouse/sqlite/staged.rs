@@ -4,8 +4,9 @@
 //! an error. Files and not tables: a row goes through SQLite once and not twice, the write lock is not needed to stage, and
 //! the room is given back when the load is over.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ValueRef;
@@ -22,6 +23,9 @@ const HEADER: usize = 8 + 1 + 2 + 8;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Longest block that is read back: a row of 900 columns with texts of 131,072 characters fits.
 const BLOCK_MAX: u32 = 1 << 30;
+
+/// Takes a row and its place in its part.
+pub(super) type EachRow<'a> = dyn FnMut(u32, &[ValueRef<'_>]) -> Result<(), WarehouseError> + 'a;
 
 /// The folder of all loads.
 #[derive(Debug)]
@@ -76,7 +80,8 @@ impl StagedFolder {
         let path = folder.join(format!("{:010}", part.0));
         let begun = || {
             if !folder.is_dir() {
-                fs::create_dir_all(&folder)?;
+                // Rows are people's data, and of no use to others before they are in the table.
+                DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
                 // The folders' own entries are as durable as what is in them.
                 sync_folder(&self.folder)?;
                 if let Some(above) = self.folder.parent() {
@@ -230,11 +235,7 @@ impl PartWriter {
 
 impl StagedPart {
     /// Gives each row to `each`, in order, with its place in the part.
-    pub(super) fn each_row(
-        &self,
-        columns: usize,
-        each: &mut dyn FnMut(u32, &[ValueRef<'_>]) -> Result<(), WarehouseError>,
-    ) -> Result<(), WarehouseError> {
+    pub(super) fn each_row(&self, columns: usize, each: &mut EachRow<'_>) -> Result<(), WarehouseError> {
         let unread = |error: &io::Error| errors::of_file("staged rows cannot be read", error);
         if self.columns != columns {
             return Err(unread(&damaged()));

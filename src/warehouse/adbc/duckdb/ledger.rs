@@ -1,0 +1,393 @@
+//! Penstock's own tables: what was loaded, what the columns are of, who writes.
+//!
+//! Promises: these tables are made where they are missing and never dropped; the watermark comes from them alone.
+
+use jiff::Timestamp;
+
+use super::spelling;
+use crate::model::{ObjectName, OrgName};
+use crate::sync::{
+    ColumnType, CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn,
+    TableName, Watermark,
+};
+use crate::warehouse::adbc::connection::AdbcConnection;
+use crate::warehouse::{Cell, WarehouseError};
+
+/// Loads that are in their targets.
+pub const LOADS: &str = "_penstock_loads";
+/// Parts that are staged.
+pub const PARTS: &str = "_penstock_parts";
+/// Tables that are ours.
+pub const TABLES: &str = "_penstock_tables";
+/// Their columns.
+pub const COLUMNS: &str = "_penstock_columns";
+/// The daemon that writes.
+pub const OWNER: &str = "_penstock_owner";
+
+/// The ledger of one connection.
+#[derive(Debug)]
+pub struct Ledger<'a> {
+    /// The connection.
+    pub connection: &'a mut AdbcConnection,
+}
+
+/// What is known of a table beside its columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownTable {
+    /// Goes up with each change.
+    pub schema_version: u64,
+    /// The column that flags deleted rows.
+    pub deleted_column: String,
+}
+
+impl Ledger<'_> {
+    /// Makes the tables.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn make(&mut self) -> Result<(), WarehouseError> {
+        let (text, int, flag, instant) = ("VARCHAR", "BIGINT", "BOOLEAN", "TIMESTAMPTZ");
+        let tables = [
+            format!(
+                "{LOADS} (load_id {text} NOT NULL, org {text}, object {text}, target_table {text}, mode {text}, \
+                from_mark {instant}, to_mark {instant}, watermark {instant}, rows_staged {int}, inserted {int}, updated {int}, unchanged {int}, \
+                deleted {int}, schema_version {int}, finished_at {instant})"
+            ),
+            format!("{PARTS} (load_id {text}, part {int}, has_rows {flag}, row_count {int})"),
+            format!(
+                "{TABLES} (target_table {text}, org {text}, object {text}, deleted_column {text}, schema_version {int})"
+            ),
+            format!(
+                "{COLUMNS} (target_table {text}, column_name {text}, field {text}, type {text}, is_active {flag}, \
+                added_at {instant}, retired_at {instant}, position {int})"
+            ),
+            format!("{OWNER} (owner {text}, taken_at {instant})"),
+        ];
+        for table in tables {
+            self.connection.execute(&format!("CREATE TABLE IF NOT EXISTS {table}"))?;
+        }
+        Ok(())
+    }
+
+    /// Who wrote last.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn owner(&mut self) -> Result<Option<String>, WarehouseError> {
+        let (_, rows) = self.connection.rows(&format!("SELECT owner FROM {OWNER}"))?;
+        Ok(rows.row(0).map(|row| text(row.cell(0)).to_owned()))
+    }
+
+    /// Writes down who writes.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_owner(&mut self, owner: &str) -> Result<(), WarehouseError> {
+        if self.owner()?.as_deref() == Some(owner) {
+            return Ok(());
+        }
+        self.connection.execute(&format!("DELETE FROM {OWNER}"))?;
+        let owner = spelling::text(owner);
+        let sql = format!("INSERT INTO {OWNER} (owner, taken_at) VALUES ({owner}, CURRENT_TIMESTAMP)");
+        self.connection.execute(&sql).map(drop)
+    }
+
+    /// What a load did, if it is in its target.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn receipt(&mut self, load: &LoadId) -> Result<Option<CommitReceipt>, WarehouseError> {
+        let id = spelling::text(load.as_str());
+        let sql = format!(
+            "SELECT rows_staged, inserted, updated, unchanged, deleted, epoch_us(watermark) FROM {LOADS} WHERE load_id = {id}"
+        );
+        let (_, rows) = self.connection.rows(&sql)?;
+        Ok(rows.row(0).map(|row| CommitReceipt {
+            staged: number(row.cell(0)),
+            inserted: number(row.cell(1)),
+            updated: number(row.cell(2)),
+            unchanged: number(row.cell(3)),
+            deleted: number(row.cell(4)),
+            watermark: instant(row.cell(5)).map(|at| Watermark { at }),
+        }))
+    }
+
+    /// Writes a load down, unless it is there, and the watermark into its receipt: it moves on, never back.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write(&mut self, load: &LoadPlan, receipt: &mut CommitReceipt) -> Result<(), WarehouseError> {
+        let before = self.watermark(&load.org, &load.object, &load.table)?;
+        receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
+        let id = spelling::text(load.id.as_str());
+        let mode = serde_json::to_value(load.mode).ok();
+        let values = [
+            id.clone(),
+            spelling::text(load.org.as_str()),
+            spelling::text(load.object.as_str()),
+            spelling::table_key(&load.table),
+            spelling::text(mode.as_ref().and_then(|mode| mode.as_str()).unwrap_or_default()),
+            spelling::instant(load.from),
+            spelling::instant(load.to),
+            spelling::instant(receipt.watermark.map(|mark| mark.at)),
+            receipt.staged.to_string(),
+            receipt.inserted.to_string(),
+            receipt.updated.to_string(),
+            receipt.unchanged.to_string(),
+            receipt.deleted.to_string(),
+            load.schema_version.to_string(),
+        ];
+        let sql = format!(
+            "INSERT INTO {LOADS} (load_id, org, object, target_table, mode, from_mark, to_mark, watermark, rows_staged, inserted, \
+             updated, unchanged, deleted, schema_version, finished_at) SELECT {}, CURRENT_TIMESTAMP \
+             WHERE NOT EXISTS (SELECT 1 FROM {LOADS} WHERE load_id = {id})",
+            values.join(", ")
+        );
+        match self.connection.execute(&sql)? {
+            Some(0) => {
+                Err(WarehouseError::Engine(format!("load `{}` was committed by somebody else", load.id)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Up to where a table has an object.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn watermark(
+        &mut self,
+        org: &OrgName,
+        object: &ObjectName,
+        table: &TableName,
+    ) -> Result<Option<Watermark>, WarehouseError> {
+        let sql = format!(
+            "SELECT max(epoch_us(watermark)) FROM {LOADS} WHERE org = {} AND object = {} AND target_table = {}",
+            spelling::text(org.as_str()),
+            spelling::text(object.as_str()),
+            spelling::table_key(table)
+        );
+        let (_, rows) = self.connection.rows(&sql)?;
+        Ok(rows.row(0).and_then(|row| instant(row.cell(0))).map(|at| Watermark { at }))
+    }
+
+    /// Parts of a load that are staged, ascending, and whether each has rows or keys alone.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn parts(&mut self, load: &LoadId) -> Result<Vec<(PartReceipt, bool)>, WarehouseError> {
+        let id = spelling::text(load.as_str());
+        let sql = format!("SELECT part, row_count, has_rows FROM {PARTS} WHERE load_id = {id} ORDER BY part");
+        let (_, rows) = self.connection.rows(&sql)?;
+        let part = |row: crate::warehouse::ChunkRow<'_>| {
+            let receipt =
+                PartReceipt { part: PartNumber(number(row.cell(0)) as u32), rows: number(row.cell(1)) };
+            (receipt, row.cell(2) == Cell::Boolean(true))
+        };
+        Ok(rows.iter().map(part).collect())
+    }
+
+    /// Forgets a part.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn forget_part(&mut self, load: &LoadId, part: PartNumber) -> Result<u64, WarehouseError> {
+        let id = spelling::text(load.as_str());
+        self.connection.change(&format!("DELETE FROM {PARTS} WHERE load_id = {id} AND part = {}", part.0))
+    }
+
+    /// Writes a part down.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_part(
+        &mut self,
+        load: &LoadId,
+        part: PartReceipt,
+        has_rows: bool,
+    ) -> Result<(), WarehouseError> {
+        let id = spelling::text(load.as_str());
+        let sql = format!(
+            "INSERT INTO {PARTS} (load_id, part, has_rows, row_count) VALUES ({id}, {}, {has_rows}, {})",
+            part.part.0, part.rows
+        );
+        self.connection.execute(&sql).map(drop)
+    }
+
+    /// Forgets all parts of a load.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn forget_parts(&mut self, load: &LoadId) -> Result<(), WarehouseError> {
+        let id = spelling::text(load.as_str());
+        self.connection.execute(&format!("DELETE FROM {PARTS} WHERE load_id = {id}")).map(drop)
+    }
+
+    /// What is known of a table; `None` when it is not ours.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn table(&mut self, table: &TableName) -> Result<Option<KnownTable>, WarehouseError> {
+        let key = spelling::table_key(table);
+        let sql = format!("SELECT schema_version, deleted_column FROM {TABLES} WHERE target_table = {key}");
+        let (_, rows) = self.connection.rows(&sql)?;
+        Ok(rows.row(0).map(|row| KnownTable {
+            schema_version: number(row.cell(0)),
+            deleted_column: text(row.cell(1)).to_owned(),
+        }))
+    }
+
+    /// The columns of a table, in the order they were made.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn columns(&mut self, table: &TableName) -> Result<Vec<KnownColumn>, WarehouseError> {
+        let key = spelling::table_key(table);
+        let sql = format!(
+            "SELECT column_name, field, type, is_active FROM {COLUMNS} WHERE target_table = {key} ORDER BY position"
+        );
+        let (_, rows) = self.connection.rows(&sql)?;
+        rows.iter()
+            .map(|row| {
+                let kind =
+                    serde_json::from_str(text(row.cell(2))).map_err(|error| WarehouseError::Altered {
+                        table: table.to_string(),
+                        what: format!("`{COLUMNS}` has a type that is not known: {error}"),
+                    })?;
+                let column = TableColumn {
+                    field: text(row.cell(1)).to_owned(),
+                    name: text(row.cell(0)).to_owned(),
+                    kind,
+                };
+                Ok(KnownColumn { column, is_active: row.cell(3) == Cell::Boolean(true) })
+            })
+            .collect()
+    }
+
+    /// Writes a new table down, without columns. What was loaded into a former table of that name counts no more.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_table(
+        &mut self,
+        org: &OrgName,
+        object: &ObjectName,
+        table: &TableName,
+        known: &KnownTable,
+    ) -> Result<(), WarehouseError> {
+        let key = spelling::table_key(table);
+        self.connection.execute(&format!("DELETE FROM {TABLES} WHERE target_table = {key}"))?;
+        self.connection.execute(&format!("DELETE FROM {COLUMNS} WHERE target_table = {key}"))?;
+        self.connection
+            .execute(&format!("UPDATE {LOADS} SET watermark = NULL WHERE target_table = {key}"))?;
+        let values = [
+            key,
+            spelling::text(org.as_str()),
+            spelling::text(object.as_str()),
+            spelling::text(&known.deleted_column),
+            known.schema_version.to_string(),
+        ];
+        let sql = format!(
+            "INSERT INTO {TABLES} (target_table, org, object, deleted_column, schema_version) VALUES ({})",
+            values.join(", ")
+        );
+        self.connection.execute(&sql).map(drop)
+    }
+
+    /// Writes a column down.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_column(
+        &mut self,
+        table: &TableName,
+        column: &TableColumn,
+        position: usize,
+    ) -> Result<(), WarehouseError> {
+        let values = [
+            spelling::table_key(table),
+            spelling::text(&column.name),
+            spelling::text(&column.field),
+            spelling::text(&kind_text(column.kind)),
+            position.to_string(),
+        ];
+        let sql = format!(
+            "INSERT INTO {COLUMNS} (target_table, column_name, field, type, position, is_active, added_at) \
+             VALUES ({}, true, CURRENT_TIMESTAMP)",
+            values.join(", ")
+        );
+        self.connection.execute(&sql).map(drop)
+    }
+
+    /// Changes what is known of a column.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn change_column(
+        &mut self,
+        table: &TableName,
+        name: &str,
+        change: ColumnChange,
+    ) -> Result<(), WarehouseError> {
+        let set = match change {
+            ColumnChange::Kind(kind) => format!("type = {}", spelling::text(&kind_text(kind))),
+            ColumnChange::Retired => "is_active = false, retired_at = CURRENT_TIMESTAMP".to_owned(),
+            ColumnChange::Revived => "is_active = true, retired_at = NULL".to_owned(),
+        };
+        let (key, name) = (spelling::table_key(table), spelling::text(name));
+        let sql = format!("UPDATE {COLUMNS} SET {set} WHERE target_table = {key} AND column_name = {name}");
+        self.connection.execute(&sql).map(drop)
+    }
+
+    /// Counts a change of a table's schema.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn next_version(&mut self, table: &TableName) -> Result<(), WarehouseError> {
+        let key = spelling::table_key(table);
+        let sql =
+            format!("UPDATE {TABLES} SET schema_version = schema_version + 1 WHERE target_table = {key}");
+        self.connection.execute(&sql).map(drop)
+    }
+}
+
+/// What becomes of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnChange {
+    /// It has a wider type.
+    Kind(ColumnType),
+    /// Its field is gone.
+    Retired,
+    /// Its field is back.
+    Revived,
+}
+
+fn kind_text(kind: ColumnType) -> String {
+    serde_json::to_string(&kind).unwrap_or_default()
+}
+
+/// A count or another number that is not negative.
+pub fn number(cell: Cell<'_>) -> u64 {
+    match cell {
+        Cell::Int(value) => u64::try_from(value).unwrap_or(0),
+        // Sums are wider than what they add up.
+        Cell::Decimal(text) => text.parse().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// A text, empty for null.
+pub fn text(cell: Cell<'_>) -> &str {
+    match cell {
+        Cell::Text(text) => text,
+        _ => "",
+    }
+}
+
+fn instant(micros: Cell<'_>) -> Option<Timestamp> {
+    match micros {
+        Cell::Int(value) => Timestamp::from_microsecond(value).ok(),
+        Cell::Decimal(text) => Timestamp::from_microsecond(text.parse().ok()?).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,163 @@
+//! From staged files to rows of the target.
+//!
+//! Promises: all or nothing, with the ledger entry; what was counted is what was changed; nothing that would end the
+//! transaction stands in it. The files are copied into tables of the load's own first, where a value that does not fit, or a
+//! count that is not the org's, harms nobody.
+
+use super::ledger::Ledger;
+use super::names::{Home, Listing, Place, Sort};
+use super::session::{Session, number};
+use super::sql::{Forecast, Merge, create_keys, create_rows};
+use super::staging::{Staging, drop_table, no_key};
+use crate::sync::{CommitReceipt, LoadMode, LoadPlan, Watermark};
+use crate::warehouse::{ChunkRow, WarehouseError};
+
+/// Commits a load of `rows` rows; `target` is where they go.
+///
+/// # Errors
+/// [`WarehouseError::OtherCount`], [`WarehouseError::Unsure`], and what Snowflake says.
+pub fn commit(
+    session: &mut Session,
+    (home, ledger, staging): (&Home, &Ledger, &mut Staging),
+    load: &LoadPlan,
+    rows: u64,
+) -> Result<CommitReceipt, WarehouseError> {
+    if let Some(receipt) = ledger.receipt(session, &load.id)? {
+        staging.remove(session, load);
+        return Ok(receipt);
+    }
+    let listing = staging.list(session, load)?;
+    let staged = listing.rows(Sort::Rows);
+    if staged != rows {
+        return Err(WarehouseError::OtherCount { expected: rows, staged });
+    }
+    let (rows_table, keys_table) = home.staging(load);
+    let done = copy_and_merge(session, (home, ledger, staging), load, &listing, (&rows_table, &keys_table));
+    if done.is_ok() {
+        staging.remove(session, load);
+    }
+    if !done.as_ref().is_err_and(WarehouseError::ends_connection) {
+        for table in [&rows_table, &keys_table] {
+            if let Err(error) = session.execute(&drop_table(table)) {
+                tracing::debug!(load = %load.id, %error, "a table of a commit stays where it is");
+            }
+        }
+    }
+    done
+}
+
+fn copy_and_merge(
+    session: &mut Session,
+    (home, ledger, staging): (&Home, &Ledger, &mut Staging),
+    load: &LoadPlan,
+    listing: &Listing,
+    (rows, keys): (&Place, &Place),
+) -> Result<CommitReceipt, WarehouseError> {
+    let target = home.place(&load.table);
+    let has = |sort| listing.rows(sort) > 0;
+    let merges = matches!(load.mode, LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh);
+    if has(Sort::Rows) || merges {
+        session.execute(&create_rows(rows, &load.layout))?;
+        staging.copy(session, load, listing, Sort::Rows, rows)?;
+    }
+    if has(Sort::Keys) {
+        session.execute(&create_keys(keys))?;
+        staging.copy(session, load, listing, Sort::Keys, keys)?;
+    }
+    let keys = has(Sort::Keys).then_some(keys);
+    let merge = Merge { target: &target, rows, keys, load };
+    session.keep_for_commit()?;
+    session.transaction(|session| {
+        // First, so that what another commit has done is seen by what follows.
+        session.prove()?;
+        if let Some(receipt) = ledger.receipt(session, &load.id)? {
+            return Ok(receipt);
+        }
+        let mut receipt = if merges {
+            merge_rows(session, &merge, has(Sort::Rows))?
+        } else {
+            delete_keys(session, &merge, has(Sort::Rows))?
+        };
+        receipt.staged = listing.rows(Sort::Rows);
+        let before = ledger.watermark(session, &load.org, &load.object, &target)?;
+        receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
+        if ledger.write(session, load, &target, &receipt)? {
+            return Ok(receipt);
+        }
+        Err(WarehouseError::InUse(format!("load `{}` was committed by another connection", load.id)))
+    })
+}
+
+fn merge_rows(
+    session: &mut Session,
+    merge: &Merge<'_>,
+    has_rows: bool,
+) -> Result<CommitReceipt, WarehouseError> {
+    let mut receipt = CommitReceipt::default();
+    if let Some(sql) = merge.delete_absent() {
+        receipt.deleted += session.change(&sql)?;
+    }
+    if !has_rows {
+        return Ok(receipt);
+    }
+    let forecast = forecast(session, merge)?;
+    if forecast.keyless > 0 {
+        return Err(no_key(merge.load, forecast.keyless));
+    }
+    if forecast.removed > 0 {
+        receipt.deleted += as_forecast(merge, session.change(&merge.delete_gone())?, forecast.removed)?;
+    }
+    if forecast.updated + forecast.flagged > 0 {
+        let changed = session.change(&merge.update())?;
+        as_forecast(merge, changed, forecast.updated + forecast.flagged)?;
+        receipt.updated = forecast.updated;
+        receipt.deleted += forecast.flagged;
+    }
+    if forecast.new > 0 && merge.load.mode != LoadMode::Refresh {
+        receipt.inserted = as_forecast(merge, session.change(&merge.insert())?, forecast.new)?;
+    }
+    let changed = forecast.updated + forecast.flagged + forecast.removed;
+    receipt.unchanged = forecast.matched.saturating_sub(changed);
+    Ok(receipt)
+}
+
+fn forecast(session: &mut Session, merge: &Merge<'_>) -> Result<Forecast, WarehouseError> {
+    let (_, rows) = session.rows(&merge.forecast())?;
+    let row = rows.row(0);
+    let count = |row: ChunkRow<'_>, column| number(row.cell(column)).unwrap_or(0);
+    Ok(row.map_or_else(Forecast::default, |row| Forecast {
+        keyless: count(row, 0),
+        matched: count(row, 1),
+        new: count(row, 2),
+        updated: count(row, 3),
+        flagged: count(row, 4),
+        removed: count(row, 5),
+    }))
+}
+
+/// Snowflake shows each statement of a transaction what others have committed meanwhile: what a statement changed must be what
+/// was counted before.
+fn as_forecast(merge: &Merge<'_>, changed: u64, counted: u64) -> Result<u64, WarehouseError> {
+    if changed == counted {
+        return Ok(changed);
+    }
+    Err(WarehouseError::Locked {
+        what: merge.target.key(),
+        message: format!("somebody else changed it while it was written: {changed} rows, not {counted}"),
+    })
+}
+
+fn delete_keys(
+    session: &mut Session,
+    merge: &Merge<'_>,
+    has_rows: bool,
+) -> Result<CommitReceipt, WarehouseError> {
+    if let Some(sql) = merge.null_keys() {
+        let keyless = session.number(&sql)?;
+        if keyless > 0 {
+            return Err(no_key(merge.load, keyless));
+        }
+    }
+    let deleted = session.change(&merge.delete_by_keys(has_rows))?;
+    Ok(CommitReceipt { deleted, ..CommitReceipt::default() })
+}
