@@ -201,7 +201,7 @@ impl Plant {
     /// # Errors
     /// See [`PlantError`]. Damaged stores are no error: they are put aside, counted and made anew.
     pub async fn build(config: &Config, outside: Outside, metrics: Metrics) -> Result<Self, PlantError> {
-        Self::build_with(config, None, outside, metrics).await
+        Self::build_with(config, SyncSetup::of(config), outside, metrics).await
     }
 
     /// As [`Plant::build`], with syncs as `sync` says.

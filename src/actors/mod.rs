@@ -35,6 +35,7 @@ mod sync_besides;
 pub mod sync_desk;
 pub mod sync_error;
 pub mod sync_extract;
+mod sync_first;
 mod sync_job;
 pub mod sync_line;
 mod sync_load;

@@ -21,6 +21,7 @@ use super::fetcher::{OrgClients, chain};
 use super::limiter_book::LimiterBook;
 use super::rate_limiter::priority_of;
 use super::sync_error::SyncError;
+use super::sync_first::FirstPages;
 use super::sync_plan::{KnownDescribe, choice, settings_for};
 use super::sync_pool::WarehousePool;
 use super::sync_record::{Purpose, SyncRecords};
@@ -260,6 +261,7 @@ pub struct SyncDesk {
     pub(super) parts: Arc<SyncDeskParts>,
     pub(super) records: SyncRecords,
     pub(super) next_runs: Arc<DashMap<ObjectName, Timestamp>>,
+    pub(super) first_pages: Arc<FirstPages>,
     running: Arc<DashMap<ObjectName, Running>>,
     at_once: Arc<Semaphore>,
     describes: Arc<Mutex<HashMap<ObjectName, KnownDescribe>>>,
@@ -286,6 +288,7 @@ impl SyncDesk {
             records: SyncRecords::new(Arc::clone(&parts.journal)),
             parts: Arc::new(parts),
             next_runs: Arc::default(),
+            first_pages: Arc::default(),
             running: Arc::default(),
             at_once,
             describes: Arc::default(),
@@ -432,6 +435,11 @@ impl SyncDesk {
     /// Whether a sync is where leaving would cost most: its rows are becoming the target's.
     pub fn is_committing(&self) -> bool {
         self.running.iter().any(|run| run.view.phase() == "committing")
+    }
+
+    /// Whether more than one object is being synced.
+    pub(super) fn are_several(&self) -> bool {
+        self.running.len() > 1 && self.parts.settings.objects_at_once > 1
     }
 
     /// Whether an object is being synced.

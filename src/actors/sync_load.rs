@@ -173,12 +173,18 @@ impl SyncDesk {
         let mut ask = self.ask_of(cx, open, which, condition, caps.part_rows);
         let keep = KeepOne { keeper, which };
         let mut tries = Tries::default();
+        self.while_paused().await?;
+        let is_new = keeper.state(which) == ExtractState::default();
+        let mut first = match is_new && open.is_incremental && which == Which::Rows && self.are_several() {
+            true => self.first_pages.ask(&cx.client, &self.parts.clock, &ask).await,
+            false => None,
+        };
         loop {
             self.while_paused().await?;
             ask.staged = line.on_line.load.receipts();
             let state = keeper.state(which);
             let pages = state.pages;
-            match extract(&cx.client, &ask, state, None, line, &keep).await {
+            match extract(&cx.client, &ask, state, first.take(), line, &keep).await {
                 Ok(extracted) => return Ok(extracted),
                 Err(error) => {
                     if keeper.state(which).pages > pages {

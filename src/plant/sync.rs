@@ -1,10 +1,9 @@
 //! The plant's part for syncs: the warehouse's connections, the writer, the desk with what is left from before.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
-
-use secrecy::SecretString;
+use std::time::Duration;
 
 use super::{Outside, PlantError};
 use crate::actors::engine::{Capacity, Engine, Journal, NoOutlet, Stage as _, StageConfig};
@@ -14,9 +13,16 @@ use crate::actors::sync_desk::{SyncDesk, SyncDeskParts};
 use crate::actors::sync_pool::WarehousePool;
 use crate::actors::sync_run::SyncLoads;
 use crate::actors::warehouse_writer::{Patience, WarehouseWriter};
+use crate::clock::SharedClock;
+use crate::config::{Config, Secret, SyncProfileWord, TlsWord, WarehouseConfig, WarehouseKindWord};
+use crate::database::{SecretUrl, TlsMode};
 use crate::store::state_folder::StateFolder;
 use crate::sync::{ObjectSettings, SyncSettings, TableName};
 use crate::telemetry::Metrics;
+use crate::warehouse::adbc::{
+    DuckDbSettings, DuckDbWarehouse, SnowflakeLogin, SnowflakeSettings, SnowflakeWarehouse,
+};
+use crate::warehouse::postgres::{PostgresSettings, PostgresWarehouse};
 use crate::warehouse::spool::Spool;
 use crate::warehouse::sqlite::{SqliteSettings, SqliteWarehouse};
 use crate::warehouse::{Warehouse, WarehouseError, WarehouseFactory};
@@ -25,37 +31,101 @@ use crate::warehouse::{Warehouse, WarehouseError, WarehouseFactory};
 #[derive(Debug, Clone)]
 pub enum WarehouseSettings {
     /// A file.
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-    },
+    Sqlite(SqliteSettings),
     /// A PostgreSQL server.
-    Postgres {
-        /// The address, with the user and without the password.
-        url: String,
-        /// The password.
-        password: Option<SecretString>,
-        /// Schema of penstock's own tables, and of tables that name none.
-        schema: Option<String>,
-    },
+    Postgres(PostgresSettings),
     /// A DuckDB file, by a library that is found when it is needed.
-    Duckdb {
-        /// The file.
-        path: PathBuf,
-        /// The library, or the name of its manifest.
-        driver: Option<String>,
-        /// Options of the driver and of DuckDB.
-        options: Vec<(String, String)>,
-    },
+    Duckdb(DuckDbSettings),
     /// Snowflake, by a library that is found when it is needed.
-    Snowflake {
-        /// The library, or the name of its manifest.
-        driver: Option<String>,
-        /// Options of the driver; the account, the database and the like.
-        options: Vec<(String, String)>,
-        /// Options that are secret: the password, the key.
-        secrets: Vec<(String, SecretString)>,
-    },
+    Snowflake(Box<SnowflakeSettings>),
+}
+
+impl WarehouseSettings {
+    /// A warehouse as it is configured, whose files lie in `output_dir` where nothing else is said.
+    pub fn of(warehouse: &WarehouseConfig, output_dir: &Path) -> Self {
+        let file = |ending: &str| {
+            let usual = || output_dir.join(format!("{}.{ending}", warehouse.name));
+            warehouse.path.clone().unwrap_or_else(usual)
+        };
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(Secret::to_secret_string);
+        match warehouse.kind {
+            WarehouseKindWord::Sqlite => Self::Sqlite(SqliteSettings::new(file("sqlite"))),
+            WarehouseKindWord::Postgres => {
+                let url = warehouse.url.as_ref().map_or("", Secret::expose);
+                let mut settings = PostgresSettings::new(SecretUrl::new(url));
+                settings.password = secret(&warehouse.password);
+                settings.tls = match warehouse.tls {
+                    TlsWord::Auto => TlsMode::Auto,
+                    TlsWord::Disable => TlsMode::Disable,
+                    TlsWord::Require => TlsMode::Require,
+                };
+                settings.ca_file.clone_from(&warehouse.ca_file);
+                settings.schema.clone_from(&warehouse.schema);
+                Self::Postgres(settings)
+            }
+            WarehouseKindWord::Duckdb => Self::Duckdb(DuckDbSettings {
+                driver: warehouse.driver.clone(),
+                search: warehouse.driver_path.iter().cloned().collect(),
+                schema: warehouse.schema.clone(),
+                memory_bytes: warehouse.memory.bytes(),
+                threads: warehouse.threads,
+                ..DuckDbSettings::new(file("duckdb"))
+            }),
+            WarehouseKindWord::Snowflake => Self::Snowflake(Box::new(snowflake(warehouse))),
+        }
+    }
+}
+
+fn snowflake(warehouse: &WarehouseConfig) -> SnowflakeSettings {
+    let login = match &warehouse.private_key_file {
+        Some(file) => SnowflakeLogin::KeyPair {
+            file: file.clone(),
+            passphrase: warehouse.private_key_password.as_ref().map(Secret::to_secret_string),
+        },
+        None => {
+            let password = warehouse.password.as_ref().map(Secret::to_secret_string);
+            SnowflakeLogin::Password(password.unwrap_or_else(|| String::new().into()))
+        }
+    };
+    let (protocol, host, port) = endpoint(warehouse.endpoint.as_deref());
+    SnowflakeSettings {
+        driver: warehouse.driver.clone(),
+        driver_search: warehouse.driver_path.iter().cloned().collect(),
+        // The configuration's check has asked for these.
+        account: warehouse.account.clone().unwrap_or_default(),
+        user: warehouse.user.clone().unwrap_or_default(),
+        login,
+        role: warehouse.role.clone(),
+        warehouse: warehouse.compute.clone(),
+        database: warehouse.database.clone().unwrap_or_default(),
+        schema: warehouse.schema.clone().unwrap_or_else(|| "PUBLIC".to_owned()),
+        stage: None,
+        host,
+        port,
+        protocol,
+        request_timeout: Duration::from_secs(warehouse.request_timeout_secs),
+    }
+}
+
+/// Scheme, host and port of `https://host:port`.
+fn endpoint(endpoint: Option<&str>) -> (Option<String>, Option<String>, Option<u16>) {
+    let Some(endpoint) = endpoint else { return (None, None, None) };
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+    let rest = rest.split('/').next().unwrap_or(rest);
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (rest, None),
+    };
+    (Some(scheme.to_owned()), Some(host.to_owned()), port)
+}
+
+/// How connections to a warehouse are made.
+#[derive(Clone)]
+pub enum WarehouseMaker {
+    /// As it is configured.
+    Configured(WarehouseSettings),
+    /// By somebody else, who has opened them too.
+    Made(WarehouseFactory),
 }
 
 /// Size of the warehouse writer where nothing else is said: a few parts that wait, so that reading and writing overlap, and
@@ -69,8 +139,8 @@ pub struct SyncSetup {
     pub settings: SyncSettings,
     /// Where the thresholds come from, in words: `profile auto`, `bulk_api_threshold`.
     pub thresholds_origin: String,
-    /// Makes connections to the warehouse.
-    pub warehouse: WarehouseFactory,
+    /// How connections to the warehouse are made.
+    pub warehouse: WarehouseMaker,
     /// Most connections to it.
     pub connections: usize,
     /// Size of the warehouse writer.
@@ -82,6 +152,40 @@ pub struct SyncSetup {
 impl std::fmt::Debug for SyncSetup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SyncSetup").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl SyncSetup {
+    /// Syncs as they are configured; `None` when there are none.
+    pub fn of(config: &Config) -> Option<Self> {
+        let settings = config.sync_settings().filter(|settings| !settings.objects.is_empty())?;
+        let warehouse = config.warehouse_of(Some(&settings.warehouse))?;
+        let connections = warehouse.connections as usize;
+        Some(Self {
+            thresholds_origin: thresholds_origin(config),
+            warehouse: WarehouseMaker::Configured(WarehouseSettings::of(warehouse, &config.output_dir)),
+            connections,
+            writer: StageConfig { slots: WRITER.slots.max(connections), ..WRITER },
+            patience: Patience::default(),
+            settings,
+        })
+    }
+}
+
+/// Where the thresholds come from, in words.
+fn thresholds_origin(config: &Config) -> String {
+    let sync = &config.sync;
+    let keys = [("bulk_api_threshold", sync.bulk_api_threshold), ("stage_threshold", sync.stage_threshold)];
+    let named: Vec<String> =
+        keys.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| format!("`{key}`")).collect();
+    let profile = match sync.profile {
+        SyncProfileWord::Auto => "profile auto".to_owned(),
+        SyncProfileWord::Seed => "profile seed".to_owned(),
+    };
+    match named.len() {
+        0 => profile,
+        1 => format!("{}, otherwise {profile}", named.concat()),
+        _ => named.join(" and "),
     }
 }
 
@@ -148,12 +252,14 @@ pub(super) fn desk(setup: &SyncSetup, lent: Lent<'_>) -> Result<SyncDesk, PlantE
     let spool = Spool::open(&folder.join("spool"), settings.spool_bytes, Arc::clone(&outside.disk))
         .map_err(SyncSetupError::Spool)?;
     let loads = SyncLoads::default();
-    let pool = WarehousePool::new(
-        &settings.warehouse,
-        Arc::clone(&setup.warehouse),
-        setup.connections,
-        outside.clock.clone(),
-    );
+    let owner = state.path().display().to_string();
+    let warehouse = match &setup.warehouse {
+        WarehouseMaker::Made(factory) => Arc::clone(factory),
+        WarehouseMaker::Configured(settings) => {
+            factory(settings.clone(), owner, spool.clone(), outside.clock.clone())
+        }
+    };
+    let pool = WarehousePool::new(&settings.warehouse, warehouse, setup.connections, outside.clock.clone());
     let write = WarehouseWriter::new(pool.clone(), loads.clone(), setup.patience);
     let writer =
         engine.stage(setup.writer, metrics.actor(WarehouseWriter::NAME), Arc::new(NoOutlet), move || {
@@ -179,29 +285,38 @@ pub(super) fn desk(setup: &SyncSetup, lent: Lent<'_>) -> Result<SyncDesk, PlantE
     }))
 }
 
-/// Makes connections of a warehouse, open for the daemon whose state folder is `owner`.
-pub fn factory(settings: WarehouseSettings, owner: String) -> WarehouseFactory {
+/// Makes connections of a warehouse, open for the daemon whose state folder is `owner`. Files on their way to a stage wait in
+/// `spool`.
+pub fn factory(
+    settings: WarehouseSettings,
+    owner: String,
+    spool: Spool,
+    clock: SharedClock,
+) -> WarehouseFactory {
     Arc::new(move || {
-        let mut warehouse = connect(&settings)?;
+        let mut warehouse: Box<dyn Warehouse> = match &settings {
+            WarehouseSettings::Sqlite(settings) => {
+                make_folder_of(&settings.path)?;
+                Box::new(SqliteWarehouse::connect(settings)?)
+            }
+            WarehouseSettings::Postgres(settings) => Box::new(PostgresWarehouse::connect(settings)?),
+            WarehouseSettings::Duckdb(settings) => {
+                make_folder_of(&settings.path)?;
+                Box::new(DuckDbWarehouse::connect(settings)?)
+            }
+            WarehouseSettings::Snowflake(settings) => {
+                Box::new(SnowflakeWarehouse::connect(settings, &spool, clock.clone())?)
+            }
+        };
         warehouse.open(&owner)?;
         Ok(warehouse)
     })
 }
 
-fn connect(settings: &WarehouseSettings) -> Result<Box<dyn Warehouse>, WarehouseError> {
-    let missing = |kind| WarehouseError::Driver {
-        kind,
-        why: "it is not in this build".to_owned(),
-        remedy: "take another warehouse".to_owned(),
-    };
-    match settings {
-        WarehouseSettings::Sqlite { path } => {
-            Ok(Box::new(SqliteWarehouse::connect(&SqliteSettings::new(path))?))
-        }
-        WarehouseSettings::Postgres { .. } => Err(missing("postgres")),
-        WarehouseSettings::Duckdb { .. } => Err(missing("duckdb")),
-        WarehouseSettings::Snowflake { .. } => Err(missing("snowflake")),
-    }
+fn make_folder_of(file: &Path) -> Result<(), WarehouseError> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder)
+        .map_err(|error| WarehouseError::Unreachable(format!("the folder `{}`: {error}", folder.display())))
 }
 
 #[cfg(test)]
@@ -225,6 +340,26 @@ mod tests {
             every: None,
             cron: None,
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_taken_apart() {
+        let own = |text: &str| Some(text.to_owned());
+        assert_eq!(endpoint(None), (None, None, None));
+        assert_eq!(endpoint(Some("http://127.0.0.1:8080/")), (own("http"), own("127.0.0.1"), Some(8_080)));
+        assert_eq!(endpoint(Some("https://x.example.com")), (own("https"), own("x.example.com"), None));
+    }
+
+    #[test]
+    fn a_configuration_says_where_its_thresholds_come_from() {
+        let head = "[[org]]\nname = \"demo\"\nsimulated = true\n[[warehouse]]\nname = \"main\"\n";
+        let text = format!("{head}[sync]\nstage_threshold = 60000\n[[sync.object]]\nname = \"Lead\"\n");
+        let config = Config::parse(&text, "config.toml", std::iter::empty()).unwrap();
+        let setup = SyncSetup::of(&config).unwrap();
+        assert_eq!(setup.thresholds_origin, "`stage_threshold`, otherwise profile auto");
+        assert!(matches!(setup.warehouse, WarehouseMaker::Configured(WarehouseSettings::Sqlite(_))));
+        let none = Config::parse(head, "config.toml", std::iter::empty()).unwrap();
+        assert!(SyncSetup::of(&none).is_none());
     }
 
     #[test]

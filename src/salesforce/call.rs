@@ -88,7 +88,7 @@ impl Caller {
         let since = self.clock.elapsed().saturating_sub(seen_at);
         // Whole seconds, as the org shows them: what is cut off keeps us behind its clock.
         let since_shown = SignedDuration::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
-        (since <= at_most).then(|| shown.checked_add(since_shown).unwrap_or(shown))
+        (since < at_most).then(|| shown.checked_add(since_shown).unwrap_or(shown))
     }
 
     pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, RetryBudget> {

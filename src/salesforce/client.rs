@@ -201,7 +201,7 @@ impl OrgClient {
     }
 
     /// The org's own clock, to the second and never ahead of it: told by the `Date` of its last answer, with the time that
-    /// has passed since, where that is no longer than `at_most`; else by 1 call.
+    /// has passed since, where that is shorter than `at_most`; else by 1 call.
     ///
     /// # Errors
     /// Those of the call; an answer without a date is [`OrgError::Unreadable`].

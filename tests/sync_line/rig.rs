@@ -13,13 +13,15 @@ use penstock::actors::warehouse_writer::Patience;
 use penstock::clock::SystemClock;
 use penstock::config::Config;
 use penstock::model::ObjectName;
-use penstock::plant::sync::{SyncSetup, WRITER, WarehouseSettings, factory};
+use penstock::plant::sync::{SyncSetup, WRITER, WarehouseMaker, WarehouseSettings, factory};
 use penstock::plant::{Outside, Plant};
 use penstock::salesforce::{FieldPath, Select, Source};
 use penstock::store::disk::RealDisk;
 use penstock::sync::{DeletePolicy, ObjectSettings, SyncProfile, SyncResult, SyncSettings, Thresholds};
 use penstock::telemetry::Metrics;
 use penstock::warehouse::WarehouseFactory;
+use penstock::warehouse::spool::Spool;
+use penstock::warehouse::sqlite::SqliteSettings;
 use serde_json::{Value, json};
 
 pub fn in_system<F: Future>(work: F) -> F::Output {
@@ -137,9 +139,15 @@ impl Rig {
         self.folder.path().join("warehouse.sqlite")
     }
 
+    pub fn settings_of_sqlite(&self) -> WarehouseSettings {
+        WarehouseSettings::Sqlite(SqliteSettings::new(self.file()))
+    }
+
+    /// Connections that somebody may put something before.
     pub fn sqlite(&self) -> WarehouseFactory {
-        let settings = WarehouseSettings::Sqlite { path: self.file() };
-        factory(settings, self.config.state_dir.display().to_string())
+        let spool = Spool::open(&self.folder.path().join("spool"), 1 << 20, Arc::new(RealDisk)).unwrap();
+        let owner = self.config.state_dir.display().to_string();
+        factory(self.settings_of_sqlite(), owner, spool, SystemClock::shared())
     }
 
     pub async fn plant(&self) -> Arc<Plant> {
@@ -150,7 +158,10 @@ impl Rig {
         let setup = SyncSetup {
             settings: self.settings.clone(),
             thresholds_origin: "profile seed".to_owned(),
-            warehouse: self.warehouse.clone().unwrap_or_else(|| self.sqlite()),
+            warehouse: match &self.warehouse {
+                Some(factory) => WarehouseMaker::Made(Arc::clone(factory)),
+                None => WarehouseMaker::Configured(self.settings_of_sqlite()),
+            },
             connections: 2,
             writer: WRITER,
             patience: Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) },

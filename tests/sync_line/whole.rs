@@ -204,3 +204,29 @@ fn two_who_ask_for_one_object_get_one_sync() {
         close(plant).await;
     });
 }
+
+#[test]
+fn increments_of_several_objects_share_their_calls() {
+    in_system(async {
+        let objects = vec![object("Lead"), object("Contact"), object("Account"), object("Campaign")];
+        let rig = Rig::new(100, objects).await;
+        let plant = rig.plant().await;
+        assert!(desk(&plant).sync(SyncOrder::all()).await.iter().all(|result| result.success));
+        rig.later(3_600).await;
+        rig.change(json!({"object": "Contact", "action": "touch", "count": 50})).await;
+        rig.later(60).await;
+        let before = rig.server.journal();
+        let results = desk(&plant).sync(SyncOrder::all()).await;
+        assert!(results.iter().all(|result| result.success), "{results:#?}");
+        let journal = rig.server.journal();
+        // Each object counts both sides as well; beside that the four share one call for their first pages, and the first
+        // of them may have begun before the others came.
+        let counts = results.iter().filter(|result| result.reconciliation.is_some()).count() as u64;
+        let calls = journal.total - before.total - counts;
+        assert!(calls <= 3, "{calls} calls: {:?}", &journal.calls[before.calls.len()..]);
+        assert_eq!(results.iter().map(|result| result.calls).sum::<u64>(), calls + counts);
+        assert_eq!(results[1].rows_written, 50, "{:#?}", results[1]);
+        close(plant).await;
+        rig.is_equal("Contact", &["LastName"]).await;
+    });
+}

@@ -22,8 +22,6 @@ use crate::warehouse::{PartSource, RowChunk};
 
 /// Times that a query is begun anew because the org lost it.
 const STARTS_MAX: u32 = 3;
-/// Pages of REST between two looks at what is durable.
-const PAGES_PER_KEEP: u32 = 10;
 /// Rows of a page of REST.
 const REST_PAGE_ROWS: u64 = 2_000;
 /// Calls of a bulk job beside its pages.
@@ -280,7 +278,7 @@ impl<'r> Run<'r> {
         self.put_ready(maker).await?;
         self.state.estimated.get_or_insert(page.total_size);
         let cursor = (!page.is_last).then(|| Cursor::Rest(pages.checkpoint().clone()));
-        let keeps = (self.state.pages + 1).is_multiple_of(PAGES_PER_KEEP) && cursor.is_some();
+        let keeps = cursor.is_some();
         self.end_page(page.bytes, cursor, keeps).await
     }
 
