@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::leads::job::ReportFormat;
-use crate::model::OrgName;
+use crate::model::{ObjectName, OrgName};
 
 /// Longest command or answer, in bytes.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -62,6 +62,18 @@ pub enum Command {
     Leads {
         /// What is asked of them.
         ask: LeadsAsk,
+    },
+    /// Objects into a warehouse.
+    Sync {
+        /// What is asked.
+        ask: SyncAsk,
+    },
+    /// Bulk jobs that are at the org.
+    BulkJobs {
+        /// The org; `None`: the first.
+        org: Option<OrgName>,
+        /// What is asked.
+        ask: BulkJobsAsk,
     },
     /// What is in the cache.
     CacheStats,
@@ -123,6 +135,57 @@ pub enum LeadsAsk {
         format: ReportFormat,
         /// To this file, by its full path.
         to: PathBuf,
+    },
+}
+
+/// What can be asked of syncs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
+pub enum SyncAsk {
+    /// Syncs objects and waits for it.
+    Run(SyncOrder),
+    /// What a sync would do and why; nothing is written.
+    Explain(SyncOrder),
+}
+
+/// A sync that a person asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncOrder {
+    /// The objects; empty: all that are configured.
+    pub objects: Vec<ObjectName>,
+    /// Every row, whatever the watermark.
+    pub full: bool,
+    /// Compares the ids of all rows, which finds every row that is gone.
+    pub compare_ids: bool,
+    /// Reads formula fields again, due or not.
+    pub formulas: bool,
+    /// Counts at the org and in the table, due or not.
+    pub reconcile: bool,
+    /// A bulk job that is at the org already, for one object.
+    pub existing_job_id: Option<String>,
+}
+
+/// What can be asked of the bulk jobs at an org.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BulkJobsAsk {
+    /// All of them.
+    List,
+    /// One of them.
+    Show {
+        /// Its id.
+        job: String,
+    },
+    /// Deletes some.
+    Delete {
+        /// Their ids.
+        jobs: Vec<String>,
+    },
+    /// Deletes those that have ended and are older.
+    Clean {
+        /// Age in hours.
+        older_than_hours: u64,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The desk: performs what a person asks of a plant, whether by the control socket or by a command of its own.
 
+pub mod bulk_jobs;
 pub mod leads;
 pub mod sync;
 
@@ -48,6 +49,11 @@ pub async fn perform(plant: &Arc<Plant>, command: Command) -> Reply {
             Some(service) => leads::perform(&*service, ask).await,
             None => Err(said("the configuration has no org whose leads could be read".to_owned())),
         },
+        Command::Sync { ask } => match &plant.sync {
+            Some(desk) => sync::perform(desk, ask).await,
+            None => Err(said("no `[[sync.object]]` of the configuration says what to sync".to_owned())),
+        },
+        Command::BulkJobs { org, ask } => bulk_jobs::perform(plant, org, ask).await,
         Command::CacheStats => {
             plant.cache.stats().await.map(|stats| json!(stats)).map_err(|error| failed(&error))
         }

@@ -12,6 +12,7 @@ mod progress;
 mod query;
 mod show;
 mod show_limits;
+mod sync;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::actors::fetcher::chain;
 use crate::ai::{self, Embedder};
 use crate::config::{Config, Problems, process_environment};
-use crate::control::{self, Command, ControlError, Reply};
+use crate::control::{self, BulkJobsAsk, Command, ControlError, Reply, SyncAsk, SyncOrder};
 use crate::model::{ObjectName, OrgName};
 use crate::store::state_folder::{control_socket_path, library_path};
 use crate::vectors::{Search, SearchError, SearchFilter};
@@ -181,6 +182,38 @@ enum CliCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Brings objects into the warehouse: all rows the first time, then what changed
+    Sync {
+        /// The objects [default: all that are configured]
+        objects: Vec<ObjectName>,
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Says which method would be chosen, why, and what it would cost; writes nothing
+        #[arg(long)]
+        explain: bool,
+        /// Every row, whatever was synced before
+        #[arg(long)]
+        full: bool,
+        /// Compares the ids of all rows, which finds every row that is gone
+        #[arg(long)]
+        compare_ids: bool,
+        /// Reads formula fields again, due or not
+        #[arg(long)]
+        formulas: bool,
+        /// Counts at the org and in the table, due or not
+        #[arg(long)]
+        reconcile: bool,
+        /// Takes the rows of a bulk job that is at the org already; for one object
+        #[arg(long, value_name = "ID")]
+        existing_job_id: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Bulk jobs that are at the org
+    BulkJobs {
+        #[command(subcommand)]
+        command: BulkJobsCommand,
+    },
     /// Checks the configuration and tells every mistake
     Check(ConfigArg),
     /// The configuration as it is used
@@ -241,6 +274,46 @@ enum LeadsCommand {
         config: ConfigArg,
         #[command(flatten)]
         output: Output,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AtOrg {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// The org [default: the first of the configuration]
+    #[arg(long)]
+    org: Option<OrgName>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum BulkJobsCommand {
+    /// Lists them
+    List(AtOrg),
+    /// Shows one
+    Show {
+        /// Its id
+        job: String,
+        #[command(flatten)]
+        at: AtOrg,
+    },
+    /// Deletes some, with their results
+    Delete {
+        /// Their ids
+        #[arg(required = true)]
+        jobs: Vec<String>,
+        #[command(flatten)]
+        at: AtOrg,
+    },
+    /// Deletes those that have ended and are older than some hours
+    Clean {
+        /// Age in hours
+        #[arg(long, value_name = "HOURS", default_value_t = 24)]
+        older_than_hours: u64,
+        #[command(flatten)]
+        at: AtOrg,
     },
 }
 
@@ -396,6 +469,31 @@ fn dispatch(command: CliCommand) -> u8 {
             };
             with_config(&config, |config, _| leads::leads(&config, ask))
         }
+        CliCommand::Sync {
+            objects,
+            config,
+            explain,
+            full,
+            compare_ids,
+            formulas,
+            reconcile,
+            existing_job_id,
+            output,
+        } => {
+            if existing_job_id.is_some() && objects.len() != 1 {
+                eprintln!("penstock: --existing-job-id is for one object: name it");
+                return USAGE;
+            }
+            let order = SyncOrder { objects, full, compare_ids, formulas, reconcile, existing_job_id };
+            with_config(&config, |config, _| {
+                let ask = if explain { SyncAsk::Explain(order) } else { SyncAsk::Run(order) };
+                ask_or_do(&config, Command::Sync { ask }, one_shot::at_the_org, |done| match explain {
+                    true => sync::explanations(done, output.json),
+                    false => sync::results(done, output.json),
+                })
+            })
+        }
+        CliCommand::BulkJobs { command } => bulk_jobs(command),
         CliCommand::Config { command: ConfigCommand::Dump(config) } => with_config(&config, |config, _| {
             show::say_line(format_args!("{}", config.to_toml().trim_end()));
             0
@@ -448,6 +546,22 @@ fn dispatch(command: CliCommand) -> u8 {
             }
         },
     }
+}
+
+fn bulk_jobs(command: BulkJobsCommand) -> u8 {
+    let (at, ask) = match command {
+        BulkJobsCommand::List(at) => (at, BulkJobsAsk::List),
+        BulkJobsCommand::Show { job, at } => (at, BulkJobsAsk::Show { job }),
+        BulkJobsCommand::Delete { jobs, at } => (at, BulkJobsAsk::Delete { jobs }),
+        BulkJobsCommand::Clean { older_than_hours, at } => (at, BulkJobsAsk::Clean { older_than_hours }),
+    };
+    let AtOrg { config, org, output } = at;
+    with_config(&config, |config, _| {
+        ask_or_do(&config, Command::BulkJobs { org, ask }, one_shot::at_the_org, |done| {
+            sync::bulk_jobs(done, output.json);
+            0
+        })
+    })
 }
 
 fn with_config(argument: &ConfigArg, go_on: impl FnOnce(Config, Option<PathBuf>) -> u8) -> u8 {

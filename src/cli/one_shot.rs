@@ -48,6 +48,13 @@ pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
     })
 }
 
+/// As [`command`], without the databases of batches, which such a command has no use for.
+pub fn at_the_org(config: &Config, asked: Command) -> Result<Reply, u8> {
+    let mut without_databases = config.clone();
+    without_databases.database.clear();
+    command(&without_databases, asked)
+}
+
 /// As [`command`], with progress.
 pub fn schema(config: &Config, command: Command, json: bool) -> Result<Reply, u8> {
     with_plant(config, !json, async move |plant| desk::perform(plant, command).await)

@@ -6,9 +6,52 @@ use super::{FAILED, LEFT_OVER, REFUSED, WRONG_USAGE};
 use crate::actors::fetcher::chain;
 use crate::actors::sync_desk::{SyncDesk, SyncOrder, SyncOverrides};
 use crate::actors::sync_error::SyncError;
-use crate::control::Reply;
+use crate::control::{self, Reply, SyncAsk};
+use crate::messages::Lane;
 use crate::model::ObjectName;
 use crate::sync::{ErrorKind, SyncResult};
+
+/// Performs what was asked at the shell.
+pub async fn perform(desk: &SyncDesk, ask: SyncAsk) -> Result<Value, Reply> {
+    match ask {
+        SyncAsk::Run(order) => {
+            let with = overrides(&order);
+            sync(desk, SyncOrder { objects: order.objects, lane: Lane::Interactive, with }).await
+        }
+        SyncAsk::Explain(order) => {
+            let with = overrides(&order);
+            let mut objects = order.objects;
+            if objects.is_empty() {
+                objects = desk.settings().objects.iter().map(|object| object.object.clone()).collect();
+            }
+            let (mut explanations, mut failures) = (Vec::new(), Vec::new());
+            for object in &objects {
+                match explain(desk, object, &with).await {
+                    Ok(explanation) => explanations.push(explanation),
+                    Err(Reply::Failed { message, exit_code }) if objects.len() == 1 => {
+                        return Err(Reply::Failed { message, exit_code });
+                    }
+                    Err(Reply::Failed { message, .. }) => {
+                        failures.push(json!({ "object": object, "message": message }));
+                    }
+                    Err(other) => return Err(other),
+                }
+            }
+            Ok(json!({ "explanations": explanations, "failures": failures }))
+        }
+    }
+}
+
+fn overrides(order: &control::SyncOrder) -> SyncOverrides {
+    SyncOverrides {
+        full: order.full,
+        existing_job_id: order.existing_job_id.clone(),
+        compare_ids: order.compare_ids,
+        formulas: order.formulas,
+        reconcile: order.reconcile,
+        ..SyncOverrides::default()
+    }
+}
 
 /// Syncs, and tells what came of each object. `exit_code` is what a command that waited for it ends with: that of the first
 /// failure, and 0 when there is none.

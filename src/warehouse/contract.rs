@@ -35,6 +35,11 @@ pub trait Ground {
         format!("\"{}\"", name.replace('"', "\"\""))
     }
 
+    /// A name that somebody else gave, as the engine keeps it.
+    fn kept(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// Whether other connections can read while one writes, so that what they see can be tested.
     fn has_readers(&self) -> bool {
         true
@@ -97,6 +102,7 @@ macro_rules! all_promises {
                 a_target_without_a_stamp_takes_any,
                 without_a_stamp_the_last_row_wins,
                 of_duplicates_the_newest_wins,
+                the_newest_of_duplicates_wins_over_a_row_that_is_there,
                 duplicates_count_as_one_key,
                 replace_removes_what_is_not_staged,
                 replace_with_nothing_empties_the_table,

@@ -94,6 +94,16 @@ pub fn of_duplicates_the_newest_wins(ground: &mut dyn Ground) {
     assert_eq!(bench.names(), ["alone=W", "later_row=W", "newest=W", "part=W"]);
 }
 
+pub fn the_newest_of_duplicates_wins_over_a_row_that_is_there(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "duplicates_over");
+    let there = ["newest", "part", "later_row", "alone"].map(|id| row(id, "old", 1));
+    bench.load(LoadMode::Upsert, &there);
+    let plan = stage_duplicates(&mut bench);
+    assert_eq!(counts(&bench.commit(&plan, 8)), [0, 4, 0, 0]);
+    assert_eq!(bench.names(), ["alone=W", "later_row=W", "newest=W", "part=W"]);
+    assert_eq!(bench.read(&["SystemModstamp"])[2], [super::bench::told(at(7))]);
+}
+
 pub fn duplicates_count_as_one_key(ground: &mut dyn Ground) {
     let mut bench = Bench::new(ground, "one_key");
     bench.load(LoadMode::Upsert, &[row("newest", "W", 7), row("part", "old", 5), row("alone", "newer", 9)]);

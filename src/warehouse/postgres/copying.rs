@@ -11,7 +11,11 @@ use flate2::read::MultiGzDecoder;
 
 use crate::sync::TableLayout;
 use crate::warehouse::chunk::{self, Cell, ChunkRow, RowChunk, TextRoom};
+use crate::warehouse::spool::PLACE_COLUMN;
 use crate::warehouse::{SpoolFile, WarehouseError};
+
+/// The column of staged rows that tells which of a part's came later.
+pub(super) const ROW_COLUMN: &str = "_row";
 
 /// Sent at once, about.
 const BYTES: usize = 128 * 1024;
@@ -178,12 +182,14 @@ fn read_some(from: &mut MultiGzDecoder<BufReader<File>>, out: &mut Vec<u8>) -> s
     from.take(BYTES as u64).read_to_end(out).map(drop)
 }
 
-/// The columns that a head names: all of the layout's, in whatever order.
+/// The staging table's columns for those that a head names: all of the layout's, in whatever order, and the row's place.
 fn columns_of(head: &[u8], layout: &TableLayout) -> Option<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(head);
     let record = reader.records().next()?.ok()?;
-    let named: Vec<String> = record.iter().map(str::to_owned).collect();
-    let is_whole = named.len() == layout.columns.len()
+    let mut named: Vec<String> = record.iter().map(str::to_owned).collect();
+    let place = named.iter_mut().find(|name| *name == PLACE_COLUMN)?;
+    *place = ROW_COLUMN.to_owned();
+    let is_whole = named.len() == layout.columns.len() + 1
         && layout.columns.iter().all(|column| named.contains(&column.name));
     is_whole.then_some(named)
 }

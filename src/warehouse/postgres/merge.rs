@@ -7,6 +7,7 @@
 //! row that it then leaves alone; it does not tell new rows from changed ones by its count, and needs the key's index, which
 //! somebody may have taken away. Nobody else writes meanwhile, so two statements are as safe as one.
 
+use super::copying::ROW_COLUMN;
 use super::names::{Staging, quote};
 use super::stage::column_names;
 use crate::sync::TableLayout;
@@ -58,7 +59,7 @@ impl<'a> Merge<'a> {
         format!(
             "DELETE FROM {rows} AS s USING (
                  SELECT ctid AS place, row_number() OVER (
-                     PARTITION BY {key} ORDER BY {stamp}_part DESC, _row DESC NULLS LAST, ctid DESC) AS nth
+                     PARTITION BY {key} ORDER BY {stamp}_part DESC, {ROW_COLUMN} DESC) AS nth
                  FROM {rows} WHERE {key} IN (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1)
              ) AS ranked WHERE s.ctid = ranked.place AND ranked.nth > 1"
         )

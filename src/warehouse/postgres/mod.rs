@@ -30,7 +30,7 @@ use self::commit::{Ending, take_turn};
 use self::copying::ChunkText;
 use self::faults::Fault;
 use self::ledger::OwnTables;
-use self::names::{Place, Staging, lock_number, quote, sql_type};
+use self::names::{Place, Staging, lock_number, quote};
 use self::owner::{Hold, HoldPlace};
 use self::schema::Steps;
 use self::session::{CopyFault, Session};
@@ -284,26 +284,13 @@ impl Warehouse for PostgresWarehouse {
         let place = self.place(table)?;
         let (target, told) = (place.quoted(), place.told());
         let about = |fault: Fault| fault.about(&told);
-        let columns = layout.columns.iter();
-        let columns: Vec<String> =
-            columns.map(|column| format!("{} {}", quote(&column.name), sql_type(column.kind))).collect();
-        let missing: Vec<String> =
-            columns.iter().map(|column| format!("ADD COLUMN IF NOT EXISTS {column}")).collect();
         let lock = lock_number("log", &told);
         self.transaction(&told, || {
             // Whoever appends the same part elsewhere has now either done so or waits.
-            self.session
-                .batch(&format!(
-                    "SELECT pg_advisory_xact_lock({lock});
-                     CREATE TABLE IF NOT EXISTS {target} (_load text NOT NULL, _part bigint NOT NULL, {});
-                     CREATE INDEX IF NOT EXISTS {} ON {target} (_load, _part); ALTER TABLE {target} {};
-                     DELETE FROM {target} WHERE _load = '{load}' AND _part = {}",
-                    columns.join(", "),
-                    quote(&format!("_log_{:016x}", lock)),
-                    missing.join(", "),
-                    part.0
-                ))
-                .map_err(about)?;
+            self.session.batch(&format!("SELECT pg_advisory_xact_lock({lock})")).map_err(about)?;
+            schema::make_log(&self.session, &place, layout).map_err(about)?;
+            let sql = format!("DELETE FROM {target} WHERE _load = $1 AND _part = $2");
+            self.session.execute(&sql, &[&load.as_str(), &i64::from(part.0)]).map_err(about)?;
             let mut text = ChunkText::log(load.as_str(), part.0, rows);
             let sql = format!("COPY {target} (_load, _part, {}) FROM STDIN", column_names(layout));
             self.session.copy(&sql, &mut || Ok(text.more())).map(drop).map_err(|fault| match fault {

@@ -151,6 +151,26 @@ pub(super) fn check(session: &Session, place: &Place, layout: &TableLayout) -> R
     Ok(())
 }
 
+/// Makes a log table, or the columns that it lacks. Nothing is locked where nothing is missing: people read logs.
+pub(super) fn make_log(session: &Session, place: &Place, layout: &TableLayout) -> Result<(), Fault> {
+    let found = found(session, place)?;
+    let missing = layout.columns.iter().filter(|column| !found.iter().any(|found| found.name == column.name));
+    let missing: Vec<String> =
+        missing.map(|column| format!("{} {}", quote(&column.name), sql_type(column.kind))).collect();
+    let table = place.quoted();
+    if found.is_empty() {
+        let columns = missing.iter().fold(String::new(), |all, column| format!("{all}, {column}"));
+        return session.batch(&format!(
+            "CREATE TABLE {table} (_load text NOT NULL, _part bigint NOT NULL{columns});
+             CREATE INDEX ON {table} (_load, _part)"
+        ));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    session.batch(&format!("ALTER TABLE {table} ADD COLUMN {}", missing.join(", ADD COLUMN ")))
+}
+
 /// Where steps are carried out.
 pub(super) struct Steps<'a> {
     pub(super) session: &'a Session,
@@ -211,8 +231,9 @@ impl Steps<'_> {
             SchemaChange::CreateTable { layout } => self.create(layout, about),
             SchemaChange::AddColumn { column, beside } => {
                 let known = known(session, tables, place).map_err(about)?;
-                if known.iter().any(|known| known.name == column.name) {
-                    return Ok(false);
+                if let Some(known) = known.iter().find(|known| known.name == column.name) {
+                    // The one for deleted rows may have been there before its field was.
+                    return if known.field.is_none() { self.adopt(column).map_err(about) } else { Ok(false) };
                 }
                 if found(session, place).map_err(about)?.iter().any(|found| found.name == column.name) {
                     return Err(WarehouseError::Altered {
@@ -329,6 +350,14 @@ impl Steps<'_> {
         );
         self.session.execute(&sql, &[&self.place.told(), &name, &field, &kind_text(kind)])?;
         Ok(())
+    }
+
+    fn adopt(&self, column: &TableColumn) -> Result<bool, Fault> {
+        let sql = format!(
+            "UPDATE {} SET field = $3 WHERE target_table = $1 AND column_name = $2",
+            self.tables.columns
+        );
+        Ok(self.session.execute(&sql, &[&self.place.told(), &column.name, &column.field])? > 0)
     }
 
     fn activate(&self, name: &str, is_active: bool) -> Result<bool, Fault> {

@@ -57,7 +57,12 @@ impl Session {
             .build()
             .map_err(|error| engine(format!("a connection needs a poller: {error}")))?;
         let connected = runtime.block_on(config.connect(tls.clone()));
-        let (client, connection) = connected.map_err(|error| Fault::from(error).about("the server"))?;
+        let (client, connection) = connected.map_err(|error| match Fault::from(error) {
+            Fault::Ours(why) if why.contains("password missing") => {
+                WarehouseError::Denied("it asks for a password, and the settings have none".to_owned())
+            }
+            fault => fault.about("the server"),
+        })?;
         // How it ends is told by whatever is asked next.
         let carrying = runtime.spawn(async move { drop(connection.await) });
         let session = Self { client: Some(client), carrying, tls, runtime };
@@ -180,7 +185,8 @@ fn set_up(lock_timeout: Duration) -> String {
     format!(
         "{SET_UP}; SET lock_timeout = {}; SET statement_timeout = 0; \
          SET idle_in_transaction_session_timeout = '60s'; \
-         SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3",
+         SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; \
+         SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'",
         lock_timeout.as_millis().clamp(1, 3_600_000)
     )
 }

@@ -6,7 +6,7 @@
 //! What waits is UNLOGGED: it is written once instead of twice. A crash of the server empties such tables, and its receipts
 //! stay behind: so receipts count only as far as the rows behind them are there, and a commit whose rows are gone says so.
 
-use super::copying::{ChunkText, FileText};
+use super::copying::{ChunkText, FileText, ROW_COLUMN};
 use super::faults::Fault;
 use super::ledger::OwnTables;
 use super::names::{Staging, lock_number, quote, sql_type};
@@ -59,7 +59,7 @@ impl Stage<'_> {
         self.session.batch(&format!(
             "BEGIN; SELECT pg_advisory_xact_lock({lock});
              CREATE UNLOGGED TABLE IF NOT EXISTS {rows} (
-                 _part bigint NOT NULL DEFAULT current_setting('penstock.part')::bigint, _row integer, {columns})
+                 _part bigint NOT NULL DEFAULT current_setting('penstock.part')::bigint, {ROW_COLUMN} bigint NOT NULL, {columns})
                  WITH (autovacuum_enabled = false);
              CREATE UNLOGGED TABLE IF NOT EXISTS {keys} (_part bigint NOT NULL, key {key_type} NOT NULL)
                  WITH (autovacuum_enabled = false);
@@ -123,7 +123,7 @@ impl Stage<'_> {
             PartSource::Rows(chunk) => {
                 let mut text = ChunkText::rows(part.0, chunk);
                 let names = column_names(&self.load.layout);
-                let sql = format!("COPY {rows} (_part, _row, {names}) FROM STDIN");
+                let sql = format!("COPY {rows} (_part, {ROW_COLUMN}, {names}) FROM STDIN");
                 self.session.copy(&sql, &mut || Ok(text.more()))
             }
             PartSource::Keys(chunk) => {

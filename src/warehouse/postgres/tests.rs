@@ -16,7 +16,7 @@ use crate::database::SecretUrl;
 use crate::database::postgres::test_server::TestServer;
 use crate::sync::TableName;
 use crate::warehouse::Warehouse;
-use crate::warehouse::contract::{Ground, as_tests, warehouse_contract};
+use crate::warehouse::contract::{Ground, warehouse_contract};
 
 /// A database of its own on a server.
 pub(super) struct PostgresGround {

@@ -138,4 +138,13 @@ mod tests {
         assert!(matches!(of_commit("w.db", &failure(ffi::SQLITE_IOERR_FSYNC)), WarehouseError::Unsure(_)));
         assert!(matches!(of_commit("w.db", &failure(ffi::SQLITE_FULL)), WarehouseError::Full(_)));
     }
+
+    #[test]
+    fn a_disk_without_room_for_staged_rows_is_full() {
+        let told = |code| of_file("rows cannot be staged", &io::Error::from_raw_os_error(code));
+        assert!(matches!(told(libc::ENOSPC), WarehouseError::Full(_)));
+        assert!(matches!(told(libc::EDQUOT), WarehouseError::Full(_)));
+        assert!(matches!(told(libc::EACCES), WarehouseError::Denied(_)));
+        assert!(matches!(told(libc::EIO), WarehouseError::Engine(_)));
+    }
 }

@@ -14,6 +14,12 @@
 //! | `log` | tables that are only appended to |
 //! | `lock` | one daemon to a file |
 //! | `errors` | SQLite's errors as ours |
+//!
+//! Measured (`bench`, 200,000 rows of 30 columns, on a machine that others used): a row costs 1.1 us of CPU to stage and
+//! 2.8 to 3.6 us to commit into an empty table, in the order of its ids or in none; 2.8 us when it is there and the same,
+//! 4.9 us when it is there and other, 10 us when it is the one in ten that is (each such row is a page of its own in the
+//! log). At 2,000,000 rows the process had 25 MB at most. A table without row ids was no faster; parts as a table of
+//! SQLite's would have cost its log and its checkpoint twice, and left the file at twice its size.
 
 #[cfg(test)]
 mod bench;
@@ -115,6 +121,9 @@ impl SqliteWarehouse {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let writer = Connection::open_with_flags(&path, flags).map_err(failed)?;
         writer.busy_timeout(settings.wait_for_locks).map_err(failed)?;
+        // Of a file that is made now: rows of some hundred bytes, a dozen to a page, cost a tenth less CPU to insert and a
+        // third less where few of many change than with pages of 4,096 bytes.
+        writer.execute_batch("PRAGMA page_size = 16384").map_err(failed)?;
         // FULL: the page of the org is let go of once its load is committed, so that nobody could give it again.
         // The cache is all that grows with a transaction, and 8 MB keep the inner pages of an index of some million keys.
         // A log that a large load has made long is cut again. What SQLite puts aside, it puts on the disk.
@@ -180,6 +189,7 @@ impl Warehouse for SqliteWarehouse {
         self.begin();
         let is_first = self.lock.is_none();
         self.lock = Some(FileLock::take(&self.path, owner)?);
+        self.staged.make()?;
         schema::make_meta(&self.writer, &self.told)?;
         if is_first {
             // Between a commit and the end of its parts the daemon may have died.

@@ -64,6 +64,13 @@ impl StagedFolder {
         Self { folder: folder.into() }
     }
 
+    /// Makes the folder, where it is missing, as durable as what will be in it.
+    pub(super) fn make(&self) -> Result<(), WarehouseError> {
+        private_folder(&self.folder)
+            .and_then(|()| self.folder.parent().map_or(Ok(()), sync_folder))
+            .map_err(|error| unwritten(&error))
+    }
+
     fn of_load(&self, load: &LoadId) -> PathBuf {
         self.folder.join(load.as_str())
     }
@@ -79,15 +86,7 @@ impl StagedFolder {
         let folder = self.of_load(load);
         let path = folder.join(format!("{:010}", part.0));
         let begun = || {
-            if !folder.is_dir() {
-                // Rows are people's data, and of no use to others before they are in the table.
-                DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-                // The folders' own entries are as durable as what is in them.
-                sync_folder(&self.folder)?;
-                if let Some(above) = self.folder.parent() {
-                    sync_folder(above)?;
-                }
-            }
+            private_folder(&folder)?;
             let mut file = File::create(path.with_extension("new"))?;
             file.write_all(&[0; HEADER])?;
             Ok(file)
@@ -140,9 +139,12 @@ fn unwritten(error: &io::Error) -> WarehouseError {
     errors::of_file("rows cannot be staged", error)
 }
 
+/// Rows are people's data, and of no use to others before they are in the table.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    // A name of a single part has nothing above it but the folder that one is in.
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     File::open(folder)?.sync_all()
 }
 
@@ -226,7 +228,8 @@ impl PartWriter {
             self.file.write_all(&header)?;
             self.file.sync_all()?;
             fs::rename(self.path.with_extension("new"), &self.path)?;
-            self.path.parent().map_or(Ok(()), sync_folder)
+            // The file is in the load's folder, and that in the one of all loads.
+            self.path.ancestors().skip(1).take(2).try_for_each(sync_folder)
         };
         finish().map_err(|error| unwritten(&error))?;
         Ok(PartReceipt { part: self.part, rows: self.rows })

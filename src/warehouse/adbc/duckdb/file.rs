@@ -143,7 +143,12 @@ pub fn classify(error: &adbc_core::error::Error) -> WarehouseError {
     let has = |needle: &str| message.contains(needle);
     if has("Could not set lock on file") {
         WarehouseError::InUse(message)
-    } else if has("No space left on device") || has("Out of Memory Error") || has("max_temp_directory_size") {
+    } else if has("No space left on device")
+        || has("File too large")
+        || has("Disk quota exceeded")
+        || has("Out of Memory Error")
+        || has("max_temp_directory_size")
+    {
         WarehouseError::Full(message)
     } else if has("has been invalidated") || has("FATAL Error") {
         WarehouseError::Unreachable(message)

@@ -91,16 +91,10 @@ fn one_line(message: &str) -> String {
     line
 }
 
-/// A message about data shows the data in quotes.
+/// A message about data shows the data, in quotes or behind `value`: only what comes before is told.
 fn without_values(message: &str) -> String {
-    let mut pieces = message.split('\'');
-    let mut clean = pieces.next().unwrap_or_default().to_owned();
-    let mut is_value = true;
-    for piece in pieces {
-        clean.push_str(if is_value { "'…'" } else { piece });
-        is_value = !is_value;
-    }
-    clean
+    let shown = message.find(['\'', '"']).into_iter().chain(message.find(", value ")).min();
+    shown.map_or_else(|| message.to_owned(), |end| format!("{}…", message[..end].trim_end()))
 }
 
 /// `... Row 1, column "LEAD"["AMOUNT":4]`.
@@ -173,7 +167,18 @@ mod tests {
         );
         assert!(matches!(&told, WarehouseError::BadValue { column, .. } if column == "AMOUNT"), "{told}");
         let told = told.to_string();
-        assert!(told.contains("Numeric value '…' is not recognized") && !told.contains("Ada"), "{told}");
+        assert_eq!(told, "column `AMOUNT`: Numeric value…");
+    }
+
+    #[rstest]
+    #[case::a_line(
+        "CSV Error on Line: 2 Original Line: \"Ada\",\"it's\"",
+        "CSV Error on Line: 2 Original Line:…"
+    )]
+    #[case::a_number("out of range: type FIXED(38,0), value 5551234", "out of range: type FIXED(38,0)…")]
+    #[case::nothing("end of file reached", "end of file reached")]
+    fn only_what_comes_before_a_value_is_told(#[case] message: &str, #[case] told: &str) {
+        assert_eq!(without_values(message), told);
     }
 
     #[test]

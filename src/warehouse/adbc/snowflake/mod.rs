@@ -224,7 +224,7 @@ impl Warehouse for SnowflakeWarehouse {
         ))?;
         self.add_missing_log_columns(&place, &columns)?;
 
-        let staged = self.home.own(&format!("_STG_{}_{load}_{}", place.name, part.0));
+        let staged = self.home.own(&format!("_STG_LOG_{load}_{}", part.0));
         self.session.execute(&sql::create_rows(&staged, layout))?;
         let folder = format!("log/{load}");
         self.staging.copy_log(&mut self.session, layout, (&folder, part), rows, &staged)?;

@@ -70,7 +70,14 @@ fn create(
         columns += &format!(", {} {}", quote(&flag), type_name(ColumnType::Boolean));
     }
     match session.execute(&format!("CREATE TABLE {} ({columns})", target.full())) {
-        Err(error) if is_there_already(&error) => Err(foreign()),
+        Err(error) if is_there_already(&error) => {
+            // A driver that lost the answer asks again; or somebody was faster.
+            let there = ledger.engine_columns(session, target)?;
+            let is_ours = |column: &TableColumn| {
+                there.iter().any(|engine| engine.name == fold(&column.name) && engine.is_as_made(column))
+            };
+            if layout.columns.iter().all(is_ours) { Ok(()) } else { Err(foreign()) }
+        }
         done => done.map(drop),
     }
 }

@@ -22,6 +22,9 @@ pub const COMMIT_LEASE: Duration = Duration::from_secs(2 * 60 * 60);
 /// The table of the leases.
 pub const OWNER_TABLE: &str = "_PENSTOCK_OWNER";
 
+/// The owner, as a text, of the row that all commits lock; it never expires.
+const COMMITS: &str = "'(commits)'";
+
 /// Parameters of a session that an account may have set otherwise. Each alone, because a server that does not know one would
 /// refuse all.
 const PARAMETERS: [&str; 6] = [
@@ -179,6 +182,10 @@ impl Session {
             return Ok(());
         }
         let table = self.table.clone();
+        self.change(&format!(
+            "INSERT INTO {table} (OWNER, SESSION, EXPIRES_AT) SELECT {COMMITS}, {COMMITS}, NULL \
+             WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE OWNER = {COMMITS})"
+        ))?;
         self.change(&format!("DELETE FROM {table} WHERE EXPIRES_AT <= CURRENT_TIMESTAMP()"))?;
         self.refuse_others(owner)?;
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -262,12 +269,14 @@ impl Session {
         self.renew(COMMIT_LEASE).map(drop)
     }
 
-    /// Proves in a transaction that the warehouse is still ours. The row is locked until the transaction ends, so that commits
-    /// come one after another: also after one whose session was lost and which the server has not ended yet.
+    /// Proves in a transaction that the warehouse is still ours. One row is locked until the transaction ends, the same for
+    /// all, so that commits come one after another: also after one whose session was lost and which the server has not ended
+    /// yet. What took long, the copying, is over by then.
     ///
     /// # Errors
     /// [`WarehouseError::InUse`] when it is not.
     pub fn prove(&mut self) -> Result<(), WarehouseError> {
+        self.change(&format!("UPDATE {} SET EXPIRES_AT = NULL WHERE OWNER = {COMMITS}", self.table))?;
         if self.lease.is_none() || self.renew(LEASE)? {
             return Ok(());
         }

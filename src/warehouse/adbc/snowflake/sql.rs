@@ -318,3 +318,92 @@ impl Merge<'_> {
         Some(format!("SELECT COUNT(*) FROM {} WHERE {} IS NULL", keys.full(), quote(KEY_COLUMN)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::sync::LoadId;
+
+    fn place(name: &str) -> Place {
+        Place { database: "RAW".to_owned(), schema: "CRM".to_owned(), name: name.to_owned() }
+    }
+
+    fn column(name: &str, kind: ColumnType) -> TableColumn {
+        TableColumn { field: name.to_owned(), name: name.to_owned(), kind }
+    }
+
+    fn load(mode: LoadMode, deletes: DeletePolicy) -> LoadPlan {
+        LoadPlan {
+            id: LoadId::new(1, 1),
+            org: "acme".parse().unwrap(),
+            object: "Lead".parse().unwrap(),
+            table: "lead".parse().unwrap(),
+            mode,
+            layout: TableLayout {
+                columns: vec![
+                    column("Id", ColumnType::Id),
+                    column("SystemModstamp", ColumnType::DateTime),
+                    column("IsDeleted", ColumnType::Boolean),
+                ],
+                key: 0,
+                stamp: Some(1),
+                deleted: Some(2),
+                deleted_column: "IsDeleted".to_owned(),
+            },
+            deletes,
+            from: None,
+            to: None,
+            schema_version: 1,
+            stage: None,
+        }
+    }
+
+    #[rstest]
+    fn nothing_in_a_transaction_would_end_it(
+        #[values(
+            LoadMode::Upsert,
+            LoadMode::Replace,
+            LoadMode::Refresh,
+            LoadMode::DeleteKeys,
+            LoadMode::KeepKeys
+        )]
+        mode: LoadMode,
+        #[values(DeletePolicy::Flag, DeletePolicy::Remove)] deletes: DeletePolicy,
+        #[values(false, true)] has_keys: bool,
+    ) {
+        let (target, rows, keys) = (place("LEAD"), place("_STG_LEAD"), place("_STG_LEAD_KEYS"));
+        let load = load(mode, deletes);
+        let merge = Merge { target: &target, rows: &rows, keys: has_keys.then_some(&keys), load: &load };
+        let mut statements = vec![
+            merge.forecast(),
+            merge.delete_gone(),
+            merge.update(),
+            merge.insert(),
+            merge.delete_by_keys(true),
+            merge.delete_by_keys(false),
+        ];
+        statements.extend(merge.delete_absent());
+        statements.extend(merge.null_keys());
+        for statement in statements {
+            let first = statement.split(' ').next().unwrap();
+            assert!(["SELECT", "INSERT", "UPDATE", "DELETE"].contains(&first), "{statement}");
+            assert!(!statement.contains(';'), "{statement}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_of_64_bits_fits() {
+        assert_eq!(type_name(ColumnType::Int), "NUMBER(19, 0)");
+        assert_eq!(i64::MIN.unsigned_abs().to_string().len(), 19);
+    }
+
+    #[test]
+    fn keys_that_were_not_staged_are_nobodys_reason_to_delete() {
+        let (target, rows) = (place("LEAD"), place("_STG_LEAD"));
+        let load = load(LoadMode::DeleteKeys, DeletePolicy::Remove);
+        let merge = Merge { target: &target, rows: &rows, keys: None, load: &load };
+        assert!(merge.delete_by_keys(false).ends_with("WHERE FALSE"));
+    }
+}

@@ -8,48 +8,64 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::PostgresGround;
+use crate::store::disk::RealDisk;
 use crate::sync::{ColumnType, LoadMode, PartNumber, QueryColumn, SchemaChange};
 use crate::warehouse::contract::Ground as _;
-use crate::warehouse::contract::bench::{Bench, Kept, chunk, column, counts, row, small_layout};
-use crate::warehouse::{Cell, PartSource, QuerySink, RowChunk, SpoolFile, Warehouse as _, WarehouseError};
-
-fn spooled(folder: &tempfile::TempDir, csv: &str, rows: u64) -> PartSource {
-    let path = folder.path().join("page.csv.gz");
-    let mut packed = GzEncoder::new(std::fs::File::create(&path).unwrap(), Compression::fast());
-    packed.write_all(csv.as_bytes()).unwrap();
-    packed.finish().unwrap();
-    let bytes = std::fs::metadata(&path).unwrap().len();
-    PartSource::File(Arc::new(SpoolFile { path, rows, bytes }))
-}
+use crate::warehouse::contract::bench::{Bench, Kept, chunk, column, counts, gone, row, small_layout};
+use crate::warehouse::{Cell, PartSource, QuerySink, RowChunk, Spool, Warehouse as _, WarehouseError};
 
 #[test]
 fn a_file_is_staged_as_it_is() {
     let mut ground = PostgresGround::new();
     let mut bench = Bench::new(&mut ground, "filed");
     let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), 1 << 30, Arc::new(RealDisk)).unwrap();
+    let layout = bench.layout.clone();
+    let keep = |part, rows: &[Vec<Cell<'_>>]| {
+        PartSource::File(spool.keep(&layout, PartNumber(part), "page", &chunk(4, rows)).unwrap())
+    };
     let plan = bench.plan(LoadMode::Upsert);
-    // Columns in another order than the layout's; what CSV and COPY have meanings for; text that looks like null.
-    let csv = "\"Name\",\"Id\",\"IsDeleted\",\"SystemModstamp\"\n\
-               \"A \"\"B\"\",\nC\n\\.\nD\\N\",\"a\",\"false\",\"2026-01-01T00:00:00.001Z\"\n\
-               ,\"b\",\"true\",\n\
-               \"NULL\",\"c\",,\"2026-01-01T00:00:00.000Z\"\n";
-    let source = spooled(&folder, csv, 3);
+    // What CSV and COPY have meanings for; text that looks like null; of duplicates, the later one is the last of all.
+    let odd = "A \"B\",\nC\n\\.\nD\\N\r\n";
+    let mut timeless = gone("b", "", 0);
+    (timeless[1], timeless[2]) = (Cell::Null, Cell::Null);
+    let rows = [row("a", "earlier", 1), row("a", odd, 1), timeless, row("c", "NULL", 0)];
+    let source = keep(5, &rows);
     for _ in 0..2 {
-        assert_eq!(bench.warehouse.stage(&plan, PartNumber(5), &source).unwrap().rows, 3);
+        assert_eq!(bench.warehouse.stage(&plan, PartNumber(5), &source).unwrap().rows, 4);
     }
     bench.stage(&plan, 6, &[row("a", "older", 0)]);
-    assert_eq!(counts(&bench.commit(&plan, 4)), [3, 0, 0, 0]);
-    assert_eq!(bench.names(), ["a=A \"B\",\nC\n\\.\nD\\N", "b=-!", "c=NULL"]);
+    assert_eq!(counts(&bench.commit(&plan, 5)), [3, 0, 0, 0]);
+    assert_eq!(bench.names(), [&format!("a={odd}"), "b=-!", "c=NULL"]);
+}
 
+#[test]
+fn a_file_that_is_not_as_it_was_written_is_not_staged() {
+    let mut ground = PostgresGround::new();
+    let mut bench = Bench::new(&mut ground, "damaged");
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), 1 << 30, Arc::new(RealDisk)).unwrap();
     let plan = bench.plan(LoadMode::Upsert);
-    let other_columns = spooled(&folder, "\"Id\",\"Name\"\n\"a\",\"b\"\n", 1);
-    let told = bench.warehouse.stage(&plan, PartNumber(0), &other_columns).unwrap_err().to_string();
+    let one = chunk(4, &[row("a", "Ada", 0)]);
+    let file = spool.keep(&bench.layout, PartNumber(0), "page", &one).unwrap();
+    let mut staged = |csv: &str| {
+        let mut packed = GzEncoder::new(std::fs::File::create(&file.path).unwrap(), Compression::fast());
+        packed.write_all(csv.as_bytes()).unwrap();
+        packed.finish().unwrap();
+        bench.warehouse.stage(&plan, PartNumber(0), &PartSource::File(Arc::clone(&file))).unwrap_err()
+    };
+    let told = staged("\"Id\",\"Name\",\"_place\"\n\"a\",\"b\",\"0\"\n").to_string();
     assert!(told.contains("other columns"), "{told}");
-    let short = spooled(&folder, csv, 4);
-    let told = bench.warehouse.stage(&plan, PartNumber(0), &short);
-    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 4, staged: 3 })), "{told:?}");
-    let gone = PartSource::File(Arc::new(SpoolFile { path: folder.path().join("gone"), rows: 1, bytes: 1 }));
-    let told = bench.warehouse.stage(&plan, PartNumber(0), &gone).unwrap_err().to_string();
+    assert!(staged("").to_string().contains("no head"));
+    let head = "\"Id\",\"Name\",\"SystemModstamp\",\"IsDeleted\",\"_place\"\n";
+    let told = staged(head);
+    assert!(matches!(told, WarehouseError::OtherCount { expected: 1, staged: 0 }), "{told}");
+    let told = staged(&format!("{head}\"a\",\"ada's secret\",\"ada's secret\",,\"0\"\n"));
+    assert!(matches!(&told, WarehouseError::BadValue { column, .. } if column == "SystemModstamp"), "{told}");
+    assert!(!told.to_string().contains("secret"), "{told}");
+    std::fs::write(&file.path, b"no gzip").unwrap();
+    let damaged = PartSource::File(Arc::clone(&file));
+    let told = bench.warehouse.stage(&plan, PartNumber(0), &damaged).unwrap_err().to_string();
     assert!(told.contains("cannot be read"), "{told}");
     bench.stage(&plan, 0, &[row("d", "Dan", 0)]);
     bench.commit(&plan, 1);
@@ -277,4 +293,24 @@ fn somebody_who_waits_for_a_lock_gives_up_in_time() {
     let session = ground.stranger();
     let told: String = session.row("SHOW lock_timeout", &[]).unwrap().try_get(0).unwrap();
     assert_eq!(told, "700ms");
+}
+
+#[test]
+fn a_log_is_appended_while_it_is_read_and_takes_columns_more() {
+    let mut ground = PostgresGround::new();
+    let stranger = ground.stranger();
+    let mut bench = Bench::bare(&mut ground, "a_log", small_layout());
+    let (table, load) = (bench.table.clone(), bench.plan(LoadMode::Upsert).id);
+    let mut layout = small_layout();
+    let rows = chunk(4, &[row("a", "Ada", 0)]);
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(0), &rows).unwrap();
+    stranger.batch("BEGIN; SELECT * FROM a_log").unwrap();
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(1), &rows).unwrap();
+    stranger.batch("COMMIT").unwrap();
+    layout.columns.push(column("Note", ColumnType::Text));
+    let mut noted = row("b", "Bob", 0);
+    noted.push(Cell::Text("a note"));
+    bench.warehouse.append_log(&table, &layout, &load, PartNumber(1), &chunk(5, &[noted])).unwrap();
+    let kept = bench.ask(r#"SELECT _part, "Name", "Note" FROM a_log ORDER BY 1"#).unwrap();
+    assert_eq!(kept.rows, [["0", "Ada", "-"], ["1", "Bob", "a note"]]);
 }

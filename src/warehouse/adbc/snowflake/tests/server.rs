@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::super::names::quote;
+use super::super::names::{fold, quote};
 use super::super::{SnowflakeLogin, SnowflakeSettings, SnowflakeWarehouse};
 use crate::clock::SystemClock;
 use crate::store::disk::RealDisk;
@@ -93,5 +93,9 @@ impl Ground for SnowflakeGround {
 
     fn column(&self, name: &str) -> String {
         quote(name)
+    }
+
+    fn kept(&self, name: &str) -> String {
+        fold(name)
     }
 }

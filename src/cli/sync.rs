@@ -1,0 +1,130 @@
+//! `penstock sync`, `penstock bulk-jobs`: what a person sees of them.
+//!
+//! What came of each object goes to stdout, one block each; exit code 0 when every one succeeded, 1 when any failed.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::FAILED;
+use super::show::{list, number, print_json, say, say_line, text};
+
+/// The results of a sync.
+pub fn results(done: &Value, json: bool) -> u8 {
+    if json {
+        print_json(done);
+    } else {
+        for result in list(done, "results") {
+            say(format_args!("{}", result_text(result)));
+        }
+    }
+    let is_good = |result: &Value| result["success"].as_bool().unwrap_or(false);
+    let all = list(done, "results").all(is_good);
+    if all { 0 } else { FAILED }
+}
+
+fn result_text(result: &Value) -> String {
+    let mut out = String::new();
+    let (object, table) = (text(result, "sobject"), text(result, "target_table"));
+    let seconds = result["sync_duration_seconds"].as_f64().unwrap_or_default();
+    let (method, calls, jobs) =
+        (text(result, "sync_method"), number(result, "calls"), number(result, "jobs"));
+    let _ = writeln!(out, "{object} -> {table}: {method}, {calls} calls, {jobs} bulk jobs, {seconds:.1} s");
+    let reason = text(result, "reason");
+    if !["", "-"].contains(&reason) {
+        let _ = writeln!(out, "  {reason}");
+    }
+    if result["success"].as_bool().unwrap_or(false) {
+        let _ = writeln!(
+            out,
+            "  {} rows read: {} written, {} unchanged, {} deleted, {} rejected",
+            number(result, "actual_records"),
+            number(result, "rows_written"),
+            number(result, "rows_unchanged"),
+            number(result, "rows_deleted"),
+            number(result, "rows_rejected"),
+        );
+    } else {
+        let _ = writeln!(out, "  failed ({}): {}", text(result, "error_kind"), text(result, "error"));
+    }
+    if let Some(file) = result["reject_file"].as_str() {
+        let _ = writeln!(out, "  rejected rows are in {file}");
+    }
+    changes_text(result, &mut out);
+    for skipped in list(result, "skipped_fields") {
+        let part = |at: usize| skipped.get(at).and_then(Value::as_str).unwrap_or("-");
+        let _ = writeln!(out, "  left out {}: {}", part(0), part(1));
+    }
+    if let Some(counts) = result.get("reconciliation").filter(|counts| counts.is_object()) {
+        let (org, target) = (number(counts, "org"), number(counts, "target"));
+        let reason = text(counts, "reason");
+        let _ = writeln!(out, "  rows at the org {org}, in the table {target}: {reason}");
+    }
+    for note in list(result, "notes").filter_map(Value::as_str) {
+        let _ = writeln!(out, "  {note}");
+    }
+    out
+}
+
+fn changes_text(of: &Value, out: &mut String) {
+    for change in list(of, "schema_changes") {
+        let name = change["column"]["name"].as_str().or(change["name"].as_str()).unwrap_or("-");
+        let _ = match text(change, "change") {
+            "create_table" => {
+                let columns = change["layout"]["columns"].as_array().map_or(0, Vec::len);
+                writeln!(out, "  table made, {columns} columns")
+            }
+            "add_column" => match change["beside"].as_str() {
+                Some(beside) => {
+                    writeln!(out, "  column {name} added beside {beside}, whose type no longer fits")
+                }
+                None => writeln!(out, "  column {name} added"),
+            },
+            "widen" => writeln!(out, "  column {name} widened"),
+            "retire" => writeln!(out, "  column {name} stays as it is: its field is gone or hidden"),
+            "revive" => writeln!(out, "  column {name} is filled again: its field is back"),
+            other => writeln!(out, "  {other} {name}"),
+        };
+    }
+}
+
+/// What a sync would do.
+pub fn explanations(done: &Value, json: bool) -> u8 {
+    if json {
+        print_json(done);
+    } else {
+        for explanation in list(done, "explanations") {
+            say_line(format_args!("{}", explanation["text"].as_str().unwrap_or_default().trim_end()));
+        }
+    }
+    for failure in list(done, "failures") {
+        eprintln!("penstock: {}: {}", text(failure, "object"), text(failure, "message"));
+    }
+    if list(done, "failures").next().is_some() { FAILED } else { 0 }
+}
+
+/// Bulk jobs at the org, or one of them, or what was deleted.
+pub fn bulk_jobs(done: &Value, json: bool) {
+    if json {
+        print_json(done);
+        return;
+    }
+    for job in list(done, "jobs") {
+        say_line(format_args!(
+            "{}  {:<10} {:<14} {:<24} {:>10} rows  {}",
+            text(job, "id"),
+            text(job, "operation"),
+            text(job, "state"),
+            text(job, "object"),
+            number(job, "rows"),
+            text(job, "created"),
+        ));
+    }
+    if let Some(deleted) = done.get("deleted").and_then(Value::as_u64) {
+        let failed: Vec<&str> = list(done, "failed").filter_map(Value::as_str).collect();
+        say_line(format_args!("{deleted} deleted, {} could not be", failed.len()));
+        for job in failed {
+            say_line(format_args!("  {job}"));
+        }
+    }
+}
