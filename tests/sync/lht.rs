@@ -116,13 +116,13 @@ fn a_type_that_nobody_has_heard_of_is_text() {
 fn a_field_that_comes_later_is_added_and_filled() {
     let bench = Bench::new(80, vec![object("Lead")]).without_jobs();
     bench.synced();
-    let score = json!({"name": "Score__c", "type": "double", "precision": 12, "scale": 2});
+    let score = json!({"name": "Rank__c", "type": "double", "precision": 12, "scale": 2});
     bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": score}));
     bench.org.later(60);
     let result = bench.synced();
     assert_eq!(result.schema_changes.len(), 1, "{result:#?}");
     bench.is_equal("Lead");
-    assert!(bench.target.number("SELECT count(\"Score__c\") FROM \"lead\"") > 0);
+    assert!(bench.target.number("SELECT count(\"Rank__c\") FROM \"lead\"") > 0);
 }
 
 #[test]
@@ -141,9 +141,10 @@ fn a_full_sync_again_drops_nothing_and_readers_see_every_row_meanwhile() {
     .unwrap();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
+        let ended = &is_over;
+        let reader = scope.spawn(move || {
             let mut looks = 0;
-            while !is_over.load(Ordering::SeqCst) {
+            while !ended.load(Ordering::SeqCst) {
                 let seen: i64 = own.query_row("SELECT count(*) FROM mine", [], |row| row.get(0)).unwrap();
                 assert_eq!(seen, rows);
                 looks += 1;

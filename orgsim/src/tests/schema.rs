@@ -47,55 +47,55 @@ async fn a_field_that_is_added_is_described_read_and_written_and_moves_no_stamp(
     let url = format!("{BASE}/sobjects/Lead/describe");
     let changed = sim.get(&url).await.header("Last-Modified").map(str::to_owned);
     control(&sim, "/__sim/clock", json!({"advance_ms": 5_000})).await;
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Score__c", "type": "double", "precision": 10, "scale": 2}})).await;
+    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 10, "scale": 2}})).await;
 
-    let described = field(&sim, "Score__c").await.unwrap();
+    let described = field(&sim, "Rank__c").await.unwrap();
     assert_eq!((&described["precision"], &described["scale"]), (&json!(10), &json!(2)));
     assert_ne!(sim.get(&url).await.header("Last-Modified").map(str::to_owned), changed);
-    let values = records(&sim, "SELECT Id, Score__c FROM Lead ORDER BY Id").await;
-    assert!(values.iter().any(|row| row["Score__c"].is_number()), "rows have values of their own");
-    assert_eq!(values, records(&sim, "SELECT Id, Score__c FROM Lead ORDER BY Id").await);
+    let values = records(&sim, "SELECT Id, Rank__c FROM Lead ORDER BY Id").await;
+    assert!(values.iter().any(|row| row["Rank__c"].is_number()), "rows have values of their own");
+    assert_eq!(values, records(&sim, "SELECT Id, Rank__c FROM Lead ORDER BY Id").await);
     assert_eq!(records(&sim, stamps).await, before);
 
     let id = values[0]["Id"].as_str().unwrap();
-    let set = json!({"object": "Lead", "action": "update", "ids": [id], "fields": {"Score__c": 12.25}});
+    let set = json!({"object": "Lead", "action": "update", "ids": [id], "fields": {"Rank__c": 12.25}});
     assert_eq!(control(&sim, "/__sim/rows", set).await.status, 200);
-    let read = records(&sim, &format!("SELECT Score__c FROM Lead WHERE Id = '{id}'")).await;
-    assert_eq!(read[0]["Score__c"], 12.25);
+    let read = records(&sim, &format!("SELECT Rank__c FROM Lead WHERE Id = '{id}'")).await;
+    assert_eq!(read[0]["Rank__c"], 12.25);
 }
 
 #[tokio::test]
 async fn a_field_that_is_removed_is_unknown_and_may_come_back_as_another() {
     let sim = org().await;
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Score__c", "type": "double"}})).await;
-    schema(&sim, json!({"object": "Lead", "remove": "Score__c"})).await;
-    assert_eq!(field(&sim, "Score__c").await, None);
-    let refused = sim.query("SELECT Score__c FROM Lead").await;
+    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double"}})).await;
+    schema(&sim, json!({"object": "Lead", "remove": "Rank__c"})).await;
+    assert_eq!(field(&sim, "Rank__c").await, None);
+    let refused = sim.query("SELECT Rank__c FROM Lead").await;
     assert_eq!((refused.status, refused.error_code()), (400, "INVALID_FIELD".to_owned()));
     let message = refused.json()[0]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("No such column 'Score__c' on entity 'Lead'."), "{message}");
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Score__c", "type": "date"}})).await;
-    assert_eq!(field(&sim, "Score__c").await.unwrap()["type"], "date");
-    assert_eq!(sim.query("SELECT Score__c FROM Lead").await.status, 200);
+    assert!(message.contains("No such column 'Rank__c' on entity 'Lead'."), "{message}");
+    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "date"}})).await;
+    assert_eq!(field(&sim, "Rank__c").await.unwrap()["type"], "date");
+    assert_eq!(sim.query("SELECT Rank__c FROM Lead").await.status, 200);
     // Hiding others does not bring it back.
     control(&sim, "/__sim/data", json!({"hidden_fields": ["Lead.Title"]})).await;
     control(&sim, "/__sim/data", json!({"hidden_fields": []})).await;
-    assert_eq!(field(&sim, "Score__c").await.unwrap()["type"], "date");
+    assert_eq!(field(&sim, "Rank__c").await.unwrap()["type"], "date");
 }
 
 #[tokio::test]
 async fn a_wider_field_keeps_its_values_and_one_of_another_type_has_new_ones() {
     let sim = org().await;
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Score__c", "type": "double", "precision": 6, "scale": 1}})).await;
-    let read = "SELECT Id, Score__c FROM Lead ORDER BY Id";
+    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 6, "scale": 1}})).await;
+    let read = "SELECT Id, Rank__c FROM Lead ORDER BY Id";
     let before = records(&sim, read).await;
-    schema(&sim, json!({"object": "Lead", "change": {"name": "Score__c", "precision": 18, "scale": 6}})).await;
-    assert_eq!(field(&sim, "Score__c").await.unwrap()["scale"], 6);
+    schema(&sim, json!({"object": "Lead", "change": {"name": "Rank__c", "precision": 18, "scale": 6}})).await;
+    assert_eq!(field(&sim, "Rank__c").await.unwrap()["scale"], 6);
     assert_eq!(records(&sim, read).await, before);
-    schema(&sim, json!({"object": "Lead", "change": {"name": "Score__c", "type": "string"}})).await;
-    assert_eq!(field(&sim, "Score__c").await.unwrap()["type"], "string");
+    schema(&sim, json!({"object": "Lead", "change": {"name": "Rank__c", "type": "string"}})).await;
+    assert_eq!(field(&sim, "Rank__c").await.unwrap()["type"], "string");
     let after = records(&sim, read).await;
-    assert!(after.iter().all(|row| !row["Score__c"].is_number()));
+    assert!(after.iter().all(|row| !row["Rank__c"].is_number()));
 }
 
 #[tokio::test]
