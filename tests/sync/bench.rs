@@ -72,7 +72,7 @@ impl Bench {
         assert!(told.is_empty(), "{}", shown(&told));
     }
 
-    /// Bulk query jobs that were made, and deleted.
+    /// Bulk query jobs that the org made, and deleted.
     pub fn jobs(&self) -> (usize, usize) {
         let made = self.org.calls("POST", |path| path.ends_with("/jobs/query"));
         (made, self.org.calls("DELETE", |path| path.contains("/jobs/query/")))

@@ -39,7 +39,6 @@ fn results_that_cannot_be_read_fail_the_sync_and_count_nothing() {
     assert!(!result.success && result.error.is_some(), "{result:#?}");
     assert_eq!((result.actual_records, result.records_processed), (0, Some(0)), "{result:#?}");
     assert!(result.error_kind.is_some_and(|kind| kind != ErrorKind::Auth), "{result:#?}");
-    assert!(result.estimated_records >= 1_900, "{result:#?}");
     bench.org.server.faults().clear();
     bench.synced();
     bench.is_equal("Lead");
@@ -101,15 +100,6 @@ fn nothing_is_null_and_neither_zero_nor_empty_nor_1900() {
     let filled = "SELECT count(*) FROM \"lead\" WHERE \"Title\" = '' OR \"EmailBouncedDate\" LIKE '1900%'";
     assert_eq!(bench.target.number(filled), 0);
     bench.is_equal("Lead");
-}
-
-#[test]
-fn a_type_that_nobody_has_heard_of_is_text() {
-    let bench = Bench::new(60, vec![object("Contact")]).without_jobs();
-    let odd = FaultRule::always(Fault::UnknownFieldTypes).of_kind("describe").on_object("Contact");
-    bench.org.server.faults().set(vec![odd]);
-    bench.synced();
-    assert_eq!(bench.target.number("SELECT count(*) FROM \"contact\""), 120);
 }
 
 #[test]

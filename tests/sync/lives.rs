@@ -1,7 +1,6 @@
 //! Processes, as far as a test can have them: a plant in a system and a runtime of its own, which may end like a crash.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -139,10 +138,6 @@ impl Household {
         Self { folder, config, settings, warehouse, haunt: Haunt::default() }
     }
 
-    pub fn state(&self) -> PathBuf {
-        self.config.state_dir.clone()
-    }
-
     /// Syncs everything in one life; `None`: it ended before the sync did.
     pub fn sync(&self, order: SyncOrder, death: &Death) -> Option<Vec<SyncResult>> {
         let breaks = match death {
@@ -215,7 +210,7 @@ impl Household {
             if Arc::strong_count(&token) == 1 {
                 break;
             }
-            crate::lives::pause(Duration::from_millis(2));
+            pause(Duration::from_millis(2));
         }
         assert_eq!(Arc::strong_count(&token), 1, "a connection to the warehouse was left");
         match outcome {

@@ -9,12 +9,14 @@
 
 mod bench;
 mod compare;
+#[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../sync_line/haunted.rs"]
 mod haunted;
 mod lht;
 mod lives;
 mod oracle;
 mod org;
+mod processes;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;

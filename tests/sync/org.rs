@@ -79,9 +79,14 @@ impl Org {
         self.object(object).fields.iter().rev().find(|field| field.name == name).unwrap()
     }
 
-    /// Calls of the org by method and end of the path.
+    /// Calls that went well, by method and path.
     pub fn calls(&self, method: &str, is_it: impl Fn(&str) -> bool) -> usize {
         let journal = self.server.journal();
-        journal.calls.iter().filter(|call| call.method == method && is_it(&call.path)).count()
+        let is_good = |status: u16| (200..300).contains(&status);
+        journal
+            .calls
+            .iter()
+            .filter(|call| call.method == method && is_good(call.status) && is_it(&call.path))
+            .count()
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use orgsim::{Fault, FaultRule};
 use penstock::actors::sync_desk::{SyncOrder, SyncOverrides};
-use penstock::sync::{DeletePolicy, SyncResult, Thresholds};
+use penstock::sync::{DeletePolicy, SchemaChange, SyncResult, Thresholds};
 use serde_json::{Value, json};
 
 use crate::compare::{Expected, differences, shown};
 use crate::haunted::Trouble;
 use crate::lives::{Death, Household, object, pause, settings};
 use crate::org::{Org, Row};
-use crate::target::{Engine, Target};
+use crate::target::{Engine, Target, setting};
 
 /// Overlap of windows is 300 s; what is committed within it is seen.
 const LATE_MS: u64 = 200_000;
@@ -139,6 +139,9 @@ impl Scenario {
         }
         self.quiet();
         self.last_sync();
+        if setting("PENSTOCK_TEST_STORY").is_some() {
+            eprintln!("seed {} on {:?} went well:\n  {}", self.seed, self.engine, self.story.join("\n  "));
+        }
     }
 
     fn schema(&mut self, change: &Value) {
@@ -423,9 +426,18 @@ fn brief(result: &SyncResult) -> String {
         result.calls,
         result.jobs,
         result.error.as_deref().unwrap_or("ok"),
-        result.schema_changes,
+        columns(result),
         result.notes
     )
+}
+
+/// What became of columns; those of a new table are not told one by one.
+fn columns(result: &SyncResult) -> Vec<String> {
+    let told = result.schema_changes.iter().map(|change| match change {
+        SchemaChange::CreateTable { layout } => format!("table of {} columns", layout.columns.len()),
+        other => format!("{other:?}"),
+    });
+    told.collect()
 }
 
 fn made(field: &str, kind: &str) -> Value {

@@ -9,8 +9,11 @@ const BASE: &str = "/services/data/v62.0";
 
 async fn org() -> Sim {
     let records = HashMap::from([("Lead".to_owned(), 40), ("Contact".to_owned(), 30)]);
-    Sim::with_catalogue(Options { data: DataOptions { records, ..DataOptions::default() }, ..Options::default() })
-        .await
+    Sim::with_catalogue(Options {
+        data: DataOptions { records, ..DataOptions::default() },
+        ..Options::default()
+    })
+    .await
 }
 
 async fn control(sim: &Sim, path: &str, body: Value) -> Reply {
@@ -47,7 +50,11 @@ async fn a_field_that_is_added_is_described_read_and_written_and_moves_no_stamp(
     let url = format!("{BASE}/sobjects/Lead/describe");
     let changed = sim.get(&url).await.header("Last-Modified").map(str::to_owned);
     control(&sim, "/__sim/clock", json!({"advance_ms": 5_000})).await;
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 10, "scale": 2}})).await;
+    schema(
+        &sim,
+        json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 10, "scale": 2}}),
+    )
+    .await;
 
     let described = field(&sim, "Rank__c").await.unwrap();
     assert_eq!((&described["precision"], &described["scale"]), (&json!(10), &json!(2)));
@@ -86,7 +93,11 @@ async fn a_field_that_is_removed_is_unknown_and_may_come_back_as_another() {
 #[tokio::test]
 async fn a_wider_field_keeps_its_values_and_one_of_another_type_has_new_ones() {
     let sim = org().await;
-    schema(&sim, json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 6, "scale": 1}})).await;
+    schema(
+        &sim,
+        json!({"object": "Lead", "add": {"name": "Rank__c", "type": "double", "precision": 6, "scale": 1}}),
+    )
+    .await;
     let read = "SELECT Id, Rank__c FROM Lead ORDER BY Id";
     let before = records(&sim, read).await;
     schema(&sim, json!({"object": "Lead", "change": {"name": "Rank__c", "precision": 18, "scale": 6}})).await;
@@ -170,7 +181,12 @@ async fn what_is_recomputed_moves_no_stamp_and_a_late_change_loses_to_one_that_c
     schema(&sim, json!({"object": "Lead", "add": formula})).await;
     let id = rows(&sim, "Lead").await[0]["Id"].clone();
     let stamp = rows(&sim, "Lead").await[0]["SystemModstamp"].clone();
-    control(&sim, "/__sim/rows", json!({"object": "Lead", "action": "recompute", "ids": [id], "fields": {"Calc__c": 7}})).await;
+    control(
+        &sim,
+        "/__sim/rows",
+        json!({"object": "Lead", "action": "recompute", "ids": [id], "fields": {"Calc__c": 7}}),
+    )
+    .await;
     let row = rows(&sim, "Lead").await.remove(0);
     assert_eq!((&row["Calc__c"], &row["SystemModstamp"]), (&json!(7.0), &stamp));
     assert_eq!(field(&sim, "Calc__c").await.unwrap()["calculated"], true);
