@@ -284,3 +284,57 @@ fn formulas_that_no_stamp_tells_of_are_read_anew() {
     assert!(bench.target.number(read) > 0);
     bench.is_equal("Lead");
 }
+
+#[test]
+fn a_column_that_a_failed_load_has_made_is_filled_all_the_same() {
+    let bench = Bench::new(1_200, vec![object("Lead")]);
+    bench.synced();
+    let rank = json!({"name": "Rank__c", "type": "double", "precision": 12, "scale": 2});
+    bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": rank}));
+    bench.org.later(60);
+    let fails = Fault::JobFails { message: "out of luck".to_owned() };
+    bench.org.server.faults().set(vec![FaultRule::always(fails).of_kind("bulk_create")]);
+    assert!(!bench.sync().success);
+    bench.org.server.faults().clear();
+    let result = bench.synced();
+    assert!(bench.target.number("SELECT count(\"Rank__c\") FROM \"lead\"") > 0, "{result:#?}");
+    bench.is_equal("Lead");
+}
+
+#[test]
+fn a_field_that_comes_back_is_filled_again_with_what_happened_meanwhile() {
+    let bench = Bench::new(80, vec![object("Lead")]).without_jobs();
+    let rank = json!({"name": "Rank__c", "type": "string"});
+    bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": rank}));
+    bench.synced();
+    bench.org.set(&json!({"hidden_fields": ["Lead.Rank__c"]}));
+    bench.org.later(3_600);
+    bench.change(&json!({"object": "Lead", "action": "update", "count": 9, "fields": {"Rank__c": "other"}}));
+    bench.org.later(60);
+    bench.synced();
+    bench.org.set(&json!({"hidden_fields": []}));
+    bench.org.later(3_600);
+    let result = bench.synced();
+    assert!(
+        bench.target.number("SELECT count(*) FROM \"lead\" WHERE \"Rank__c\" = 'other'") == 9,
+        "{result:#?}"
+    );
+    bench.is_equal("Lead");
+}
+
+#[test]
+fn deleted_rows_that_are_kept_get_new_columns_filled_too() {
+    // Large enough for the new column to be read by itself.
+    let mut bench = Bench::new(2_500, vec![object("Lead")]);
+    bench.home.settings.thresholds.bulk = 100;
+    bench.synced();
+    let flagged = bench.target.number("SELECT count(*) FROM \"lead\" WHERE \"IsDeleted\"");
+    assert!(flagged > 10);
+    let rank = json!({"name": "Rank__c", "type": "boolean"});
+    bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": rank}));
+    bench.org.later(60);
+    bench.synced();
+    let filled = "SELECT count(*) FROM \"lead\" WHERE \"IsDeleted\" AND \"Rank__c\" IS NOT NULL";
+    assert_eq!(bench.target.number(filled), flagged);
+    bench.is_equal("Lead");
+}

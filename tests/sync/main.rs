@@ -7,6 +7,7 @@
 //! says which scenarios run on each: `200` (seeds 0 to 199), or one of them as `17-17`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+mod bad_input;
 mod bench;
 mod compare;
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -23,7 +23,7 @@ fn sections(org: &Org, target: &Target) -> String {
     format!(
         "{}[[warehouse]]\nname = \"main\"\n{warehouse}[sync]\nprofile = \"seed\"\noverlap = \"5m\"\n\
          hard_deletes_every = \"\"\nformulas_every = \"\"\n\
-         [[sync.object]]\nname = \"Lead\"\n[[sync.object]]\nname = \"Contact\"\n",
+         [[sync.object]]\nname = \"Lead\"\ntable = \"lead\"\n[[sync.object]]\nname = \"Contact\"\ntable = \"contact\"\n",
         demo_org(&org.server.url(), "")
     )
 }

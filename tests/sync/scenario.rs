@@ -61,6 +61,8 @@ pub struct Scenario {
     has_filter: bool,
     /// Fields that were added, by object and name, with their type.
     added: BTreeMap<(&'static str, &'static str), &'static str>,
+    /// Sorts of types that a name has stood for: no describe tells that a field is another one of the same sort.
+    spent: Vec<(&'static str, &'static str, &'static str)>,
     hidden: Vec<&'static str>,
     story: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl Scenario {
             objects: vec!["Lead", "Contact"],
             has_filter,
             added: BTreeMap::new(),
+            spent: Vec::new(),
             hidden: Vec::new(),
             story: Vec::new(),
         };
@@ -222,6 +225,7 @@ impl Scenario {
         let field = self.dice.pick(&["Alpha__c", "Beta__c", "Gamma__c"]);
         let kind = self.dice.pick(&TYPES);
         let known = self.added.get(&(object, field)).copied();
+        let is_new = !self.spent.contains(&(object, field, sort(kind)));
         match (known, self.dice.from(0, 3)) {
             (_, 0) => {
                 let hideable = ["Lead.Title", "Lead.Industry", "Contact.Department", "Contact.Title"];
@@ -233,7 +237,8 @@ impl Scenario {
                 self.tells(format!("hidden {:?}", self.hidden));
                 self.org.set(&json!({ "hidden_fields": self.hidden }));
             }
-            (None, _) => {
+            (None, _) if is_new => {
+                self.spent.push((object, field, sort(kind)));
                 self.schema(&json!({"object": object, "add": made(field, kind)}));
                 self.added.insert((object, field), kind);
             }
@@ -246,7 +251,8 @@ impl Scenario {
                 let wider = json!({"name": field, "precision": precision, "scale": scale});
                 self.schema(&json!({"object": object, "change": wider}));
             }
-            (Some(known), _) if known != kind => {
+            (Some(_), _) if is_new => {
+                self.spent.push((object, field, sort(kind)));
                 self.schema(&json!({"object": object, "change": made(field, kind)}));
                 self.added.insert((object, field), kind);
             }
@@ -446,6 +452,17 @@ fn made(field: &str, kind: &str) -> Value {
             json!({"name": field, "type": kind, "precision": 12, "scale": 2})
         }
         _ => json!({"name": field, "type": kind}),
+    }
+}
+
+/// Types of one sort share a column.
+fn sort(kind: &str) -> &'static str {
+    match kind {
+        "double" | "percent" | "currency" | "int" => "number",
+        "date" => "date",
+        "datetime" => "datetime",
+        "boolean" => "boolean",
+        _ => "text",
     }
 }
 
