@@ -176,7 +176,7 @@ fn rows_that_do_not_fit_are_kept_in_a_file_and_the_load_goes_on() {
 
 #[test]
 fn more_of_them_than_are_allowed_fail_the_load() {
-    let bench = with_a_value_that_does_not_fit(1);
+    let bench = with_a_value_that_does_not_fit(0);
     let result = bench.sync();
     assert!(error(&result).contains("Wide__c") || error(&result).contains("reject"), "{result:#?}");
     assert_eq!(result.error_kind, Some(ErrorKind::Data), "{result:#?}");

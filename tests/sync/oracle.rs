@@ -10,7 +10,7 @@ use crate::scenario::Scenario;
 use crate::target::{Engine, Target, setting};
 
 /// Scenarios of an ordinary run on each engine.
-const SEEDS: u64 = 4;
+const SEEDS: u64 = 3;
 
 /// `200`, or `17-17`.
 fn seeds() -> std::ops::RangeInclusive<u64> {
