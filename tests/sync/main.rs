@@ -10,6 +10,7 @@
 mod bad_input;
 mod bench;
 mod compare;
+mod dice;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../sync_line/haunted.rs"]
 mod haunted;

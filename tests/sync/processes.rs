@@ -7,8 +7,8 @@ use rstest::rstest;
 use serde_json::json;
 
 use crate::compare::{Expected, differences, shown};
+use crate::dice::Dice;
 use crate::org::Org;
-use crate::scenario::Dice;
 use crate::support::{Place, demo_org, pause};
 use crate::target::{Engine, Target};
 
