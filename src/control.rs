@@ -68,6 +68,11 @@ pub enum Command {
         /// What is asked.
         ask: SyncAsk,
     },
+    /// Pushes rows of a warehouse into the org, and waits for it.
+    Push {
+        /// Names of the pushes; empty: all.
+        names: Vec<String>,
+    },
     /// Bulk jobs that are at the org.
     BulkJobs {
         /// The org; `None`: the first.

@@ -2,6 +2,7 @@
 
 pub mod bulk_jobs;
 pub mod leads;
+pub mod push;
 pub mod sync;
 
 use std::sync::Arc;
@@ -53,6 +54,10 @@ pub async fn perform(plant: &Arc<Plant>, command: Command) -> Reply {
             Some(desk) => sync::perform(desk, ask).await,
             None => Err(said("no `[[sync.object]]` of the configuration says what to sync".to_owned())),
         },
+        Command::Push { names } => match &plant.push {
+            Some(desk) => push::perform(desk, &names).await,
+            None => Err(said("no `[[push]]` of the configuration says what to push".to_owned())),
+        },
         Command::BulkJobs { org, ask } => bulk_jobs::perform(plant, org, ask).await,
         Command::CacheStats => {
             plant.cache.stats().await.map(|stats| json!(stats)).map_err(|error| failed(&error))
@@ -93,6 +98,7 @@ pub fn status(plant: &Plant) -> Value {
         "abandoned_arbiters": plant.engine.abandoned_arbiters(),
         "orgs": plant.book.views(),
         "sync": plant.sync.as_ref().map(sync::status),
+        "pushes": plant.push.as_ref().map(|desk| desk.status()),
         "batches": plant.batches.as_ref().map(|batches| batches.front.status()),
     })
 }

@@ -10,6 +10,7 @@
 
 pub mod batches;
 pub mod leads;
+pub mod push;
 pub mod sync;
 
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ use crate::actors::lead_desk::LeadDesk;
 use crate::actors::lead_intake::LeadIntake;
 use crate::actors::lead_job::LeadJobParts;
 use crate::actors::lead_run::LeadRuns;
+use crate::actors::push_desk::PushDesk;
 use crate::actors::rate_limiter::{LimiterBook, LimiterGate, RateLimiter};
 use crate::actors::schema_job::SchemaJobs;
 use crate::actors::schema_run::SchemaRuns;
@@ -151,6 +153,9 @@ pub enum PlantError {
     /// Syncs.
     #[error(transparent)]
     Sync(#[from] SyncSetupError),
+    /// Pushes.
+    #[error(transparent)]
+    Push(#[from] push::PushSetupError),
     /// A mailbox that could never fill a batch.
     #[error(transparent)]
     Mailbox(#[from] MailboxTooSmall),
@@ -178,6 +183,8 @@ pub struct Plant {
     pub batches: Option<Batches>,
     /// Syncs into a warehouse; `None` when none are configured.
     pub sync: Option<SyncDesk>,
+    /// Pushes into the org; `None` when none are configured.
+    pub push: Option<PushDesk>,
     /// Simulated orgs that were started with the plant, by org.
     pub simulators: Vec<(OrgName, orgsim::Server)>,
     /// What comes from outside.
@@ -328,6 +335,8 @@ impl Plant {
             outside: &outside,
             metrics: &metrics,
         };
+        let of_syncs = sync.as_ref().map(|setup| (setup.settings.warehouse.as_str(), &setup.warehouse));
+        let push = push::desk(config, of_syncs, &engine, &clients, &state, &outside, &metrics)?;
         let sync = sync.map(|setup| sync::desk(&setup, of_sync)).transpose()?;
         let schema = SchemaJobs {
             engine: engine.clone(),
@@ -359,6 +368,7 @@ impl Plant {
             model,
             batches,
             sync,
+            push,
             simulators,
             outside,
             state,

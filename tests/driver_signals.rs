@@ -4,7 +4,7 @@
 //! ends in SIGSEGV. Penstock has none; it blocks its signals before any thread starts and reads them with `sigwait`. A
 //! process set up like that loads the Snowflake driver, lets it query without pause, and is stormed with signals meanwhile.
 //!
-//! The driver is what PENSTOCK_TEST_SNOWFLAKE names, or what `tests/warehouse/drivers.py` has fetched. With
+//! The driver is what PENSTOCK_TEST_SNOWFLAKE_DRIVER names, or what `tests/warehouse/drivers.py` has fetched. With
 //! PENSTOCK_TEST_SERVERS=1 a missing one is a failure instead of a skipped test.
 
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ fn driver() -> Option<String> {
         })?;
         Some(cache.join("drivers/snowflake/libadbc_driver_snowflake.so"))
     };
-    let path = setting("PENSTOCK_TEST_SNOWFLAKE").map(PathBuf::from).or_else(fetched);
+    let path = setting("PENSTOCK_TEST_SNOWFLAKE_DRIVER").map(PathBuf::from).or_else(fetched);
     if let Some(path) = path.filter(|path| path.is_file()) {
         return Some(path.to_str().expect("a path in UTF-8").to_owned());
     }
@@ -121,7 +121,7 @@ fn signals_and_a_go_driver_leave_each_other_alone() {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "queries_while_it_reads_signals", "--ignored", "--nocapture"])
         .env("PENSTOCK_TEST_PORT", port.to_string())
-        .env("PENSTOCK_TEST_SNOWFLAKE", driver)
+        .env("PENSTOCK_TEST_SNOWFLAKE_DRIVER", driver)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -139,7 +139,7 @@ fn signals_and_a_go_driver_leave_each_other_alone() {
     let mut counts: HashMap<&str, u64> = HashMap::new();
     // What was read on the way to a line is counted too; the harness writes the test's name on the first line.
     let mut until = |wanted: &str| loop {
-        let Some(line) = lines.next() else { return None };
+        let line = lines.next()?;
         for (_, kind) in STORM {
             if line.ends_with(kind) {
                 *counts.entry(kind).or_default() += 1;
@@ -192,8 +192,8 @@ fn signals_and_a_go_driver_leave_each_other_alone() {
 
 /// As much of Snowflake's protocol as a login and a query of one number need.
 fn serve() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || answer(stream));
@@ -203,7 +203,7 @@ fn serve() -> u16 {
 }
 
 fn answer(stream: TcpStream) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
     let mut stream = stream;
     loop {
         let mut head = Vec::new();
@@ -217,7 +217,7 @@ fn answer(stream: TcpStream) {
             if let Some((name, value)) = line.split_once(':')
                 && name.eq_ignore_ascii_case("content-length")
             {
-                length = value.trim().parse().unwrap();
+                length = value.trim().parse().expect("a length");
             }
             if line.is_empty() {
                 break;

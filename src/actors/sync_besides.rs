@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::fetcher::chain;
 use super::sync_desk::SyncDesk;
@@ -19,6 +19,9 @@ use crate::salesforce::{OrgClient, OrgError, Surface};
 use crate::sync::LoadMode;
 use crate::sync::filter::where_clause;
 use crate::sync::report::Reconciliation;
+
+/// The org tells deletes of no shorter time.
+const SHORTEST_LOOK: SignedDuration = SignedDuration::from_secs(60);
 
 /// Whether something that is done every so often is due.
 fn is_due(every: Option<Duration>, last: Option<Timestamp>, now: Timestamp) -> bool {
@@ -78,7 +81,10 @@ impl SyncDesk {
             is_by_id && ground.shape.lists_deleted && !cx.with.compare_ids && !facts.deletes_have_gap
         });
         let until = ground.org_now;
-        if let Some(since) = since.filter(|since| *since < until) {
+        if since.is_some_and(|since| until.duration_since(since) < SHORTEST_LOOK) {
+            return Ok(());
+        }
+        if let Some(since) = since {
             let mut load =
                 self.other_load(&cx.client, ground, Purpose::HardDeletes, LoadMode::DeleteKeys, &[]);
             (load.watermark, load.deletes_until) = (Some(since), Some(until));

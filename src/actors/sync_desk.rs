@@ -13,7 +13,6 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 
 use super::engine::{Engine, FaultPoint, Journal, LocalInbox};
@@ -22,11 +21,13 @@ use super::limiter_book::LimiterBook;
 use super::rate_limiter::priority_of;
 use super::sync_error::SyncError;
 use super::sync_first::FirstPages;
+use super::sync_order::RunView;
+pub use super::sync_order::{Freshness, OpenLoadView, SyncOrder, SyncOverrides, SyncProgress};
 use super::sync_plan::{KnownDescribe, choice, settings_for};
 use super::sync_pool::WarehousePool;
-use super::sync_record::{Purpose, SyncRecords};
+use super::sync_record::SyncRecords;
 use super::sync_report::{failed_early, interrupted};
-use super::sync_run::{SyncLoad, SyncLoads};
+use super::sync_run::SyncLoads;
 use crate::clock::SharedClock;
 use crate::messages::{Lane, SyncPart};
 use crate::model::{ObjectDescribe, ObjectName};
@@ -42,114 +43,6 @@ use crate::warehouse::spool::Spool;
 pub(super) const CLOCK_SEEN_WITHIN: Duration = Duration::from_secs(30);
 /// How often a sync looks whether the engine has ended under it.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// What is asked of an object beyond its settings.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SyncOverrides {
-    /// Every row, whatever has changed.
-    pub full: bool,
-    /// A bulk job that is at the org already.
-    pub existing_job_id: Option<String>,
-    /// Leave the bulk job at the org.
-    pub keep_job: bool,
-    /// Files of a stage or none, whatever is configured.
-    pub use_stage: Option<bool>,
-    /// The stage; asks for it too.
-    pub stage_name: Option<String>,
-    /// Look for rows that were deleted for good by comparing all ids, whether it is due or not.
-    pub compare_ids: bool,
-    /// Read formulas anew, whether it is due or not.
-    pub formulas: bool,
-    /// Count org and target, whether it is due or not.
-    pub reconcile: bool,
-}
-
-/// A request to sync.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SyncOrder {
-    /// Which objects; none: all that are configured.
-    #[serde(default)]
-    pub objects: Vec<ObjectName>,
-    /// Who waits for it.
-    #[serde(default = "normal")]
-    pub lane: Lane,
-    /// What is asked beyond the settings.
-    #[serde(default)]
-    pub with: SyncOverrides,
-}
-
-fn normal() -> Lane {
-    Lane::Normal
-}
-
-impl SyncOrder {
-    /// Everything that is configured, as it is configured.
-    pub fn all() -> Self {
-        Self { objects: Vec::new(), lane: Lane::Normal, with: SyncOverrides::default() }
-    }
-
-    /// Some objects, as they are configured.
-    pub fn of(objects: Vec<ObjectName>) -> Self {
-        Self { objects, ..Self::all() }
-    }
-}
-
-/// How far a sync that runs is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SyncProgress {
-    /// Where it is.
-    pub phase: &'static str,
-    /// What the load under way is for.
-    pub purpose: Option<&'static str>,
-    /// The load under way.
-    pub load: Option<LoadId>,
-    /// Rows of it that are durable in the warehouse.
-    pub rows_staged: u64,
-    /// Calls so far.
-    pub calls: u64,
-    /// What it waits for.
-    pub waits: Option<String>,
-    /// Since it began.
-    pub elapsed_secs: f64,
-}
-
-/// A load that is not over.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct OpenLoadView {
-    /// Its id.
-    pub load: LoadId,
-    /// What it is for.
-    pub purpose: &'static str,
-    /// When it was planned.
-    pub began: Timestamp,
-    /// It is in the target; what is left is to tidy up.
-    pub is_committed: bool,
-}
-
-/// How fresh an object is in the warehouse.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Freshness {
-    /// The object.
-    pub object: ObjectName,
-    /// The table, as configured.
-    pub table: String,
-    /// Up to where the target has it, by the org's clock.
-    pub watermark: Option<Timestamp>,
-    /// Our clock less the watermark.
-    pub lag_seconds: Option<f64>,
-    /// The last sync that came to an end.
-    pub last: Option<SyncResult>,
-    /// The one that runs.
-    pub running: Option<SyncProgress>,
-    /// A load that is not over.
-    pub open_load: Option<OpenLoadView>,
-    /// When it is synced by itself, in words.
-    pub schedule: Option<String>,
-    /// When it is synced next.
-    pub next: Option<Timestamp>,
-}
 
 /// Everything that syncs need of the plant.
 pub struct SyncDeskParts {
@@ -185,67 +78,6 @@ pub struct SyncDeskParts {
     pub seed: u64,
     /// How long is waited for a warehouse that fails for a passing reason.
     pub patience: super::warehouse_writer::Patience,
-}
-
-/// A sync that runs, as others see it.
-pub(super) struct RunView {
-    pub lane: Lane,
-    pub calls: Arc<AtomicU64>,
-    began: Duration,
-    now: Mutex<RunNow>,
-}
-
-#[derive(Default)]
-struct RunNow {
-    phase: &'static str,
-    purpose: Option<Purpose>,
-    load: Option<Arc<SyncLoad>>,
-    waits: Option<String>,
-}
-
-impl RunView {
-    fn new(lane: Lane, began: Duration) -> Arc<Self> {
-        let now = RunNow { phase: "waiting", ..RunNow::default() };
-        Arc::new(Self { lane, calls: Arc::default(), began, now: Mutex::new(now) })
-    }
-
-    pub fn enter(&self, phase: &'static str) {
-        self.change(|now| now.phase = phase);
-    }
-
-    pub fn takes_up(&self, purpose: Purpose, load: Option<Arc<SyncLoad>>) {
-        self.change(|now| (now.purpose, now.load) = (Some(purpose), load));
-    }
-
-    pub fn waits(&self, why: Option<String>) {
-        self.change(|now| now.waits = why);
-    }
-
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    pub fn phase(&self) -> &'static str {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).phase
-    }
-
-    fn change(&self, change: impl FnOnce(&mut RunNow)) {
-        change(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    fn progress(&self, clock: Duration) -> SyncProgress {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let load = now.load.as_ref();
-        SyncProgress {
-            phase: now.phase,
-            purpose: now.purpose.map(Purpose::as_str),
-            load: load.map(|load| load.plan.id.clone()),
-            rows_staged: load.map_or(0, |load| load.staged_rows()),
-            calls: self.calls(),
-            waits: load.and_then(|load| load.waits()).or_else(|| now.waits.clone()),
-            elapsed_secs: clock.saturating_sub(self.began).as_secs_f64(),
-        }
-    }
 }
 
 #[derive(Clone)]
@@ -317,20 +149,20 @@ impl SyncDesk {
             .into_iter()
             .map(|asked| match asked {
                 Ok(settings) => Ok((settings.clone(), self.start(&settings, order.lane, order.with.clone()))),
-                Err(name) => Err(failed_early(
+                Err(name) => Err(Box::new(failed_early(
                     name.as_str(),
                     "",
                     self.parts.clock.wall(),
                     ErrorKind::Job,
                     format!("`{name}` is not among the objects that are configured to be synced"),
-                )),
+                ))),
             })
             .collect();
         let mut results = Vec::new();
         for run in runs {
             results.push(match run {
                 Ok((settings, Ok(over))) => self.outcome(&settings, over).await,
-                Ok((_, Err(told))) | Err(told) => told,
+                Ok((_, Err(told))) | Err(told) => *told,
             });
         }
         results
@@ -388,9 +220,9 @@ impl SyncDesk {
     /// How fresh every configured object is, from memory and the journal.
     pub fn status(&self) -> Vec<Freshness> {
         let (wall, elapsed) = (self.parts.clock.wall(), self.parts.clock.elapsed());
-        let loads = self.records.open_loads();
+        let (loads, all_facts) = (self.records.open_loads(), self.records.all_facts());
         let of_object = |settings: &ObjectSettings| {
-            let facts = self.records.facts(&settings.object);
+            let facts = all_facts.get(&settings.object).cloned().unwrap_or_default();
             let running = self.running.get(&settings.object).map(|run| run.view.progress(elapsed));
             Freshness {
                 object: settings.object.clone(),
@@ -450,8 +282,10 @@ impl SyncDesk {
     /// Brings the gauges up to date.
     pub fn refresh_gauges(&self) {
         let wall = self.parts.clock.wall();
+        let all_facts = self.records.all_facts();
         for settings in &self.parts.settings.objects {
-            let Some(mark) = self.records.facts(&settings.object).watermark else { continue };
+            let mark = all_facts.get(&settings.object).and_then(|facts| facts.watermark);
+            let Some(mark) = mark else { continue };
             let lag = wall.duration_since(mark).as_secs_f64().max(0.0);
             self.parts.metrics.sync_lag_seconds.with_label_values(&[settings.object.as_str()]).set(lag);
         }
@@ -493,7 +327,7 @@ impl SyncDesk {
         settings: &ObjectSettings,
         lane: Lane,
         with: SyncOverrides,
-    ) -> Result<watch::Receiver<Option<SyncResult>>, SyncResult> {
+    ) -> Result<watch::Receiver<Option<SyncResult>>, Box<SyncResult>> {
         let (tell, over) = watch::channel(None);
         let view = RunView::new(lane, self.parts.clock.elapsed());
         match self.running.entry(settings.object.clone()) {
@@ -501,13 +335,13 @@ impl SyncDesk {
                 return Ok(running.get().over.clone());
             }
             Entry::Occupied(_) => {
-                return Err(failed_early(
+                return Err(Box::new(failed_early(
                     settings.object.as_str(),
                     &settings.table.to_string(),
                     self.parts.clock.wall(),
                     ErrorKind::Job,
                     "it is being synced already, as it is configured; ask again when that is over".to_owned(),
-                ));
+                )));
             }
             Entry::Vacant(place) => {
                 let (view, over) = (Arc::clone(&view), over.clone());

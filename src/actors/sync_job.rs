@@ -10,10 +10,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::fetcher::chain;
-use super::sync_desk::{CLOCK_SEEN_WITHIN, RunView, SyncDesk, SyncOverrides};
+use super::sync_desk::{CLOCK_SEEN_WITHIN, SyncDesk};
 use super::sync_error::SyncError;
 use super::sync_extract::ExtractError;
 use super::sync_line::{point, strike};
+use super::sync_order::{RunView, SyncOverrides};
 use super::sync_plan::{Ground, settings_for};
 use super::sync_record::OpenLoad;
 use super::sync_report::Report;
@@ -67,6 +68,7 @@ impl SyncDesk {
         if let Some(open) = self.records.open_load(object) {
             cx.view.enter("going on");
             let (load, purpose) = (open.plan.id.clone(), open.purpose.as_str());
+            report.calls_before = self.records.stand(object).calls;
             report.note(format!("load {load} ({purpose}), which was not over, was taken up"));
             match self.drive(cx, open, report).await {
                 Ok(_) => {}

@@ -308,11 +308,11 @@ impl SyncDesk {
         let stand = self.records.stand(object);
         let states = std::iter::once(&stand.rows).chain(&stand.keys);
         for state in states.filter(|state| state.job_id().is_some()) {
-            if cx.settings.delete_job {
-                if let Err(error) = clean_up(&cx.client, state).await {
-                    let job = state.job_id().unwrap_or_default();
-                    report.note(format!("bulk job `{job}` was left at the org: {}", chain(&error)));
-                }
+            if cx.settings.delete_job
+                && let Err(error) = clean_up(&cx.client, state).await
+            {
+                let job = state.job_id().unwrap_or_default();
+                report.note(format!("bulk job `{job}` was left at the org: {}", chain(&error)));
             }
         }
         let facts = taught(self.records.facts(object), open, receipt);
@@ -326,10 +326,11 @@ impl SyncDesk {
         let stand = self.records.stand(object);
         for state in std::iter::once(&stand.rows).chain(&stand.keys) {
             // A job that somebody else made is theirs.
-            if state.job_id().is_some() && !state.is_adopted {
-                if let Err(error) = clean_up(client, state).await {
-                    tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
-                }
+            if state.job_id().is_some()
+                && !state.is_adopted
+                && let Err(error) = clean_up(client, state).await
+            {
+                tracing::warn!(object = %object, error = chain(&error), "a bulk job was left at the org");
             }
         }
         let of_load = plan.clone();
@@ -416,4 +417,104 @@ fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> Syn
         }
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::sync_run::plan_for_tests;
+    use crate::salesforce::{BulkCheckpoint, CursorCheckpoint};
+    use crate::sync::Watermark;
+    use crate::sync::method::BulkOffer;
+    use jiff::Timestamp;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn open(purpose: Purpose, mode: LoadMode) -> OpenLoad {
+        let mut plan = plan_for_tests();
+        (plan.mode, plan.to) = (mode, Some(at("2026-11-23T10:00:00Z")));
+        OpenLoad {
+            plan,
+            purpose,
+            committed: None,
+            condition: String::new(),
+            keys_condition: None,
+            with_deleted: true,
+            is_incremental: mode == LoadMode::Upsert,
+            bulk: BulkOffer::Yes,
+            existing_job: None,
+            why_full: None,
+            watermark: None,
+            began: at("2026-11-23T10:00:01Z"),
+            deletes_until: None,
+            deletes_have_gap: false,
+            changes: Vec::new(),
+            backfill: Vec::new(),
+            skipped: Vec::new(),
+            notes: Vec::new(),
+            fingerprint: "lead".to_owned(),
+        }
+    }
+
+    fn receipt() -> CommitReceipt {
+        let watermark = Some(Watermark { at: at("2026-11-23T10:00:00Z") });
+        CommitReceipt { watermark, ..CommitReceipt::default() }
+    }
+
+    #[test]
+    fn rows_that_are_not_staged_any_more_are_read_again_out_of_the_same_job() {
+        let job = BulkCheckpoint {
+            job_id: "750xx0000000001AAA".to_owned(),
+            api_version: "62.0".parse().unwrap(),
+            next_locator: Some("abc".to_owned()),
+            rows_done: 50_000,
+            pages_done: 1,
+            rows_total: Some(60_000),
+            is_complete: false,
+        };
+        let mut state = ExtractState {
+            cursor: Some(Cursor::Bulk(job)),
+            pages: 1,
+            rows: 50_000,
+            jobs: 1,
+            is_complete: true,
+            ..ExtractState::default()
+        };
+        rewind(&mut state);
+        let Some(Cursor::Bulk(job)) = &state.cursor else { panic!("the job is forgotten: {state:?}") };
+        assert_eq!((job.next_locator.as_deref(), job.rows_done, job.rows_total), (None, 0, Some(60_000)));
+        assert_eq!((state.pages, state.rows, state.jobs, state.is_complete), (0, 0, 1, false));
+        // A cursor of a query gives only what is behind it.
+        let next = CursorCheckpoint { next: Some("/more".to_owned()), rows_done: 9, total_size: Some(20) };
+        state.cursor = Some(Cursor::Rest(next));
+        rewind(&mut state);
+        assert_eq!(state.cursor, None);
+    }
+
+    #[test]
+    fn a_full_load_makes_deletes_and_formulas_known_and_leaves_nothing_to_fill() {
+        let before = SyncFacts { backfill: vec!["Rating".to_owned()], ..SyncFacts::default() };
+        let full = taught(before.clone(), &open(Purpose::Rows, LoadMode::Replace), &receipt());
+        assert_eq!(full.deletes_until, Some(at("2026-11-23T10:00:00Z")));
+        assert_eq!(full.formulas_at, Some(at("2026-11-23T10:00:01Z")));
+        assert!(full.backfill.is_empty() && full.fingerprint == "lead");
+        let changed = taught(before, &open(Purpose::Rows, LoadMode::Upsert), &receipt());
+        assert_eq!((changed.deletes_until, changed.formulas_at), (None, None));
+        assert_eq!((changed.backfill.len(), changed.watermark), (1, Some(at("2026-11-23T10:00:00Z"))));
+    }
+
+    #[test]
+    fn a_job_of_somebody_else_is_remembered_as_taken() {
+        let mut facts = SyncFacts::default();
+        for number in 0..JOBS_REMEMBERED + 5 {
+            let mut taken = open(Purpose::Rows, LoadMode::Upsert);
+            taken.existing_job = Some(format!("job-{number}"));
+            facts = taught(facts, &taken, &CommitReceipt::default());
+        }
+        assert_eq!(facts.jobs_taken.len(), JOBS_REMEMBERED);
+        assert_eq!(facts.jobs_taken.last().map(String::as_str), Some("job-24"));
+        assert_eq!(facts.watermark, None, "nobody knows as of when it is");
+    }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::sync_desk::{SyncDesk, SyncOverrides};
+use super::sync_desk::SyncDesk;
 use super::sync_error::SyncError;
+use super::sync_order::SyncOverrides;
 use super::sync_record::{OpenLoad, Purpose, SyncFacts};
 use crate::model::ObjectDescribe;
 use crate::salesforce::OrgClient;
 use crate::sync::evolve::{Backfill, Evolution, backfill, evolve, part_of};
-use crate::sync::filter::{Filter, where_clause};
+use crate::sync::filter::{Filter, FilterError, where_clause};
 use crate::sync::method::{BulkOffer, Choice, StageOffer, choose, choose_existing};
 use crate::sync::shape::{Room, Shape, shape};
 use crate::sync::window::{Window, window};
@@ -138,9 +139,12 @@ impl SyncDesk {
         facts: &SyncFacts,
     ) -> Result<Ground, SyncError> {
         let all = &self.parts.settings;
-        let filter = settings.filter.as_deref().map(Filter::parse).transpose().map_err(|error| {
-            SyncError::Said(ErrorKind::Job, format!("`where` of `{}`: {error}", settings.object))
-        })?;
+        let wrong =
+            |error: FilterError| SyncError::Said(ErrorKind::Job, format!("`{}`: {error}", settings.object));
+        let filter = settings.filter.as_deref().map(Filter::parse).transpose().map_err(wrong)?;
+        if let Some(filter) = &filter {
+            filter.check(describe).map_err(wrong)?;
+        }
         let caps = self.parts.pool.caps().await?;
         let room = Room { columns_max: caps.columns_max, precision_max: caps.precision_max };
         let shape = shape(describe, &settings, room)?;
@@ -163,6 +167,9 @@ impl SyncDesk {
         notes.extend(window.iter().filter_map(|window| window.note.clone()));
         if let Some(blind) = shape.cursor.and_then(|cursor| cursor.blind_to()) {
             notes.push(format!("increments of `{}` miss {blind}", shape.object));
+        }
+        if let (Some(filter), Some(cursor)) = (&filter, shape.cursor) {
+            notes.extend(filter.unseen_changes(describe, cursor));
         }
         let backfill = match evolution.backfill.is_empty() {
             true => Backfill::None,

@@ -188,6 +188,12 @@ impl SyncRecords {
         self.row(Table::Syncs, object.as_str()).unwrap_or_default()
     }
 
+    /// What is known of every object, by object.
+    pub fn all_facts(&self) -> BTreeMap<ObjectName, SyncFacts> {
+        let rows = self.0.rows(Table::Syncs).into_iter();
+        rows.filter_map(|(key, value)| Some((key.parse().ok()?, read(&key, &value)?))).collect()
+    }
+
     /// Begins a load: nothing is known of it yet but its plan.
     pub async fn begin(&self, load: &OpenLoad) -> Result<(), JournalError> {
         let object = &load.plan.object;
@@ -245,5 +251,28 @@ fn read<T: serde::de::DeserializeOwned>(key: &str, value: &[u8]) -> Option<T> {
             tracing::warn!(key, %error, "a sync's row in the journal cannot be read");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::engine::MemoryJournal;
+
+    fn lead() -> ObjectName {
+        "Lead".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_load_forgets_where_it_stood_and_keeps_what_it_taught() {
+        let records = SyncRecords::new(Arc::new(MemoryJournal::default()));
+        let stand = Stand { calls: 7, ..Stand::default() };
+        records.keep_stand(&lead(), &stand).await.unwrap();
+        assert_eq!(records.stand(&lead()), stand);
+        assert!(records.open_loads().is_empty(), "where a load stands is no load");
+        let facts = SyncFacts { fingerprint: "lead".to_owned(), ..SyncFacts::default() };
+        records.end(&lead(), &facts).await.unwrap();
+        assert_eq!((records.stand(&lead()), records.facts(&lead())), (Stand::default(), facts));
+        assert_eq!(records.all_facts().len(), 1);
     }
 }

@@ -67,11 +67,14 @@ pub(super) fn interrupted(settings: &ObjectSettings, at: Timestamp) -> SyncResul
 /// See the module's promises.
 pub(super) struct Report {
     pub result: SyncResult,
+    /// Calls that earlier processes made for a load that was taken up.
+    pub calls_before: u64,
 }
 
 impl Report {
     pub fn new(settings: &ObjectSettings, at: Timestamp) -> Self {
-        Self { result: empty(settings.object.as_str(), &settings.table.to_string(), at) }
+        let result = empty(settings.object.as_str(), &settings.table.to_string(), at);
+        Self { result, calls_before: 0 }
     }
 
     pub fn note(&mut self, note: impl Into<String>) {
@@ -146,7 +149,7 @@ impl Report {
     /// The end.
     pub fn finish(mut self, outcome: &Result<(), SyncError>, calls: u64, seconds: f64) -> SyncResult {
         let result = &mut self.result;
-        result.calls = calls;
+        result.calls = self.calls_before + calls;
         result.sync_duration_seconds = seconds;
         match outcome {
             Ok(()) => result.success = true,

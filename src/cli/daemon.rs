@@ -234,6 +234,13 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
             }
         };
         plant.leads.jobs_behind().resume();
+        if let Some(sync) = &plant.sync {
+            sync.resume();
+            sync.run_schedules();
+        }
+        if let Some(push) = &plant.push {
+            push.run_schedules();
+        }
         let schedules = spawn_schedules(&config, &plant, &orgs);
         let sizes = tokio::spawn(follow_store_sizes(Arc::clone(&plant), config.state_dir.clone()));
         let reload = reloader(path, log, metrics.clone(), Arc::clone(&orgs));

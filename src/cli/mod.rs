@@ -209,6 +209,15 @@ enum CliCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Sends rows of the warehouse back to the org
+    Push {
+        /// Names of the pushes [default: all that are configured]
+        names: Vec<String>,
+        #[command(flatten)]
+        config: ConfigArg,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Bulk jobs that are at the org
     BulkJobs {
         #[command(subcommand)]
@@ -493,6 +502,10 @@ fn dispatch(command: CliCommand) -> u8 {
                 })
             })
         }
+        CliCommand::Push { names, config, output } => with_config(&config, |config, _| {
+            let shown = |done: &serde_json::Value| sync::pushes(done, output.json);
+            ask_or_do(&config, Command::Push { names }, one_shot::at_the_org, shown)
+        }),
         CliCommand::BulkJobs { command } => bulk_jobs(command),
         CliCommand::Config { command: ConfigCommand::Dump(config) } => with_config(&config, |config, _| {
             show::say_line(format_args!("{}", config.to_toml().trim_end()));

@@ -287,6 +287,7 @@ pub fn status(done: &Value, json: bool) {
             say_line(format_args!("  breakers: {breakers}"));
         }
     }
+    super::sync::standing(done);
     for database in list(done, "batches") {
         say_line(format_args!("{}", queue_text(database)));
     }

@@ -13,6 +13,7 @@ use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
 use super::tree::Node;
 use super::values::{ByteSize, Period, Secret};
 use crate::model::{FieldName, ObjectName, OrgName};
+use crate::sync::schedule::Schedule;
 use crate::sync::{DeletePolicy, ObjectSettings, SyncProfile, SyncSettings, TableName, Thresholds};
 
 /// The field that identifies a row where no other is named.
@@ -59,9 +60,9 @@ section! {
         /// DuckDB, Snowflake: folders with manifests of drivers, looked through before the usual ones.
         driver_path: Option<PathBuf> = None;
         /// DuckDB: most memory that it takes.
-        memory: ByteSize = ByteSize::mib(256), ByteSize::mib(64)..=ByteSize::mib(1 << 20);
+        memory: ByteSize = ByteSize::mib(128), ByteSize::mib(64)..=ByteSize::mib(1 << 20);
         /// DuckDB: threads that it works with.
-        threads: u32 = 2, 1..=256;
+        threads: u32 = 1, 1..=256;
         /// Snowflake: the account, `ORGANISATION-ACCOUNT`.
         account: Option<String> = None;
         /// Snowflake: the login.
@@ -221,11 +222,9 @@ section! {
         /// Rows from which on a bulk job takes them.
         bulk_api_threshold: u64 = 2_000, 1..=1_000_000_000;
         /// Rows of one bulk job.
-        rows_per_job: u64 = 100_000, 1..=10_000_000;
+        rows_per_job: u64 = 25_000, 1..=10_000_000;
         /// Table with a row for each row that was sent.
         results_table: String = "penstock_push_results".to_owned();
-        /// Share of the rows that may fail before the push counts as failed.
-        max_failed_share: f64 = 0.0, 0.0..=1.0;
         /// Time between two pushes; `None`: on request.
         every: Option<Period> = None;
         /// The same as a cron line.
@@ -524,8 +523,11 @@ fn check_warehouses(config: &Config, problems: &mut Problems) {
 }
 
 fn check_times(section: &str, every: Option<&Period>, cron: Option<&str>, problems: &mut Problems) {
-    if every.is_some() && cron.is_some() {
-        problems.add(&format!("{section}.cron"), "`every` is given too; take out one of the two");
+    let every = every.map(|every| every.duration());
+    match Schedule::of(every, cron) {
+        Ok(_) => {}
+        Err(error) if cron.is_some() => problems.add(&format!("{section}.cron"), error.to_string()),
+        Err(error) => problems.add(&format!("{section}.every"), error.to_string()),
     }
 }
 
@@ -600,6 +602,7 @@ mod tests {
         "[[sync.object]]\nname = \"Lead\"\nevery = \"1h\"\ncron = \"* * * * *\"\n",
         "sync.object[0].cron"
     )]
+    #[case::no_cron("[sync]\ncron = \"every day\"\n", "sync.cron")]
     #[case::postgres_nowhere("[[warehouse]]\nname = \"pg\"\nkind = \"postgres\"\n", "warehouse[1].url")]
     #[case::snowflake_nobody("[[warehouse]]\nname = \"sf\"\nkind = \"snowflake\"\n", "warehouse[1].account")]
     #[case::name_twice("[[warehouse]]\nname = \"main\"\n", "warehouse[1].name")]

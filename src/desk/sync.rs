@@ -27,7 +27,10 @@ pub async fn perform(desk: &SyncDesk, ask: SyncAsk) -> Result<Value, Reply> {
             let (mut explanations, mut failures) = (Vec::new(), Vec::new());
             for object in &objects {
                 match explain(desk, object, &with).await {
-                    Ok(explanation) => explanations.push(explanation),
+                    Ok(mut explanation) => {
+                        explanation["object"] = json!(object);
+                        explanations.push(explanation);
+                    }
                     Err(Reply::Failed { message, exit_code }) if objects.len() == 1 => {
                         return Err(Reply::Failed { message, exit_code });
                     }

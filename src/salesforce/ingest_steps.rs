@@ -12,7 +12,7 @@ use super::transport::{Body, Method};
 use crate::model::ObjectName;
 
 /// How far a job has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStanding {
     /// It takes rows, and has written none.
     Open,
@@ -21,7 +21,10 @@ pub enum JobStanding {
     /// It ended well; single rows may have been refused.
     Complete,
     /// It broke off: some rows may be written.
-    Failed,
+    Failed {
+        /// The org's own words, or that there were none.
+        message: String,
+    },
     /// It was aborted; of one that was closed before, some rows may be written.
     Aborted,
     /// The org knows it no more.
@@ -67,7 +70,7 @@ impl OrgClient {
                 JobState::Open => JobStanding::Open,
                 JobState::UploadComplete | JobState::InProgress | JobState::Unknown => JobStanding::Working,
                 JobState::JobComplete => JobStanding::Complete,
-                JobState::Failed => JobStanding::Failed,
+                JobState::Failed => JobStanding::Failed { message: found.why_failed() },
                 JobState::Aborted => JobStanding::Aborted,
             }),
             Err(OrgError::Rejected { status: 404, .. }) => Ok(JobStanding::Gone),
@@ -130,7 +133,7 @@ mod tests {
     #[case("InProgress", JobStanding::Working)]
     #[case("SomethingNew", JobStanding::Working)]
     #[case("JobComplete", JobStanding::Complete)]
-    #[case("Failed", JobStanding::Failed)]
+    #[case("Failed", JobStanding::Failed { message: "the org says nothing more".to_owned() })]
     #[case("Aborted", JobStanding::Aborted)]
     #[tokio::test]
     async fn the_org_says_how_far_a_job_has_come(#[case] state: &'static str, #[case] expected: JobStanding) {

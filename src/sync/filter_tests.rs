@@ -162,7 +162,49 @@ fn depths(soql: &str) -> Option<Vec<i32>> {
     Some(depths)
 }
 
+/// Conditions that SOQL has, brackets and ORs at any depth, in anybody's way of writing.
+fn condition() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        "'x'",
+        "'it\\'s ) OR ('",
+        "5",
+        "-1.5",
+        "null",
+        "true",
+        "TODAY",
+        "2026-11-23",
+    ]);
+    let comparison = (prop::sample::select(vec!["a", "B__c", "Owner.Name", "DAY_ONLY(CreatedDate)"]), value)
+        .prop_map(|(field, value)| format!("{field}={value}"));
+    let leaf = prop_oneof![
+        comparison,
+        Just("Status in ('a' , 'b')".to_owned()),
+        Just("Id NOT IN (SELECT LeadId FROM M WHERE a = 1 OR b = 2)".to_owned()),
+        Just("Name LIKE '%(%'".to_owned()),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let joined = |word: &'static str| {
+            prop::collection::vec(inner.clone().prop_map(|one| format!("({one})")), 2..4)
+                .prop_map(move |all| all.join(&format!("  {word}\n")))
+        };
+        prop_oneof![joined("or"), joined("AND"), inner.clone().prop_map(|one| format!("not ({one})"))]
+    })
+}
+
 proptest! {
+    #[test]
+    fn every_condition_passes_and_stays_within_its_brackets(text in condition()) {
+        let filter = Filter::parse(&text).unwrap();
+        let depths = depths(filter.soql()).expect("its texts end");
+        prop_assert!(depths[..depths.len() - 1].iter().all(|depth| *depth >= 1), "{}", filter.soql());
+        prop_assert_eq!(depths.last(), Some(&0));
+        // One bracket too many anywhere outside a text, and it is refused.
+        let (closed, open) = (format!("{text})"), format!("({text}"));
+        prop_assert!(Filter::parse(&closed).is_err() && Filter::parse(&open).is_err());
+        let clause = format!("{text}) OR (a = 1");
+        prop_assert_eq!(Filter::parse(&clause).unwrap_err().position, text.chars().count() + 1);
+    }
+
     #[test]
     fn whatever_passes_stays_within_its_brackets(
         words in prop::collection::vec(

@@ -249,6 +249,10 @@ catalogue! {
         "Calls to the org that syncs made.";
     sync_jobs_total: IntCounter = "penstock_sync_jobs_total" [] "jobs"
         "Bulk jobs that syncs made.";
+    push_rows_total: IntCounterVec = "penstock_push_rows_total" ["push", "outcome"] "rows"
+        "Rows that pushes sent to the org, by what the org said of them.";
+    pushes_total: IntCounterVec = "penstock_pushes_total" ["result"] "pushes"
+        "Pushes, by how they ended; an unfinished one goes on when it is next run.";
     sync_lag_seconds: GaugeVec = "penstock_sync_lag_seconds" ["object"] "seconds"
         "Our clock less the time up to which the warehouse has an object.";
     sync_running: IntGauge = "penstock_sync_running" [] "objects"
@@ -415,6 +419,7 @@ impl Metrics {
         }
         for result in ["ok", "failed"] {
             self.sync_objects_total.with_label_values(&[result]);
+            self.pushes_total.with_label_values(&[result]);
         }
         for outcome in MODEL_OUTCOMES {
             self.model_requests_total.with_label_values(&[outcome]);

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod commits;
 pub mod ledger;
+pub mod model;
 pub mod parts;
 pub mod schema;
 pub mod values;
@@ -129,6 +130,10 @@ macro_rules! all_promises {
                 two_owners_do_not_meet,
                 one_owner_has_many_connections,
                 a_log_is_appended_once,
+            ]
+            model: [
+                loads_by_chance_flag_what_is_deleted,
+                loads_by_chance_remove_what_is_deleted,
             ]
             values: [
                 values_come_back_as_they_went_in,

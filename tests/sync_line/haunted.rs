@@ -26,9 +26,12 @@ pub enum Trouble {
     Altered,
 }
 
+/// At which step, what, and how often.
+type Visit = (&'static str, Trouble, usize);
+
 /// Which calls go wrong, how, and how often.
 #[derive(Clone, Default)]
-pub struct Haunt(Arc<Mutex<Vec<(&'static str, Trouble, usize)>>>);
+pub struct Haunt(Arc<Mutex<Vec<Visit>>>);
 
 impl Haunt {
     pub fn at(&self, step: &'static str, trouble: Trouble, times: usize) {

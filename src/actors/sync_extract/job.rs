@@ -213,9 +213,18 @@ async fn theirs(run: &Run<'_>, checkpoint: &BulkCheckpoint) -> Result<Columns, E
 /// Waits for the job and reads its pages from where the checkpoint stands.
 pub(super) async fn read(run: &mut Run<'_>, checkpoint: BulkCheckpoint) -> Result<(), ExtractError> {
     let is_new = checkpoint.rows_total.is_none();
+    if run.state.is_adopted && is_new {
+        // Waiting ends a job that takes too long: one of somebody else's is only watched.
+        let (id, patience) = (checkpoint.job_id.as_str(), run.ask.bulk.patience);
+        let watched = run.client.watch_bulk_job(id, patience).await.map_err(|error| org(run, error))?;
+        if watched.is_none() {
+            let why = format!("it is gone, or not over after {} s", patience.as_secs());
+            return Err(other_job(run, id, why));
+        }
+    }
     let mut query = run.client.resume_bulk_query(checkpoint, run.ask.bulk.clone());
     let waited = query.wait().await;
-    let rows = waited.map_err(|error| ExtractError::of_bulk(&run.ask.plan.object, error))?;
+    let rows = waited.map_err(|error| of_job(run, error))?;
     run.rejects.expect(rows);
     let estimated = *run.state.estimated.get_or_insert(rows);
     if is_new {
@@ -375,7 +384,7 @@ impl Pages<'_, '_> {
                 Ok(error) => *error,
                 Err(source) => ExtractError::Bulk(BulkError::Handover { job, source }),
             },
-            error => ExtractError::of_bulk(&self.run.ask.plan.object, error),
+            error => of_job(self.run, error),
         }
     }
 }
@@ -410,6 +419,15 @@ impl PageReader for Pages<'_, '_> {
     fn rows_known(&self) -> u64 {
         self.known
     }
+}
+
+/// What the org says of the job that is read. Somebody else's that is gone is not replaced behind their back.
+fn of_job(run: &Run<'_>, error: BulkError) -> ExtractError {
+    if run.state.is_adopted && error.calls_for_a_new_job() {
+        let job = run.state.job_id().unwrap_or_default();
+        return other_job(run, job, error.to_string());
+    }
+    ExtractError::of_bulk(&run.ask.plan.object, error)
 }
 
 fn other_job(run: &Run<'_>, job: &str, why: String) -> ExtractError {

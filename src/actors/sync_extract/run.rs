@@ -403,8 +403,7 @@ impl<'r> Run<'r> {
     /// The org has lost what the pages came from, or they did not add up.
     fn begins_anew_after(&self, error: &ExtractError) -> bool {
         match error {
-            // Somebody's own job is not replaced by one of ours behind their back.
-            ExtractError::Bulk(error) => error.calls_for_a_new_job() && !self.state.is_adopted,
+            ExtractError::Bulk(error) => error.calls_for_a_new_job(),
             ExtractError::Query(error) => error.calls_for_a_new_query(),
             ExtractError::OtherCount { .. } => true,
             _ => false,

@@ -159,3 +159,34 @@ fn an_open_quote_does_not_fill_the_memory() {
     let error = (0..64).find_map(|_| reader.feed(&piece, &mut sink).err());
     assert_eq!(error, Some(RowsError::RowTooLong { row: 1, bytes_max: ROW_BYTES_MAX }));
 }
+
+#[test]
+fn columns_that_keep_bad_values_lose_no_row_to_them() {
+    let columns = Columns::new(vec![
+        Column::new("Id", ColumnKind::Id),
+        Column::new("Day", ColumnKind::Date),
+        Column::new("Count", ColumnKind::Int),
+    ]);
+    let columns = columns.unwrap();
+    let page = "\"Id\",\"Day\",\"Count\"\n\"a\",\"2026-01-02\",\"1\"\n\"b\",\"some \"\"day\"\"\",\"many\"\n";
+    let read = |columns: Columns| {
+        let mut rows = CsvRows::new(columns, CsvOptions::default());
+        let mut told = Vec::new();
+        let mut sink = |row: &crate::salesforce::rows::Row<'_>| {
+            let mut line = Vec::new();
+            row.write_json_line(&mut line);
+            told.push((row.has_bad(), row.bad().collect::<Vec<_>>(), String::from_utf8(line).unwrap()));
+            std::ops::ControlFlow::Continue(())
+        };
+        let fed = rows.feed(page.as_bytes(), &mut sink);
+        (fed, told)
+    };
+    let (fed, told) = read(columns.clone().keeping_bad());
+    assert_eq!(fed, Ok(()));
+    assert_eq!(told[0], (false, vec![], "{\"Id\":\"a\",\"Day\":\"2026-01-02\",\"Count\":1}\n".to_owned()));
+    let bad = "{\"Id\":\"b\",\"Day\":\"some \\\"day\\\"\",\"Count\":\"many\"}\n";
+    assert_eq!(told[1], (true, vec![1, 2], bad.to_owned()));
+    let (fed, told) = read(columns);
+    assert!(matches!(fed, Err(RowsError::BadValue { .. })), "{fed:?}");
+    assert_eq!(told.len(), 1, "without the wish a bad value ends the reading");
+}

@@ -38,6 +38,8 @@ pub struct PushColumns {
     pub columns: Vec<PushColumn>,
     /// Which of them identifies the record; an insert has none.
     pub match_column: Option<usize>,
+    /// Which of them results are told by: the match column, or of an insert the first external id or unique field.
+    pub told_by: Option<usize>,
 }
 
 /// Why a query's columns cannot be pushed.
@@ -219,7 +221,19 @@ impl PushColumns {
         if *operation == PushOperation::Insert {
             required(describe, &found)?;
         }
-        Ok(Self { columns: found, match_column })
+        let identifies = |column: &PushColumn| {
+            describe
+                .fields
+                .iter()
+                .any(|field| field.name == column.field && (field.external_id || field.unique))
+        };
+        let told_by = match_column.or_else(|| found.iter().position(identifies));
+        Ok(Self { columns: found, match_column, told_by })
+    }
+
+    /// The field that results are told by.
+    pub fn told_by(&self) -> Option<&str> {
+        Some(self.columns.get(self.told_by?)?.field.as_str())
     }
 
     /// The fields, in order.

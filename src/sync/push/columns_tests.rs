@@ -47,7 +47,7 @@ fn columns_find_their_fields_by_name_whatever_the_case_or_by_configuration() {
     let columns = PushColumns::of(&settings, &lead(), &query(&["SCORE__C", "KEY", "lastname"])).unwrap();
     let fields: Vec<String> = columns.fields().iter().map(ToString::to_string).collect();
     assert_eq!(fields, ["Score__c", "Ext__c", "LastName"]);
-    assert_eq!(columns.match_column, Some(1));
+    assert_eq!((columns.match_column, columns.told_by()), (Some(1), Some("Ext__c")));
     assert_eq!(columns.columns[0].sort, FieldSort::Decimal);
 }
 
@@ -85,6 +85,17 @@ fn an_object_that_may_not_be_written_is_refused(#[case] operation: PushOperation
     (describe.createable, describe.updateable, describe.deletable) = (false, false, false);
     let error = PushColumns::of(&settings(operation), &describe, &query(&["Id"])).unwrap_err().to_string();
     assert!(error.contains(&format!("may not {says} records of `Lead`")), "{error}");
+}
+
+#[rstest]
+#[case::none(&["LastName", "Company"], None)]
+#[case::an_external_id(&["LastName", "Company", "Ext__c"], Some("Ext__c"))]
+fn results_of_an_insert_are_told_by_what_tells_its_rows_apart(
+    #[case] names: &[&str],
+    #[case] told_by: Option<&str>,
+) {
+    let columns = PushColumns::of(&settings(PushOperation::Insert), &lead(), &query(names)).unwrap();
+    assert_eq!((columns.match_column, columns.told_by()), (None, told_by));
 }
 
 #[test]

@@ -16,7 +16,9 @@ pub mod way;
 pub use cells::{CellFault, FieldSort};
 pub use columns::{PushCell, PushColumn, PushColumns, PushColumnsError, PushRow};
 pub use outcome::{ResultOf, RowError, RowFate, RowOutcome, results_layout};
-pub use progress::{Batch, BatchState, Found, PushProgress, PushResult, Step, Tally, batches, next_step};
+pub use progress::{
+    Batch, BatchState, Found, PushProgress, PushResult, Step, Tally, batches, cut, next_step,
+};
 pub use rows::{ResultJoin, RowNumbers};
 pub use settings::{PushOperation, PushSettings};
 pub use way::{PushChoice, PushWay, RECORDS_PER_CALL, choose};

@@ -152,19 +152,28 @@ impl RowOutcome {
         }
     }
 
-    /// A row that the org did not come to, or, of a job that ended well, one that its results do not tell: an insert may have
-    /// made the record all the same.
+    /// A row that no list of its job tells of. `broke_off`: why the job ended before it was through; it did not come to the
+    /// row then. Of a job that ended well an insert may have made the record all the same.
     pub fn left_over(
         row: u64,
         match_value: Option<String>,
-        job_ended_well: bool,
+        broke_off: Option<&str>,
         operation: &PushOperation,
     ) -> Self {
-        if job_ended_well && !operation.may_be_repeated() {
-            return Self::unknown(row, match_value, "the job ended, and its results do not tell of this row");
-        }
-        let error = RowError::new(NOT_PROCESSED, "the org did not come to this row");
-        Self::refused(Some(row), match_value, None, error, operation)
+        let message = match broke_off {
+            Some(why) => format!("the org did not come to this row: {why}"),
+            None if operation.may_be_repeated() => {
+                "the job ended, and its results do not tell of this row".to_owned()
+            }
+            None => {
+                return Self::unknown(
+                    row,
+                    match_value,
+                    "the job ended, and its results do not tell of this row",
+                );
+            }
+        };
+        Self::refused(Some(row), match_value, None, RowError::new(NOT_PROCESSED, message), operation)
     }
 
     /// A row of which nobody knows.
@@ -188,7 +197,7 @@ impl RowOutcome {
             text(Some(of.object)),
             text(Some(of.operation.as_str())),
             self.row.map_or(Cell::Null, number),
-            text(of.operation.match_field()),
+            text(of.match_field),
             text(self.match_value.as_deref()),
             text(self.id.as_deref()),
             self.created.map_or(Cell::Null, Cell::Boolean),
@@ -211,6 +220,8 @@ pub struct ResultOf<'o> {
     pub object: &'o str,
     /// What was done.
     pub operation: &'o PushOperation,
+    /// The field whose value tells the rows apart.
+    pub match_field: Option<&'o str>,
     /// Which sending of the rows, from 1.
     pub attempt: u32,
     /// The org's job, where there was one.
@@ -297,15 +308,15 @@ mod tests {
     }
 
     #[rstest]
-    #[case::the_job_broke_off(PushOperation::Insert, false, RowFate::Refused)]
-    #[case::an_insert_that_is_not_told(PushOperation::Insert, true, RowFate::Unknown)]
-    #[case::an_update_that_is_not_told(PushOperation::Update, true, RowFate::Refused)]
+    #[case::the_job_broke_off(PushOperation::Insert, Some("too many"), RowFate::Refused)]
+    #[case::an_insert_that_is_not_told(PushOperation::Insert, None, RowFate::Unknown)]
+    #[case::an_update_that_is_not_told(PushOperation::Update, None, RowFate::Refused)]
     fn a_row_without_a_result_is_sent_again_only_where_that_is_harmless(
         #[case] operation: PushOperation,
-        #[case] job_ended_well: bool,
+        #[case] broke_off: Option<&str>,
         #[case] fate: RowFate,
     ) {
-        let outcome = RowOutcome::left_over(3, None, job_ended_well, &operation);
+        let outcome = RowOutcome::left_over(3, None, broke_off, &operation);
         assert_eq!((outcome.fate, outcome.may_pass()), (fate, fate == RowFate::Refused));
     }
 
@@ -316,6 +327,7 @@ mod tests {
             push: "scores",
             object: "Lead",
             operation: &operation,
+            match_field: Some("Ext__c"),
             attempt: 2,
             job_id: Some("750"),
         };

@@ -41,6 +41,11 @@ pub struct PushProgress {
     pub rows_unfit: u64,
     /// What is sent together, in order. Rows that are sent once more are batches of their own.
     pub batches: Vec<Batch>,
+    /// Jobs that were made, those that were replaced among them.
+    pub jobs: u64,
+    /// Jobs that are of no more use, and may still be at the org.
+    #[serde(default)]
+    pub jobs_left: Vec<String>,
     /// When it began.
     pub started_at: Timestamp,
 }
@@ -181,18 +186,23 @@ impl Batch {
 pub fn batches(way: PushWay, files: &[RowNumbers]) -> Vec<Batch> {
     let mut batches = Vec::new();
     for (file, rows) in (1..).zip(files) {
-        let most = match way {
-            PushWay::BulkJobs => rows.len().max(1),
-            PushWay::Collections => RECORDS_PER_CALL,
-        };
-        let all: Vec<u64> = rows.iter().collect();
-        let size = usize::try_from(most).unwrap_or(usize::MAX);
-        for (at, rows) in (0..).zip(all.chunks(size)) {
-            let number = u32::try_from(batches.len() + 1).unwrap_or(u32::MAX);
-            batches.push(Batch::new(number, 1, file, at * most, rows.iter().copied().collect()));
-        }
+        cut(way, file, 1, rows, &mut batches);
     }
     batches
+}
+
+/// Adds the batches of one more file, whose rows are sent for the `attempt`th time.
+pub fn cut(way: PushWay, file: u32, attempt: u32, rows: &RowNumbers, batches: &mut Vec<Batch>) {
+    let most = match way {
+        PushWay::BulkJobs => rows.len().max(1),
+        PushWay::Collections => RECORDS_PER_CALL,
+    };
+    let all: Vec<u64> = rows.iter().collect();
+    let size = usize::try_from(most).unwrap_or(usize::MAX);
+    for (at, rows) in (0..).zip(all.chunks(size)) {
+        let number = u32::try_from(batches.len() + 1).unwrap_or(u32::MAX);
+        batches.push(Batch::new(number, attempt, file, at * most, rows.iter().copied().collect()));
+    }
 }
 
 /// What came of a push.

@@ -176,11 +176,13 @@ fn progress(batches: Vec<Batch>) -> PushProgress {
         org: "dev".parse().unwrap(),
         object: "Lead".parse().unwrap(),
         operation: upsert(),
-        columns: PushColumns { columns: Vec::new(), match_column: None },
+        columns: PushColumns { columns: Vec::new(), match_column: None, told_by: None },
         choice: super::super::way::choose(&upsert(), 5, 1, 9),
         rows_read: 5,
         rows_unfit: 1,
         batches,
+        jobs: 0,
+        jobs_left: Vec::new(),
         started_at: Timestamp::UNIX_EPOCH,
     }
 }

@@ -53,14 +53,15 @@ pub struct DuckDbSettings {
 }
 
 impl DuckDbSettings {
-    /// A file, with a quarter of a gigabyte and one thread: a second one doubles what a load costs and ends it hardly sooner.
+    /// A file, with an eighth of a gigabyte, of which a load makes use and no more, and one thread: a second one doubles what a
+    /// load costs and ends it hardly sooner.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
             driver: None,
             search: Vec::new(),
             schema: None,
-            memory_bytes: 256 << 20,
+            memory_bytes: 128 << 20,
             threads: 1,
         }
     }

@@ -7,9 +7,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sync::LoadMode;
+use crate::sync::{DeletePolicy, LoadMode};
 use crate::warehouse::Cell;
 use crate::warehouse::contract::bench::{Bench, Kept, column, row, small_layout};
+use crate::warehouse::contract::model::loads_by_chance;
 use crate::warehouse::contract::{Ground, warehouse_contract};
 
 /// A file in a folder of its own.
@@ -43,6 +44,15 @@ impl Ground for SqliteGround {
 }
 
 warehouse_contract!(SqliteGround::new());
+
+#[test]
+fn loads_by_other_chances_do_what_the_model_does() {
+    for seed in 100..102 {
+        for deletes in [DeletePolicy::Flag, DeletePolicy::Remove] {
+            loads_by_chance(&mut SqliteGround::new(), "lead", deletes, seed);
+        }
+    }
+}
 
 #[test]
 fn decimals_are_numbers_to_whoever_asks() {

@@ -58,6 +58,19 @@ async fn a_job_that_does_not_fit_is_refused_in_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_of_others_that_does_not_end_is_left_alone() {
+    let sim = sim(300).await;
+    let mut endless = orgsim::FaultRule::always(orgsim::Fault::NeverEndingJob);
+    endless.kind = Some("bulk_create".to_owned());
+    sim.server.faults().add(endless);
+    let mut ask = sim.ask_for("Lead", some_columns(), u64::MAX);
+    ask.existing_job_id = Some(job_of(&sim, &["Id"], "Lead").await);
+    let error = Durable::default().extract(&sim, &ask).await.unwrap_err();
+    assert!(error.to_string().contains("not over after 7200 s"), "{error}");
+    assert_eq!((sim.calls_of("bulk_abort"), sim.calls_of("bulk_delete")), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_of_others_are_neither_taken_nor_ended() {
     let sim = sim(1_300).await;
     let ask = sim.ask("Lead", 0).await;

@@ -37,7 +37,7 @@ async fn a_death_at_any_step_of_a_job_leaves_one_job_and_every_row_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_at_any_step_over_rest_leaves_every_row_once() {
-    let sim = sim(4_300).await;
+    let sim = sim(2_300).await;
     let ask = sim.ask("Lead", u64::MAX).await;
     dies_at_every_step(&sim, &ask, 0).await;
 }

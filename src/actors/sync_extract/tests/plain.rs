@@ -114,18 +114,21 @@ async fn pages_of_a_stage_go_through_files_that_hold_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_object_with_more_fields_than_an_address_names_is_read_either_way() {
-    let sim = sim(300).await;
-    let mut ask = sim.ask("Lead", 10_000).await;
-    // As many fields as the object has, with names as long as they may be, is what the org's own wide object is for.
-    let wide = sim.client.global_describe().await.unwrap();
-    let wide = wide.iter().map(|object| object.name.as_str()).find(|name| name.starts_with("Wide"));
-    if let Some(name) = wide {
-        ask = sim.ask(name, 10_000).await;
+async fn a_statement_longer_than_an_address_is_read_in_parts_or_by_a_job() {
+    let sim = sim(600).await;
+    for threshold in [u64::MAX, 0] {
+        let mut ask = sim.ask("Lead", threshold).await;
+        let some: BTreeMap<String, String> = sim.expected(&ask).await.into_iter().take(430).collect();
+        // An id takes 27 bytes of an address: beside 430 of them there is no room for every column.
+        let ids: Vec<&str> = some.keys().map(String::as_str).collect();
+        ask.condition = format!("Id IN ('{}')", ids.join("','"));
+        let soql = run::statement(&ask, &parts::columns_of(&ask).unwrap()).unwrap();
+        assert!(!sim.client.fits_an_address(Surface::DataAndDeleted, &soql));
+        let durable = Durable::default();
+        let extracted = durable.extract(&sim, &ask).await.unwrap();
+        assert!(durable.by_key() == some, "threshold {threshold}");
+        assert_eq!((extracted.rows, extracted.estimated), (430, 430));
+        assert_eq!(extracted.method.is_bulk(), threshold == 0);
+        assert_eq!(sim.calls_of("bulk_create"), usize::from(threshold == 0));
     }
-    sim.forget();
-    let durable = Durable::default();
-    let extracted = durable.extract(&sim, &ask).await.unwrap();
-    assert_eq!(extracted.rows, durable.rows());
-    assert_eq!(extracted.rows, extracted.estimated);
 }

@@ -32,12 +32,18 @@ pub fn commit(
         return Err(WarehouseError::OtherCount { expected: rows, staged });
     }
     let (rows_table, keys_table) = home.staging(load);
-    let done = copy_and_merge(session, (home, ledger, staging), load, &listing, (&rows_table, &keys_table));
+    let target = home.place(&load.table);
+    let has_rows = listing.rows(Sort::Rows) > 0;
+    let keys = (listing.rows(Sort::Keys) > 0).then_some(&keys_table);
+    let merge = Merge { target: &target, rows: &rows_table, keys, load };
+    // Most loads of a quiet object have nothing at all: then no table is made for them.
+    let rows_table = (has_rows || merge.delete_absent().is_some()).then_some(&rows_table);
+    let done = copy_and_merge(session, (ledger, staging), &merge, &listing, rows_table);
     if done.is_ok() {
         staging.remove(session, load);
     }
     if !done.as_ref().is_err_and(WarehouseError::ends_connection) {
-        for table in [&rows_table, &keys_table] {
+        for table in rows_table.into_iter().chain(keys) {
             if let Err(error) = session.execute(&drop_table(table)) {
                 tracing::debug!(load = %load.id, %error, "a table of a commit stays where it is");
             }
@@ -48,44 +54,46 @@ pub fn commit(
 
 fn copy_and_merge(
     session: &mut Session,
-    (home, ledger, staging): (&Home, &Ledger, &mut Staging),
-    load: &LoadPlan,
+    (ledger, staging): (&Ledger, &mut Staging),
+    merge: &Merge<'_>,
     listing: &Listing,
-    (rows, keys): (&Place, &Place),
+    rows_table: Option<&Place>,
 ) -> Result<CommitReceipt, WarehouseError> {
-    let target = home.place(&load.table);
-    let has = |sort| listing.rows(sort) > 0;
-    let merges = matches!(load.mode, LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh);
-    if has(Sort::Rows) || merges {
+    let (load, target) = (merge.load, merge.target);
+    if let Some(rows) = rows_table {
         session.execute(&create_rows(rows, &load.layout))?;
         staging.copy(session, load, listing, Sort::Rows, rows)?;
     }
-    if has(Sort::Keys) {
+    if let Some(keys) = merge.keys {
         session.execute(&create_keys(keys))?;
         staging.copy(session, load, listing, Sort::Keys, keys)?;
     }
-    let keys = has(Sort::Keys).then_some(keys);
-    let merge = Merge { target: &target, rows, keys, load };
+    let staged = listing.rows(Sort::Rows);
     session.keep_for_commit()?;
-    session.transaction(|session| {
+    let done = session.transaction(|session| {
         // First, so that what another commit has done is seen by what follows.
         session.prove()?;
         if let Some(receipt) = ledger.receipt(session, &load.id)? {
             return Ok(receipt);
         }
-        let mut receipt = if merges {
-            merge_rows(session, &merge, has(Sort::Rows))?
-        } else {
-            delete_keys(session, &merge, has(Sort::Rows))?
+        let mut receipt = match load.mode {
+            LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh => {
+                merge_rows(session, merge, staged > 0)?
+            }
+            LoadMode::DeleteKeys | LoadMode::KeepKeys => delete_keys(session, merge, staged > 0)?,
         };
-        receipt.staged = listing.rows(Sort::Rows);
-        let before = ledger.watermark(session, &load.org, &load.object, &target)?;
+        receipt.staged = staged;
+        let before = ledger.watermark(session, &load.org, &load.object, target)?;
         receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
-        if ledger.write(session, load, &target, &receipt)? {
+        if ledger.write(session, load, target, &receipt)? {
             return Ok(receipt);
         }
         Err(WarehouseError::InUse(format!("load `{}` was committed by another connection", load.id)))
-    })
+    });
+    if done.is_err() {
+        session.keep_no_longer();
+    }
+    done
 }
 
 fn merge_rows(

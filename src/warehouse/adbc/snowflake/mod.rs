@@ -182,15 +182,12 @@ impl Warehouse for SnowflakeWarehouse {
         // The sink is wanted by two closures, one after the other.
         let sink = std::cell::RefCell::new(sink);
         let mut from_sink = false;
-        let done = self.session.connection().read(
-            sql,
-            &mut |schema| sink.borrow_mut().head(&columns_of(schema)),
-            &mut |batch| {
+        let done =
+            self.session.read(sql, &mut |schema| sink.borrow_mut().head(&columns_of(schema)), &mut |batch| {
                 let mut chunk = RowChunk::new(batch.num_columns());
                 append_rows(batch, &mut chunk)?;
                 sink.borrow_mut().rows(chunk).inspect_err(|_| from_sink = true)
-            },
-        );
+            });
         let done = match done {
             Err(WarehouseError::Engine(message)) if !from_sink => Err(WarehouseError::BadQuery(message)),
             Err(WarehouseError::BadValue { message, .. }) if !from_sink => {

@@ -12,10 +12,16 @@ use crate::sync::{LoadId, LoadPlan, PartNumber, PartReceipt, TableName};
 /// Penstock's own stage, made where none is named.
 pub const OWN_STAGE: &str = "_PENSTOCK_STAGE";
 
+/// Whether a name needs no quotes.
+fn is_plain(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let starts = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    starts && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$')
+}
+
 /// A name as Snowflake keeps it.
 pub fn fold(name: &str) -> String {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$');
-    if is_plain { name.to_ascii_uppercase() } else { name.to_owned() }
+    if is_plain(name) { name.to_ascii_uppercase() } else { name.to_owned() }
 }
 
 /// A name in quotes, folded.
@@ -117,9 +123,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// In a statement.
+    /// In a statement, without quotes where a part needs none: what most people write is what is best understood.
     pub fn at(&self) -> String {
-        format!("@{}", self.place.full())
+        let part = |name: &str| if is_plain(name) { name.to_owned() } else { quote(name) };
+        let Place { database, schema, name } = &self.place;
+        format!("@{}.{}.{}", part(database), part(schema), part(name))
     }
 
     /// The folder of a load's files, in a statement.
@@ -291,9 +299,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case::own(None, Some("@\"RAW\".\"CRM\".\"_PENSTOCK_STAGE\""))]
-    #[case::named(Some("sf_stage"), Some("@\"RAW\".\"CRM\".\"SF_STAGE\""))]
-    #[case::at(Some("@util.sf_stage"), Some("@\"RAW\".\"UTIL\".\"SF_STAGE\""))]
+    #[case::own(None, Some("@RAW.CRM._PENSTOCK_STAGE"))]
+    #[case::named(Some("sf_stage"), Some("@RAW.CRM.SF_STAGE"))]
+    #[case::at(Some("@util.sf_stage"), Some("@RAW.UTIL.SF_STAGE"))]
+    #[case::odd(Some("\"my stage\""), Some("@RAW.CRM.\"my stage\""))]
+    #[case::blank(Some("\"MY STAGE\""), Some("@RAW.CRM.\"MY STAGE\""))]
+    #[case::digit(Some("\"1st\""), Some("@RAW.CRM.\"1st\""))]
     #[case::path(Some("sf_stage/../x"), None)]
     #[case::statement(Some("s; DROP STAGE s"), None)]
     fn a_stage_is_a_name_and_no_path(#[case] named: Option<&str>, #[case] at: Option<&str>) {

@@ -87,9 +87,9 @@ impl<'a> Pieces<'a> {
         let bytes = self.rest.as_bytes();
         let mut at = 1;
         while at < bytes.len() {
-            if bytes[at] == b'\\' && quote == b'\'' {
-                at += 2;
-            } else if bytes[at] == quote && bytes.get(at + 1) == Some(&quote) {
+            let is_escape = bytes[at] == b'\\' && quote == b'\'';
+            let is_doubled = bytes[at] == quote && bytes.get(at + 1) == Some(&quote);
+            if is_escape || is_doubled {
                 at += 2;
             } else if bytes[at] == quote {
                 self.take(at + 1);

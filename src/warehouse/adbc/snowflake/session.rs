@@ -17,8 +17,8 @@ use crate::warehouse::{Cell, RowChunk, WarehouseError};
 
 /// How long a lease lasts that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(15 * 60);
-/// How long it lasts while a commit runs, which may be long and renews nothing.
-pub const COMMIT_LEASE: Duration = Duration::from_secs(2 * 60 * 60);
+/// How long it lasts while a transaction runs, which may be long and renews nothing.
+pub const COMMIT_LEASE: Duration = Duration::from_secs(60 * 60);
 /// The table of the leases.
 pub const OWNER_TABLE: &str = "_PENSTOCK_OWNER";
 
@@ -73,6 +73,9 @@ impl Session {
     }
 
     /// Sets the parameters of the session, as far as the server knows them.
+    ///
+    /// # Errors
+    /// A connection that broke.
     pub fn set_parameters(&mut self) -> Result<(), WarehouseError> {
         for parameter in PARAMETERS {
             match self.execute(&format!("ALTER SESSION SET {parameter}")) {
@@ -82,11 +85,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// The connection, for what a session has no word for.
-    pub fn connection(&mut self) -> &mut AdbcConnection {
-        &mut self.connection
     }
 
     /// Ends what the connection is doing, from another thread.
@@ -124,6 +122,20 @@ impl Session {
     /// What Snowflake says.
     pub fn rows(&mut self, sql: &str) -> Result<(Vec<QueryColumn>, RowChunk), WarehouseError> {
         let done = self.connection.rows(sql);
+        self.noted(done)
+    }
+
+    /// Reads an answer batch by batch; `head` gets its columns first.
+    ///
+    /// # Errors
+    /// What Snowflake says, and those of `head` and `each`.
+    pub fn read(
+        &mut self,
+        sql: &str,
+        head: &mut dyn FnMut(&arrow_schema::Schema) -> Result<(), WarehouseError>,
+        each: &mut dyn FnMut(&arrow_array::RecordBatch) -> Result<(), WarehouseError>,
+    ) -> Result<(), WarehouseError> {
+        let done = self.connection.read(sql, head, each);
         self.noted(done)
     }
 
@@ -267,6 +279,16 @@ impl Session {
         self.lease = None;
         self.take(&lease.owner)?;
         self.renew(COMMIT_LEASE).map(drop)
+    }
+
+    /// Makes the lease as short as ever after a commit that failed, if that can be done.
+    pub fn keep_no_longer(&mut self) {
+        if self.is_broken {
+            return;
+        }
+        if let Err(error) = self.renew(LEASE) {
+            tracing::debug!(%error, "the lease on the warehouse stays long");
+        }
     }
 
     /// Proves in a transaction that the warehouse is still ours. One row is locked until the transaction ends, the same for

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::bench as many;
 use super::*;
-use crate::sync::{DeletePolicy, LoadState};
+use crate::sync::LoadState;
 
 const PARTS: u32 = 6;
 const PART: u64 = 500;

@@ -99,7 +99,7 @@ fn two_hundred_thousand_rows() {
     warehouse.apply_schema(&org, &object, &"lead".parse().unwrap(), &[create]).unwrap();
     for (number, what, mode, rows, generation) in [
         (1, "first", LoadMode::Upsert, rows, 0),
-        (2, "a tenth changed", LoadMode::Upsert, rows / 10, 1),
+        (2, "tenth changed", LoadMode::Upsert, rows / 10, 1),
         (3, "all the same", LoadMode::Upsert, rows / 10, 1),
         (4, "all changed", LoadMode::Replace, rows, 2),
     ] {

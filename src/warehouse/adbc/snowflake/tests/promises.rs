@@ -46,6 +46,18 @@ fn files_go_through_a_named_stage_full_and_incremental() {
 }
 
 #[test]
+fn objects_that_are_called_like_keywords_are_staged() {
+    let Some(mut ground) = SnowflakeGround::make() else { return };
+    let mut bench = Bench::new(&mut ground, "keywords");
+    for (number, object) in ["Case", "Order", "Group", "User", "Task"].into_iter().enumerate() {
+        let mut plan = bench.plan(LoadMode::Replace);
+        plan.object = object.parse().unwrap();
+        bench.stage(&plan, 0, &[row(object, "Ada", 0)]);
+        assert_eq!(counts(&bench.commit(&plan, 1)), [1, 0, 0, u64::from(number > 0)], "{object}");
+    }
+}
+
+#[test]
 fn a_stage_that_is_not_there_is_told_by_its_name() {
     let Some(mut ground) = SnowflakeGround::make() else { return };
     let mut bench = Bench::new(&mut ground, "no_stage");

@@ -25,7 +25,7 @@ pub fn say(line: &str) {
 
 /// A database of its own.
 pub struct SnowflakeGround {
-    pub spool_folder: tempfile::TempDir,
+    _spool_folder: tempfile::TempDir,
     pub spool: Spool,
     pub settings: SnowflakeSettings,
     beside: Option<SnowflakeWarehouse>,
@@ -65,7 +65,7 @@ impl SnowflakeGround {
             // The stand-in answers what it cannot do with 500, which the driver tries again.
             request_timeout: Duration::from_secs(5),
         };
-        Some(Self { spool_folder, spool, settings, beside: None })
+        Some(Self { _spool_folder: spool_folder, spool, settings, beside: None })
     }
 
     /// A connection that is not opened.
