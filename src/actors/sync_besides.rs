@@ -40,9 +40,11 @@ impl SyncDesk {
         let object = &cx.settings.object;
         let facts = self.records.facts(object);
         let (settings, now) = (&self.parts.settings, self.parts.clock.wall());
-        if !facts.backfill.is_empty() {
-            let load =
-                self.other_load(&cx.client, ground, Purpose::Backfill, LoadMode::Refresh, &facts.backfill);
+        // A field that went before its column was filled is filled when it comes back, as one that is back.
+        let is_there = |field: &&String| ground.shape.names().any(|name| name.eq_ignore_ascii_case(field));
+        let unfilled: Vec<String> = facts.backfill.iter().filter(is_there).cloned().collect();
+        if !unfilled.is_empty() {
+            let load = self.other_load(&cx.client, ground, Purpose::Backfill, LoadMode::Refresh, &unfilled);
             self.beside(cx, load, report).await?;
         }
         let formulas: Vec<String> =

@@ -94,6 +94,7 @@ impl SyncDesk {
             return Ok(());
         }
         cx.view.enter("making columns");
+        self.remember_backfill(open).await?;
         let (plan, changes) = (open.plan.clone(), open.changes.clone());
         let version = self
             .ask(cx, move |warehouse| warehouse.apply_schema(&plan.org, &plan.object, &plan.table, &changes))
@@ -103,6 +104,17 @@ impl SyncDesk {
             self.records.keep(open).await?;
         }
         strike(&self.parts.faults, point::SCHEMA_APPLIED).await;
+        Ok(())
+    }
+
+    /// Columns that are about to be made have to be filled, whatever becomes of this load: the next plan will find them made.
+    async fn remember_backfill(&self, open: &OpenLoad) -> Result<(), SyncError> {
+        let mut facts = self.records.facts(&open.plan.object);
+        let known = facts.backfill.len();
+        note_backfill(&mut facts, open);
+        if facts.backfill.len() > known {
+            self.records.keep_facts(&open.plan.object, &facts).await?;
+        }
         Ok(())
     }
 
@@ -361,6 +373,14 @@ fn rewind(state: &mut ExtractState) {
     state.is_complete = false;
 }
 
+fn note_backfill(facts: &mut SyncFacts, open: &OpenLoad) {
+    for field in &open.backfill {
+        if !facts.backfill.contains(field) {
+            facts.backfill.push(field.clone());
+        }
+    }
+}
+
 /// What is known of an object once a load of it is over.
 fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> SyncFacts {
     match open.purpose {
@@ -374,11 +394,8 @@ fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> Syn
                 facts.deletes_until = open.plan.to.or(facts.deletes_until);
                 (facts.deletes_at, facts.formulas_at) = (Some(open.began), Some(open.began));
                 facts.backfill.clear();
-            }
-            for field in &open.backfill {
-                if !facts.backfill.contains(field) {
-                    facts.backfill.push(field.clone());
-                }
+            } else {
+                note_backfill(&mut facts, open);
             }
             if let Some(job) = &open.existing_job {
                 facts.jobs_taken.push(job.clone());

@@ -221,8 +221,8 @@ impl SyncDesk {
         open.keys_condition = ground.keys_condition().filter(|_| adopted.is_none());
         open.changes = ground.evolution.changes.clone();
         open.backfill = match &ground.backfill {
-            Backfill::Refresh { fields, .. } => fields.clone(),
-            Backfill::None | Backfill::Full { .. } => Vec::new(),
+            Backfill::Refresh { .. } | Backfill::Full { .. } => ground.evolution.backfill.clone(),
+            Backfill::None => Vec::new(),
         };
         open.skipped = ground.shape.skipped.clone();
         open.notes = ground.notes.clone();
@@ -248,7 +248,10 @@ impl SyncDesk {
         let plan = self.plan(client, &ground.settings, mode, layout, None, None);
         let mut open = self.open_load(plan, purpose, ground);
         open.condition = where_clause(None, ground.filter.as_ref());
-        open.with_deleted = false;
+        // A target that keeps deleted rows has them without the new column too; what is computed of them stays as it was.
+        open.with_deleted = purpose == Purpose::Backfill
+            && self.parts.settings.deletes == DeletePolicy::Flag
+            && ground.shape.deleted.is_some();
         open
     }
 

@@ -86,6 +86,11 @@ impl Database {
         format!("[[database]]\nname = 'main'\nkind = '{}'\n{place}\n", self.kind.as_str())
     }
 
+    /// Where a database of a PostgreSQL server is.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres@{}/{database}", self.addr)
+    }
+
     /// Runs statements, divided by `;`.
     pub fn execute(&self, sql: &str) {
         let mut asked = self.connection();

@@ -220,6 +220,12 @@ impl Place {
         ended_of(self.command(arguments), stdout, arguments)
     }
 
+    /// Starts a command that nobody listens to; whoever starts it ends it.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("penstock starts")
+    }
+
     /// Starts the daemon and waits until it serves.
     pub fn daemon(&self) -> Daemon {
         Daemon::start(self)

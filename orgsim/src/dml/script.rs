@@ -199,7 +199,14 @@ fn apply(site: &Site, change: &Change, stamp_ms: i64) -> Vec<String> {
     }
     let in_bin = matches!(change.action, Action::Undelete | Action::EmptyBin);
     let scope = if in_bin { Scope::All } else { Scope::Live };
-    let rows = chosen(site, at, change, scope);
+    let mut rows = chosen(site, at, change, scope);
+    if change.commit_after_ms > 0
+        && let Some(stamp) = object.fields.iter().position(|field| field.name == "SystemModstamp")
+    {
+        // The transaction has held them locked since its stamp: who has written to them since cannot have.
+        let is_later = |value| matches!(value, Value::DateTime(at_ms) if at_ms > stamp_ms);
+        rows.retain(|&row| !is_later(org.rows.value(at, object, row, stamp)));
+    }
     let ids: Vec<String> = rows.iter().filter_map(|&row| org.rows.id_of(at, object, row)).collect();
     let each = |operation: Operation| {
         for id in &ids {

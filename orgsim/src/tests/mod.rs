@@ -8,4 +8,5 @@ mod login;
 pub mod org;
 mod protocol;
 mod queries;
+mod schema;
 mod wire;
