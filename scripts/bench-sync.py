@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -186,9 +187,13 @@ def calls(penstock, orgsim, folder):
     with start_org(orgsim, 60_000) as org:
         trial, _, _, _ = first_sync(penstock, folder / "calls", org, "sqlite", 60_000, None)
         for count in (20_000, 50):
-            # So that the rows before do not lie in the window any more, by the org's clock.
+            # So that the changes before are behind the next window, which reaches back a little.
+            org.post("/__sim/clock", {"advance_ms": 24 * 3_600_000})
+            trial.sync()
             org.post("/__sim/clock", {"advance_ms": 24 * 3_600_000})
             org.post("/__sim/rows", {"object": "Lead", "action": "touch", "count": count})
+            # A window ends at the org's clock, which tells whole seconds: what changed within this one comes the next time.
+            time.sleep(2)
             result, _, _ = trial.sync()
             print(f"| {count:,} changed rows | {result['calls']} | {result['jobs']} | {result['sync_method']} |")
 
