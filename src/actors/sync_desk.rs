@@ -31,7 +31,7 @@ use super::sync_run::SyncLoads;
 use crate::clock::SharedClock;
 use crate::messages::{Lane, SyncPart};
 use crate::model::{ObjectDescribe, ObjectName};
-use crate::salesforce::OrgClient;
+use crate::salesforce::{OrgClient, OrgError};
 use crate::sync::explain::{Explanation, ThresholdsUsed};
 use crate::sync::method::forecast;
 use crate::sync::{ErrorKind, LoadId, ObjectSettings, SyncResult, SyncSettings};
@@ -409,7 +409,17 @@ impl SyncDesk {
         let Some((_, answer)) = described else {
             return Err(SyncError::Said(ErrorKind::Job, format!("the org describes no `{object}`")));
         };
-        Ok(self.believe(object, answer?))
+        let describe = answer.map_err(|error| match error {
+            // The org says no more than this, whether there is no such object or it is hidden.
+            OrgError::Rejected { status: 404, .. } => {
+                let message = format!(
+                    "the org has no object `{object}`, or this login may not see it: look at its API name (custom objects end in `__c`) and at the login's rights"
+                );
+                SyncError::Said(ErrorKind::Job, message)
+            }
+            error => error.into(),
+        })?;
+        Ok(self.believe(object, describe))
     }
 
     /// Describes several objects by as few calls as there can be. What fails here fails again where it is told.

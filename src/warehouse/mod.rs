@@ -9,9 +9,9 @@
 
 pub mod adbc;
 pub mod chunk;
-pub mod postgres;
 #[cfg(test)]
 pub mod contract;
+pub mod postgres;
 pub mod spool;
 pub mod sqlite;
 pub mod thread;

@@ -29,7 +29,7 @@ fn own(bench: &Bench) -> rusqlite::Connection {
 fn an_object_that_is_not_there_fails_alone() {
     let bench = Bench::new(20, vec![object("Nothing__c"), object("Contact")]);
     let results = bench.order(SyncOverrides::default());
-    assert!(error(&results[0]).contains("NOT_FOUND"), "{results:#?}");
+    assert!(error(&results[0]).contains("no object `Nothing__c`"), "{results:#?}");
     assert_eq!(results[0].sobject, "Nothing__c");
     assert!(results[1].success, "{results:#?}");
     bench.is_equal("Contact");

@@ -354,8 +354,7 @@ fn layout(org: &OrgData, row: u64) -> &model::Layout {
 }
 
 fn layout_metadata(org: &OrgData, row: u64) -> Value {
-    let fields =
-        org.model.object(&layout(org, row).object).map(|object| &*object.fields).unwrap_or_default();
+    let fields = org.model.object(&layout(org, row).object).map(|object| &*object.fields).unwrap_or_default();
     let items: Vec<_> = fields
         .iter()
         .filter(|field| field.field_type != "id")

@@ -75,7 +75,7 @@ impl DriverPlace {
             why,
             remedy: format!(
                 "install it with `dbc install {name}`, or write `driver = \"/path/of/lib{name}.so\"` into the warehouse's section, \
-                 or name the folder of `{name}.toml` in ADBC_DRIVER_PATH",
+                 or name the folder of `{name}.toml` in its `driver_path`",
                 name = self.name
             ),
         }
@@ -102,7 +102,7 @@ mod tests {
         assert!(told.contains("Driver not found"), "{told}");
         assert!(told.contains("dbc install penstock-has-no-such-driver"), "{told}");
         assert!(told.contains("driver = "), "{told}");
-        assert!(told.contains("ADBC_DRIVER_PATH"), "{told}");
+        assert!(told.contains("driver_path"), "{told}");
     }
 
     #[test]
