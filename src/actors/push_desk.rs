@@ -28,6 +28,9 @@ use crate::warehouse::WarehouseThread;
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What the org says of a row, as metrics tell it.
+const OUTCOMES: [&str; 5] = ["created", "updated", "refused", "unfit", "unknown"];
+
 /// One push, with what it is carried out by.
 pub struct PushDoor {
     /// As configured.
@@ -111,6 +114,11 @@ impl PushDesk {
     /// The desk of these pushes.
     pub fn new(parts: PushDeskParts) -> Self {
         let PushDeskParts { engine, clients, pushes, folder, metrics, clock, seed } = parts;
+        for push in &pushes {
+            for outcome in OUTCOMES {
+                metrics.push_rows_total.with_label_values(&[&push.settings.name, outcome]);
+            }
+        }
         let known = |door| Known { door, turn: Mutex::new(()), last: Lock::default(), next: Lock::default() };
         let pushes = pushes.into_iter().map(known).collect();
         Self(Arc::new(Inner {
@@ -176,13 +184,7 @@ impl PushDesk {
         let Inner { metrics, .. } = &*self.0;
         let Tally { written, created, refused, unfit, unknown, .. } = result.tally;
         let updated = written.saturating_sub(created);
-        for (outcome, rows) in [
-            ("created", created),
-            ("updated", updated),
-            ("refused", refused),
-            ("unfit", unfit),
-            ("unknown", unknown),
-        ] {
+        for (outcome, rows) in OUTCOMES.into_iter().zip([created, updated, refused, unfit, unknown]) {
             metrics.push_rows_total.with_label_values(&[&result.push, outcome]).inc_by(rows);
         }
         let word = if result.success { "ok" } else { "failed" };

@@ -60,7 +60,7 @@ section! {
         /// DuckDB, Snowflake: folders with manifests of drivers, looked through before the usual ones.
         driver_path: Option<PathBuf> = None;
         /// DuckDB: most memory that it takes.
-        memory: ByteSize = ByteSize::mib(128), ByteSize::mib(64)..=ByteSize::mib(1 << 20);
+        memory: ByteSize = ByteSize::mib(256), ByteSize::mib(64)..=ByteSize::mib(1 << 20);
         /// DuckDB: threads that it works with.
         threads: u32 = 1, 1..=256;
         /// Snowflake: the account, `ORGANISATION-ACCOUNT`.

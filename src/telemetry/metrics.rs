@@ -497,8 +497,10 @@ mod tests {
 
     #[test]
     fn every_metric_has_a_series_at_the_start() {
+        // Of objects and pushes, which are known once they are configured.
+        let by_name = ["penstock_sync_rows_total", "penstock_sync_lag_seconds", "penstock_push_rows_total"];
         let text = Metrics::new().render();
-        for line in CATALOGUE {
+        for line in CATALOGUE.iter().filter(|line| !by_name.contains(&line.name)) {
             let has_series = text.lines().any(|row| {
                 let name = row.split(['{', ' ']).next().unwrap_or_default();
                 let base = if line.kind == Kind::Histogram {

@@ -61,7 +61,7 @@ impl DuckDbSettings {
             driver: None,
             search: Vec::new(),
             schema: None,
-            memory_bytes: 128 << 20,
+            memory_bytes: 256 << 20,
             threads: 1,
         }
     }
