@@ -17,7 +17,6 @@ use super::sync_report::Report;
 use crate::model::ObjectName;
 use crate::salesforce::{OrgClient, OrgError, Surface};
 use crate::sync::LoadMode;
-use crate::sync::filter::where_clause;
 use crate::sync::report::Reconciliation;
 
 /// The org tells deletes of no shorter time.
@@ -102,6 +101,11 @@ impl SyncDesk {
     async fn beside(&self, cx: &RunCx<'_>, load: OpenLoad, report: &mut Report) -> Result<(), SyncError> {
         let what = load.purpose.as_str();
         cx.view.enter("looking for what is due");
+        // The journal has one load of an object: another would take its place, and nobody would let go of what it staged.
+        if self.records.open_load(&cx.settings.object).is_some() {
+            report.note(format!("{what}: waits until the load before it is over"));
+            return Ok(());
+        }
         let outcome = match self.accept(&load).await {
             Ok(()) => self.drive(cx, load, report).await.map(drop),
             Err(error) => Err(error),
@@ -122,9 +126,11 @@ impl SyncDesk {
     async fn reconcile(&self, cx: &RunCx<'_>, ground: &Ground, report: &mut Report) -> Result<(), SyncError> {
         cx.view.enter("counting");
         let object = &cx.settings.object;
-        let condition = where_clause(None, ground.filter.as_ref());
+        let (condition, with_deleted) = (ground.live(), ground.shape.deleted.is_some());
         let org = self
-            .patiently(cx, || async { Ok(self.count_at_org(&cx.client, object, &condition, false).await?) })
+            .patiently(cx, || async {
+                Ok(self.count_at_org(&cx.client, object, &condition, with_deleted).await?)
+            })
             .await?;
         let (table, layout) = (cx.settings.table.clone(), ground.evolution.layout.clone());
         let target = self.ask(cx, move |warehouse| warehouse.count(&table, &layout)).await?;

@@ -65,7 +65,12 @@ impl SyncDesk {
 
     async fn run(&self, cx: &RunCx<'_>, report: &mut Report) -> Result<(), SyncError> {
         let object = &cx.settings.object;
-        if let Some(open) = self.records.open_load(object) {
+        let open = self.records.open_load(object);
+        if let Some(open) = open.as_ref().filter(|open| open.plan.org != *cx.client.org()) {
+            report.note(format!("load {} was of org `{}` and is let go of", open.plan.id, open.plan.org));
+            self.let_go(&cx.client, &open.plan).await;
+        }
+        if let Some(open) = open.filter(|open| open.plan.org == *cx.client.org()) {
             cx.view.enter("going on");
             let (load, purpose) = (open.plan.id.clone(), open.purpose.as_str());
             report.calls_before = self.records.stand(object).calls;

@@ -388,7 +388,13 @@ fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> Syn
             if let Some(mark) = receipt.watermark {
                 facts.watermark = Some(mark.at);
             }
-            facts.fingerprint.clone_from(&open.fingerprint);
+            // A job that was there has rows of another day and another question: what the configuration owes stays owed, and
+            // rows that have gone since may be back.
+            if open.existing_job.is_none() {
+                facts.fingerprint.clone_from(&open.fingerprint);
+            } else {
+                (facts.deletes_have_gap, facts.deletes_at) = (true, None);
+            }
             if open.plan.mode == LoadMode::Replace {
                 // Every row was read just now: what is not there is deleted, what is computed is fresh.
                 facts.deletes_until = open.plan.to.or(facts.deletes_until);
@@ -412,7 +418,9 @@ fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> Syn
         Purpose::Formulas => facts.formulas_at = Some(open.began),
         Purpose::HardDeletes | Purpose::AllKeys => {
             facts.deletes_until = open.deletes_until.or(facts.deletes_until);
-            facts.deletes_at = Some(open.began);
+            if !open.deletes_have_gap {
+                facts.deletes_at = Some(open.began);
+            }
             facts.deletes_have_gap = open.deletes_have_gap;
         }
     }

@@ -10,7 +10,7 @@ use super::sync_desk::SyncDesk;
 use super::sync_error::SyncError;
 use super::sync_order::SyncOverrides;
 use super::sync_record::{OpenLoad, Purpose, SyncFacts};
-use crate::model::ObjectDescribe;
+use crate::model::{ObjectDescribe, OrgName};
 use crate::salesforce::OrgClient;
 use crate::sync::evolve::{Backfill, Evolution, backfill, evolve, part_of};
 use crate::sync::filter::{Filter, FilterError, where_clause};
@@ -54,8 +54,26 @@ impl Ground {
         self.window.as_ref().filter(|_| !self.is_full())
     }
 
+    /// Which rows are read. Where the keys of the window are read too, rows have no upper bound: one that changes in between
+    /// would be behind it, and pass for one that has left the filter.
     pub fn condition(&self) -> String {
-        where_clause(self.bounds(), self.filter.as_ref())
+        match self.bounds().filter(|_| self.filter.is_some()).and_then(Window::condition_without_end) {
+            Some(window) => {
+                let filter = where_clause(None, self.filter.as_ref());
+                format!("{window} AND {filter}")
+            }
+            None => where_clause(self.bounds(), self.filter.as_ref()),
+        }
+    }
+
+    /// Rows that the filter lets through and that are not deleted, archived ones among them once deleted rows are asked for.
+    pub fn live(&self) -> String {
+        let filter = where_clause(None, self.filter.as_ref());
+        match (self.shape.deleted.is_some(), filter.is_empty()) {
+            (false, _) => filter,
+            (true, true) => "IsDeleted = false".to_owned(),
+            (true, false) => format!("{filter} AND IsDeleted = false"),
+        }
     }
 
     /// By which the keys of all rows of the window are read: without them nobody would know that a row has left the filter.
@@ -69,13 +87,13 @@ impl Ground {
 }
 
 /// Of the settings that decide which rows a target holds, and as what.
-pub(super) fn fingerprint(settings: &ObjectSettings, deletes: DeletePolicy) -> String {
+pub(super) fn fingerprint(org: &OrgName, settings: &ObjectSettings, deletes: DeletePolicy) -> String {
     let deletes = match deletes {
         DeletePolicy::Flag => "flag",
         DeletePolicy::Remove => "remove",
     };
     let filter = settings.filter.as_deref().unwrap_or_default();
-    format!("{}\n{}\n{deletes}\n{filter}", settings.table, settings.match_field.to_lowercase())
+    format!("{org}\n{}\n{}\n{deletes}\n{filter}", settings.table, settings.match_field.to_lowercase())
 }
 
 /// The settings of an object as an order changes them.
@@ -160,8 +178,8 @@ impl SyncDesk {
         let watermark = watermark.filter(|_| !evolution.creates);
         let window = shape.cursor.map(|cursor| window(cursor, watermark, org_now, all.overlap));
         // Empty: whatever is there was made by a daemon with another state folder.
-        let is_other =
-            !facts.fingerprint.is_empty() && facts.fingerprint != fingerprint(&settings, all.deletes);
+        let is_other = !facts.fingerprint.is_empty()
+            && facts.fingerprint != fingerprint(&all.org, &settings, all.deletes);
         let mut why = why_full(&settings, &shape, watermark, window.as_ref(), is_other);
         let mut notes = evolution.notes.clone();
         notes.extend(window.iter().filter_map(|window| window.note.clone()));
@@ -247,11 +265,12 @@ impl SyncDesk {
         let layout = part_of(&ground.evolution.layout, fields);
         let plan = self.plan(client, &ground.settings, mode, layout, None, None);
         let mut open = self.open_load(plan, purpose, ground);
-        open.condition = where_clause(None, ground.filter.as_ref());
         // A target that keeps deleted rows has them without the new column too; what is computed of them stays as it was.
-        open.with_deleted = purpose == Purpose::Backfill
-            && self.parts.settings.deletes == DeletePolicy::Flag
-            && ground.shape.deleted.is_some();
+        let wants_deleted = purpose == Purpose::Backfill && self.parts.settings.deletes == DeletePolicy::Flag;
+        open.condition =
+            if wants_deleted { where_clause(None, ground.filter.as_ref()) } else { ground.live() };
+        // Archived rows are in the target, and are given only with the deleted ones.
+        open.with_deleted = ground.shape.deleted.is_some();
         open
     }
 
@@ -299,7 +318,7 @@ impl SyncDesk {
             backfill: Vec::new(),
             skipped: Vec::new(),
             notes: Vec::new(),
-            fingerprint: fingerprint(&ground.settings, self.parts.settings.deletes),
+            fingerprint: fingerprint(&self.parts.settings.org, &ground.settings, self.parts.settings.deletes),
         }
     }
 }

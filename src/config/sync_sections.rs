@@ -387,12 +387,15 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
 fn check_objects(config: &Config, problems: &mut Problems) {
     let sync = &config.sync;
     let schema = config.warehouse_of(sync.warehouse.as_deref()).and_then(|found| found.schema.as_deref());
-    let mut tables = BTreeSet::new();
+    let (mut tables, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (index, object) in sync.object.iter().enumerate() {
         let key = |name: &str| format!("sync.object[{index}].{name}");
         if let Err(bad) = object.name.parse::<ObjectName>() {
             problems.add(&key("name"), bad.to_string());
             continue;
+        }
+        if !names.insert(object.name.to_lowercase()) {
+            problems.add(&key("name"), format!("`{}` is there twice; an object has one table", object.name));
         }
         if let Err(bad) = object.match_field.parse::<FieldName>() {
             problems.add(&key("match_field"), bad.to_string());
@@ -596,6 +599,10 @@ mod tests {
     #[case::one_table_for_two(
         "[[sync.object]]\nname = \"Lead\"\n[[sync.object]]\nname = \"Account\"\ntable = \"LEAD\"\n",
         "sync.object[1].table"
+    )]
+    #[case::object_twice(
+        "[[sync.object]]\nname = \"Lead\"\n[[sync.object]]\nname = \"lead\"\ntable = \"other\"\n",
+        "sync.object[1].name"
     )]
     #[case::idle_stage("[[sync.object]]\nname = \"Lead\"\nstage_name = \"S\"\n", "sync.object[0].stage_name")]
     #[case::two_schedules(

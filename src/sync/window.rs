@@ -80,6 +80,11 @@ impl Window {
         self.from.is_none()
     }
 
+    /// The window as a condition that has no end: everything since it began.
+    pub fn condition_without_end(&self) -> Option<String> {
+        Some(format!("{} >= {}", self.cursor.as_str(), literal(self.from?)))
+    }
+
     /// The condition, or nothing for every row. A full load has no upper end: a row that changes while it is read would
     /// else be missing, and a row that is missing from a full load leaves the target.
     pub fn condition(&self) -> Option<String> {

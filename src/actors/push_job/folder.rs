@@ -29,6 +29,11 @@ impl PushFolder {
         Ok(Self { folder })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether a push is under way, without making anything.
     pub fn is_under_way(pushes: &Path, push: &str) -> bool {
         folder_of(pushes, push).join(PROGRESS).exists()

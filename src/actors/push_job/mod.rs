@@ -69,6 +69,18 @@ pub enum PushError {
     /// A file of the push's folder.
     #[error(transparent)]
     File(#[from] BadFile),
+    /// Part of it went to another org.
+    #[error(
+        "a part of push `{push}` was sent to org `{org}`, which knows its jobs: run it there to its end, or delete `{folder}` to forget it"
+    )]
+    OtherOrg {
+        /// The push.
+        push: String,
+        /// That org.
+        org: OrgName,
+        /// What is kept of it.
+        folder: String,
+    },
 }
 
 impl PushError {
@@ -125,6 +137,10 @@ impl PushJob {
         let begun = self.clock.elapsed();
         let folder = PushFolder::open(&self.folder, &self.settings.name)?;
         let mut run = match folder.progress()? {
+            Some(progress) if progress.org != self.org_name => {
+                let (push, org) = (progress.push, progress.org);
+                return Err(PushError::OtherOrg { push, org, folder: folder.path().display().to_string() });
+            }
             Some(progress) => Run { job: self, folder, progress },
             None => self.plan(id, folder).await?,
         };

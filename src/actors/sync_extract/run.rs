@@ -158,7 +158,7 @@ impl<'r> Run<'r> {
             .iter()
             .map(|(part, rows)| (*part, *rows))
             .partition(|(part, _)| page_of(part) < state.pages);
-        let trusts_staged = matches!(state.cursor, Some(Cursor::Bulk(_)));
+        let trusts_staged = matches!(state.cursor, Some(Cursor::Bulk(_))) && !state.distrusts_staged;
         let stale = stale.into_keys().collect();
         Ok(Self {
             client,

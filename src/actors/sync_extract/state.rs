@@ -37,6 +37,8 @@ pub struct ExtractState {
     pub bulk_refused: Option<String>,
     /// The job was there before the load; it is taken once.
     pub is_adopted: bool,
+    /// Parts of an earlier query, whose pages were others, may be staged: a part is put again whatever its number and rows.
+    pub distrusts_staged: bool,
     /// Rows in the parts of the pages before the cursor.
     pub rows: u64,
     /// Rejected rows of those pages.
@@ -71,6 +73,7 @@ impl ExtractState {
             jobs: self.jobs,
             estimated: self.estimated,
             notes: std::mem::take(&mut self.notes),
+            distrusts_staged: true,
             ..Self::default()
         };
         self.notes.push(why);

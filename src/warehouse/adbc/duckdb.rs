@@ -53,7 +53,7 @@ pub struct DuckDbSettings {
 }
 
 impl DuckDbSettings {
-    /// A file, with an eighth of a gigabyte, of which a load makes use and no more, and one thread: a second one doubles what a
+    /// A file, with a quarter of a gigabyte, which tables of nine hundred columns need, and one thread: a second one doubles what a
     /// load costs and ends it hardly sooner.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
