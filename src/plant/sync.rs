@@ -324,22 +324,7 @@ mod tests {
     use super::*;
 
     fn object(name: &str, table: &str) -> ObjectSettings {
-        ObjectSettings {
-            object: name.parse().unwrap(),
-            table: table.parse().unwrap(),
-            match_field: "Id".to_owned(),
-            use_stage: false,
-            stage_name: None,
-            force_full_sync: false,
-            filter: None,
-            existing_job_id: None,
-            delete_job: true,
-            exclude: Vec::new(),
-            compounds: false,
-            base64: false,
-            every: None,
-            cron: None,
-        }
+        ObjectSettings::new(name.parse().unwrap(), table.parse().unwrap())
     }
 
     #[test]

@@ -98,3 +98,25 @@ pub struct ObjectSettings {
     /// When it is synced: minute, hour, day of month, month, day of week; UTC.
     pub cron: Option<String>,
 }
+
+impl ObjectSettings {
+    /// An object with everything at its default: by `Id`, no filter, no stage, on request.
+    pub fn new(object: ObjectName, table: TableName) -> Self {
+        Self {
+            object,
+            table,
+            match_field: "Id".to_owned(),
+            use_stage: false,
+            stage_name: None,
+            force_full_sync: false,
+            filter: None,
+            existing_job_id: None,
+            delete_job: true,
+            exclude: Vec::new(),
+            compounds: false,
+            base64: false,
+            every: None,
+            cron: None,
+        }
+    }
+}

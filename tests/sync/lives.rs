@@ -42,22 +42,7 @@ impl Clock for Hasty {
 }
 
 pub fn object(object: &str) -> ObjectSettings {
-    ObjectSettings {
-        object: object.parse().unwrap(),
-        table: object.to_lowercase().parse().unwrap(),
-        match_field: "Id".to_owned(),
-        use_stage: false,
-        stage_name: None,
-        force_full_sync: false,
-        filter: None,
-        existing_job_id: None,
-        delete_job: true,
-        exclude: Vec::new(),
-        compounds: false,
-        base64: false,
-        every: None,
-        cron: None,
-    }
+    ObjectSettings::new(object.parse().unwrap(), object.to_lowercase().parse().unwrap())
 }
 
 pub fn settings(objects: Vec<ObjectSettings>) -> SyncSettings {

@@ -36,22 +36,7 @@ pub fn name(object: &str) -> ObjectName {
 }
 
 pub fn object(object: &str) -> ObjectSettings {
-    ObjectSettings {
-        object: name(object),
-        table: object.to_lowercase().parse().unwrap(),
-        match_field: "Id".to_owned(),
-        use_stage: false,
-        stage_name: None,
-        force_full_sync: false,
-        filter: None,
-        existing_job_id: None,
-        delete_job: true,
-        exclude: Vec::new(),
-        compounds: false,
-        base64: false,
-        every: None,
-        cron: None,
-    }
+    ObjectSettings::new(name(object), object.to_lowercase().parse().unwrap())
 }
 
 /// Breaks a sync at one of its points, once.
