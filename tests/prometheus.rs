@@ -203,7 +203,11 @@ fn every_panel_has_data() {
     let place = Place::new(&format!(
         "[[org]]\nname = \"demo\"\nsimulated = true\n[simulator]\nlatency_ms = 10\n\
          [schema]\ninclude = [\"A*\"]\n[api]\nlisten = \"{}\"\n\
-         [[database]]\nname = \"shop\"\nkind = \"sqlite\"\ninit_sql = \"example:shop\"\n",
+         [[database]]\nname = \"shop\"\nkind = \"sqlite\"\ninit_sql = \"example:shop\"\n\
+         [[warehouse]]\nname = \"main\"\nkind = \"sqlite\"\n\
+         [[sync.object]]\nname = \"Account\"\nevery = \"2s\"\n\
+         [[push]]\nname = \"names\"\nobject = \"Account\"\noperation = \"update\"\n\
+         sql = \"SELECT Id, Name FROM Account WHERE NOT IsDeleted LIMIT 5\"\n",
         free_addr()
     ));
     // One of each kind, so that each series moves.
@@ -221,12 +225,18 @@ fn every_panel_has_data() {
     // A second run answers from the cache, and finds its texts unchanged.
     place.run(&["schema"]).good();
     nothing_stands_still(&daemon);
+    daemon.until("the schedule to sync", |daemon| {
+        let written = "penstock_sync_rows_total{object=\"Account\",outcome=\"written\"}";
+        daemon.metric(written).is_some_and(|rows| rows > 0.0)
+    });
     every_panel_has_data_from(daemon.http(), || {
         place.run(&["cache", "clear"]).good();
         place.run(&["schema"]).good();
         for batch in &batches {
             place.run(&["batch", &batch.display().to_string()]).good();
         }
+        // Of what the schedule has synced.
+        place.run(&["push", "names"]).good();
     });
 }
 
