@@ -200,14 +200,20 @@ fn once_a_plant_that_goes_away_in_the_middle_has_nobody_asked_twice_whose_answer
         while server.stats().questions < 60 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
+        let asked = server.stats().questions;
         close(plant).await;
         let plant = rig.plant().await;
+        // Within one process a plant that is told to go may ask some more on its way out.
+        let late = server.stats().questions - asked;
         plant.leads.jobs_behind().resume();
         let view = over(&plant, &spec.job).await;
         let counts = view.progress.counts;
         assert_eq!((view.progress.phase, counts.model_answered, counts.failed), (JobPhase::Done, 200, 0));
-        let twice = answers(&server).into_values().filter(|times| *times > 1).count();
-        assert!(twice <= 4, "{twice} were asked again: more than were under way");
+        let twice = answers(&server).into_values().filter(|times| *times > 1).count() as u64;
+        assert!(
+            twice <= 4 + late,
+            "{twice} were asked again: more than were under way, and {late} that came late"
+        );
         close(plant).await;
     });
 }
