@@ -4,6 +4,7 @@
 //! crash left is taken up where it stands by the next run of its name, and at the start of a daemon. What a push does is
 //! worked out by [`crate::sync::push`].
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
@@ -19,6 +20,7 @@ use super::push_job::{PushError, PushJob};
 use crate::clock::SharedClock;
 use crate::limiter::Priority;
 use crate::model::OrgName;
+use crate::store::atomic_file::StoreError;
 use crate::sync::push::{PushResult, PushSettings, Tally};
 use crate::sync::schedule::Schedule;
 use crate::sync::{ErrorKind, LoadId};
@@ -235,6 +237,18 @@ impl PushDesk {
 
     fn is_unfinished(&self, settings: &PushSettings) -> bool {
         PushJob::is_left(&self.0.folder, &settings.name)
+    }
+
+    /// Ids of bulk jobs that pushes wait for.
+    ///
+    /// # Errors
+    /// When what is kept of a push cannot be read.
+    pub fn bulk_jobs_in_use(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut jobs = BTreeSet::new();
+        for known in &self.0.pushes {
+            jobs.extend(PushJob::bulk_jobs_in_use(&self.0.folder, &known.door.settings.name)?);
+        }
+        Ok(jobs)
     }
 
     /// Takes up what is left from before, and runs the schedules until the engine ends. Called once, by a daemon.

@@ -4,7 +4,7 @@
 //! object's trouble is its own (*isolated*). Loads that a crash left are taken up at the start. Nothing is decided here: what
 //! a sync does is worked out by [`crate::sync`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -267,6 +267,13 @@ impl SyncDesk {
     /// Whether a sync is where leaving would cost most: its rows are becoming the target's.
     pub fn is_committing(&self) -> bool {
         self.running.iter().any(|run| run.view.phase() == "committing")
+    }
+
+    /// Ids of bulk jobs that loads which are not over read from.
+    pub fn bulk_jobs_in_use(&self) -> BTreeSet<String> {
+        let stands = self.records.open_loads().into_keys().map(|object| self.records.stand(&object));
+        let states = stands.flat_map(|stand| std::iter::once(stand.rows).chain(stand.keys));
+        states.filter_map(|state| state.job_id().map(str::to_owned)).collect()
     }
 
     /// Whether more than one object is being synced.

@@ -15,7 +15,7 @@ use super::sync_error::SyncError;
 use super::sync_extract::ExtractError;
 use super::sync_line::{point, strike};
 use super::sync_order::{RunView, SyncOverrides};
-use super::sync_plan::{Ground, settings_for};
+use super::sync_plan::{Ground, fingerprint, settings_for};
 use super::sync_record::OpenLoad;
 use super::sync_report::Report;
 use crate::salesforce::OrgClient;
@@ -66,12 +66,16 @@ impl SyncDesk {
     async fn run(&self, cx: &RunCx<'_>, report: &mut Report) -> Result<(), SyncError> {
         let object = &cx.settings.object;
         let open = self.records.open_load(object);
-        if let Some(open) = open.as_ref().filter(|open| open.plan.org != *cx.client.org()) {
-            report.note(format!("load {} was of org `{}` and is let go of", open.plan.id, open.plan.org));
+        let of_others = open.as_ref().and_then(|open| self.why_of_others(cx, open));
+        if let (Some(open), Some(why)) = (&open, &of_others) {
+            report.note(format!("load {} {why} and is let go of", open.plan.id));
             self.let_go(&cx.client, &open.plan).await;
         }
-        if let Some(open) = open.filter(|open| open.plan.org == *cx.client.org()) {
+        if let Some(open) = open.filter(|_| of_others.is_none()) {
             cx.view.enter("going on");
+            let is_asked_for =
+                open.existing_job.is_none() || open.existing_job == cx.settings.existing_job_id;
+            let plan = open.plan.clone();
             let (load, purpose) = (open.plan.id.clone(), open.purpose.as_str());
             report.calls_before = self.records.stand(object).calls;
             report.note(format!("load {load} ({purpose}), which was not over, was taken up"));
@@ -80,11 +84,31 @@ impl SyncDesk {
                 Err(error) if error.spoils_load() => {
                     report.note(format!("load {load} could not be gone on with: {}", chain(&error)));
                 }
+                Err(error @ SyncError::Interrupted) => return Err(error),
+                Err(error) if !is_asked_for && !error.may_pass() => {
+                    report.note(format!(
+                        "load {load} is asked for no more and is let go of: {}",
+                        chain(&error)
+                    ));
+                    self.let_go(&cx.client, &plan).await;
+                }
                 Err(error) => return Err(error),
             }
         }
         let ground = self.sync_rows(cx, report).await?;
         self.sync_besides(cx, &ground, report).await
+    }
+
+    /// Why a load that is not over is none of this configuration's.
+    fn why_of_others(&self, cx: &RunCx<'_>, open: &OpenLoad) -> Option<String> {
+        let org = cx.client.org();
+        if open.plan.org != *org {
+            return Some(format!("was of org `{}`", open.plan.org));
+        }
+        let now = fingerprint(org, &cx.settings, self.parts.settings.deletes);
+        // What is in the target already is tidied up.
+        (open.committed.is_none() && open.fingerprint != now)
+            .then(|| "was planned with another table, match field, filter or deletes".to_owned())
     }
 
     /// The object's rows: all, or what has changed.

@@ -9,7 +9,7 @@ use super::fetcher::chain;
 use super::sync_desk::SyncDesk;
 use super::sync_error::SyncError;
 use super::sync_extract::{
-    Cursor, ExtractAsk, ExtractState, Extracted, KEYS_FROM, RejectRules, Wanted, clean_up, extract,
+    Cursor, ExtractAsk, ExtractError, ExtractState, Extracted, RejectRules, Wanted, clean_up, extract,
     hard_deletes,
 };
 use super::sync_job::{RunCx, Tries, calls_of};
@@ -19,7 +19,9 @@ use super::sync_record::{OpenLoad, Purpose, SyncFacts};
 use super::sync_report::Report;
 use crate::salesforce::{BulkOptions, OrgClient};
 use crate::sync::method::{BulkOffer, StageOffer};
-use crate::sync::{CommitReceipt, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt};
+use crate::sync::{
+    CommitReceipt, KEYS_FROM, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, StagedCount,
+};
 
 /// Jobs of others that are remembered as taken.
 const JOBS_REMEMBERED: usize = 20;
@@ -43,8 +45,8 @@ impl SyncDesk {
             Found::Open(staged) => {
                 self.apply_schema(cx, &mut open).await?;
                 let plan = Arc::new(open.plan.clone());
-                let rows = self.stage_all(cx, &mut open, &plan, &staged, report).await?;
-                self.commit(cx, &plan, rows).await?
+                let expected = self.stage_all(cx, &mut open, &plan, &staged, report).await?;
+                self.commit(cx, &plan, expected).await?
             }
         };
         strike(&self.parts.faults, point::COMMITTED).await;
@@ -60,11 +62,27 @@ impl SyncDesk {
 
     /// How a load came about whose commit the last process did not live to tell.
     fn tell_found(&self, open: &OpenLoad, receipt: &CommitReceipt, report: &mut Report) {
+        let state = self.records.stand(&open.plan.object).rows;
+        self.tell_choice(open, &state, state.estimated.unwrap_or(receipt.staged), report);
+    }
+
+    /// How far a load came whose reading failed, where anything is known of it.
+    fn tell_begun(&self, open: &OpenLoad, state: &ExtractState, error: &SyncError, report: &mut Report) {
+        let mut state = state.clone();
+        if let SyncError::Extract(ExtractError::TooManyRejects { rejected, rows, file, .. }) = error {
+            state.estimated.get_or_insert(*rows);
+            state.rejected = *rejected;
+            report.result.reject_file = Some(file.display().to_string());
+        }
+        if let Some(volume) = state.estimated {
+            self.tell_choice(open, &state, volume, report);
+        }
+    }
+
+    fn tell_choice(&self, open: &OpenLoad, state: &ExtractState, volume: u64, report: &mut Report) {
         if open.purpose != Purpose::Rows || report.result.sync_method.is_some() {
             return;
         }
-        let state = self.records.stand(&open.plan.object).rows;
-        let volume = state.estimated.unwrap_or(receipt.staged);
         let thresholds = self.parts.settings.thresholds;
         let choice = choice(open, &StageOffer::No, &thresholds, volume, state.bulk_refused.as_deref());
         let result = &mut report.result;
@@ -118,7 +136,7 @@ impl SyncDesk {
         Ok(())
     }
 
-    /// Reads everything and stages it; returns the rows that the parts add up to.
+    /// Reads everything and stages it; returns what the parts add up to.
     async fn stage_all(
         &self,
         cx: &RunCx<'_>,
@@ -126,7 +144,7 @@ impl SyncDesk {
         plan: &Arc<LoadPlan>,
         staged: &[PartReceipt],
         report: &mut Report,
-    ) -> Result<u64, SyncError> {
+    ) -> Result<StagedCount, SyncError> {
         cx.view.enter("reading rows");
         let on_line = OnLine::begin(&self.parts.engine, &self.parts.loads, Arc::clone(plan));
         on_line.load.know_staged(staged);
@@ -152,23 +170,34 @@ impl SyncDesk {
         }
         let line = LineSink { on_line: &on_line, writer: &self.parts.writer, lane: cx.view.lane };
         if open.purpose == Purpose::HardDeletes {
-            return self.stage_deletes(cx, open, &line, report).await.map(|()| 0);
+            let keys = self.stage_deletes(cx, open, &line, report).await?;
+            return Ok(StagedCount { rows: 0, keys });
         }
         // The keys come first: a row that is committed late between the two readings is then one that is new, never one that
         // seems to have left the filter.
+        let mut expected = StagedCount::default();
         if let Some(condition) = open.keys_condition.clone() {
-            self.read(cx, open, &line, &keeper, Which::Keys, &condition).await?;
+            expected.keys = self.read(cx, open, &line, &keeper, Which::Keys, &condition).await?.rows;
         }
         let which = match open.purpose {
             Purpose::AllKeys => Which::Keys,
             _ => Which::Rows,
         };
-        let extracted = self.read(cx, open, &line, &keeper, which, &open.condition.clone()).await?;
+        let read = self.read(cx, open, &line, &keeper, which, &open.condition.clone()).await;
+        let extracted = match read {
+            Ok(extracted) => extracted,
+            Err(error) => {
+                self.tell_begun(open, &keeper.state(which), &error, report);
+                return Err(error);
+            }
+        };
         report.read(open, &extracted);
         match which {
-            Which::Rows => Ok(extracted.rows),
-            Which::Keys => Ok(0),
+            Which::Rows => expected.rows = extracted.rows,
+            Which::Keys => expected.keys = extracted.rows,
         }
+        expected.keys += extracted.spared;
+        Ok(expected)
     }
 
     /// Reads rows or keys, going on where it stands however often it is stopped by something that passes.
@@ -253,17 +282,17 @@ impl SyncDesk {
         }
     }
 
-    /// Stages the keys of rows that were deleted for good since that was last looked at.
+    /// Stages the keys of rows that were deleted for good since that was last looked at; returns how many.
     async fn stage_deletes(
         &self,
         cx: &RunCx<'_>,
         open: &mut OpenLoad,
         line: &LineSink<'_>,
         report: &mut Report,
-    ) -> Result<(), SyncError> {
+    ) -> Result<u64, SyncError> {
         let ask = self.ask_of(cx, open, Which::Keys, "", self.parts.pool.caps().await?.part_rows);
         // A plan of deletes has the bounds of what it looks at.
-        let (Some(since), Some(until)) = (open.watermark, open.deletes_until) else { return Ok(()) };
+        let (Some(since), Some(until)) = (open.watermark, open.deletes_until) else { return Ok(0) };
         let found = self
             .patiently(cx, || async {
                 self.while_paused().await?;
@@ -278,21 +307,21 @@ impl SyncDesk {
             );
         }
         self.records.keep(open).await?;
-        Ok(())
+        Ok(found.keys)
     }
 
     async fn commit(
         &self,
         cx: &RunCx<'_>,
         plan: &Arc<LoadPlan>,
-        rows: u64,
+        expected: StagedCount,
     ) -> Result<CommitReceipt, SyncError> {
         cx.view.enter("committing");
         self.while_paused().await?;
         strike(&self.parts.faults, point::BEFORE_COMMIT).await;
         let of_load = Arc::clone(plan);
         // A COMMIT whose answer was lost is settled by the ledger: a load that is in it answers with its receipt.
-        self.ask(cx, move |warehouse| warehouse.commit(&of_load, rows)).await
+        self.ask(cx, move |warehouse| warehouse.commit(&of_load, expected)).await
     }
 
     /// What is left once the rows are the target's: the bulk job, what the load has taught, and the journal's row.

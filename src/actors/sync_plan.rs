@@ -295,6 +295,7 @@ impl SyncDesk {
             to,
             schema_version: 0,
             stage: settings.stage_name.clone().filter(|_| settings.use_stage),
+            is_filtered: settings.filter.is_some(),
         }
     }
 

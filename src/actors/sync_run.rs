@@ -11,9 +11,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use super::sync_extract::KEYS_FROM;
 use crate::messages::{Header, JobId};
-use crate::sync::{LoadPlan, PartNumber, PartReceipt};
+use crate::sync::{KEYS_FROM, LoadPlan, PartNumber, PartReceipt, SPARED_FROM};
 use crate::warehouse::WarehouseError;
 
 /// The engine's job for a load's parts.
@@ -89,9 +88,9 @@ impl SyncLoad {
         self.staged_rows.load(Ordering::Relaxed)
     }
 
-    /// Whether some keys are durable.
+    /// Whether some keys of the window are durable.
     pub(super) fn has_keys(&self) -> bool {
-        self.lock_parts().range(PartNumber(KEYS_FROM)..).next().is_some()
+        self.lock_parts().range(PartNumber(KEYS_FROM)..PartNumber(SPARED_FROM)).next().is_some()
     }
 
     /// Rows in parts below `part`.
@@ -172,6 +171,7 @@ pub(super) fn plan_for_tests() -> LoadPlan {
         to: None,
         schema_version: 1,
         stage: None,
+        is_filtered: false,
     }
 }
 
@@ -190,10 +190,17 @@ mod tests {
     #[test]
     fn a_part_that_is_staged_twice_counts_once_and_keys_are_no_rows() {
         let load = load();
-        for part in [receipt(0, 10), receipt(1_000, 5), receipt(0, 10), receipt(KEYS_FROM, 99)] {
+        for part in [
+            receipt(0, 10),
+            receipt(1_000, 5),
+            receipt(0, 10),
+            receipt(KEYS_FROM, 99),
+            receipt(SPARED_FROM, 7),
+        ] {
             load.note_staged(part);
         }
         assert_eq!(load.staged_rows(), 15);
+        assert!(load.has_keys());
         assert_eq!(load.staged_before(PartNumber(1_000)), 10);
     }
 

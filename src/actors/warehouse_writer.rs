@@ -81,11 +81,10 @@ impl Stage for WarehouseWriter {
 }
 
 fn miscounted(source: &PartSource, receipt: PartReceipt) -> Option<WarehouseError> {
-    let expected = match source {
-        PartSource::Rows(chunk) => chunk.rows() as u64,
-        PartSource::File(file) => file.rows,
-        // Of keys that are seen twice one may be kept.
-        PartSource::Keys(_) => return None,
+    let (what, expected) = match source {
+        PartSource::Rows(chunk) => ("rows", chunk.rows() as u64),
+        PartSource::File(file) => ("rows", file.rows),
+        PartSource::Keys(chunk) => ("keys", chunk.rows() as u64),
     };
-    (receipt.rows != expected).then_some(WarehouseError::OtherCount { expected, staged: receipt.rows })
+    (receipt.rows != expected).then_some(WarehouseError::OtherCount { what, expected, staged: receipt.rows })
 }

@@ -1,5 +1,6 @@
 //! What a person at the shell asks of the bulk jobs that are at an org.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -44,7 +45,9 @@ pub async fn perform(plant: &Plant, org: Option<OrgName>, ask: BulkJobsAsk) -> R
                 let message = format!("{older_than_hours} hours reach back before the calendar begins");
                 Reply::Failed { message, exit_code: WRONG_USAGE }
             })?;
-            let cleaned = client.clean_bulk_jobs(before).await.map_err(|error| refused(&error))?;
+            let in_use = in_use(plant)?;
+            let cleaned = client.clean_bulk_jobs(before, &in_use).await;
+            let cleaned = cleaned.map_err(|error| refused(&error))?;
             let failed: Vec<String> =
                 cleaned.failed.iter().map(|(job, why)| format!("{job}: {why}")).collect();
             Ok(json!({
@@ -52,6 +55,7 @@ pub async fn perform(plant: &Plant, org: Option<OrgName>, ask: BulkJobsAsk) -> R
                 "deleted": cleaned.deleted.len(),
                 "deleted_jobs": cleaned.deleted,
                 "failed": failed,
+                "in_use": cleaned.spared,
                 "left_to_the_org": cleaned.classic,
             }))
         }
@@ -67,6 +71,16 @@ fn client(plant: &Plant, org: Option<OrgName>) -> Result<OrgClient, Reply> {
         return Err(wrong("there are several orgs: name one with --org".to_owned()));
     };
     plant.clients.get(&org).cloned().ok_or_else(|| wrong(format!("no org is named `{org}`")))
+}
+
+/// Ids of jobs whose rows are still to be read or told: without them a load or a push would begin again.
+fn in_use(plant: &Plant) -> Result<BTreeSet<String>, Reply> {
+    let mut jobs = plant.sync.as_ref().map(|desk| desk.bulk_jobs_in_use()).unwrap_or_default();
+    if let Some(desk) = &plant.push {
+        let of_pushes = desk.bulk_jobs_in_use();
+        jobs.extend(of_pushes.map_err(|error| Reply::Failed { message: chain(&error), exit_code: FAILED })?);
+    }
+    Ok(jobs)
 }
 
 async fn known(client: &OrgClient, id: &str) -> Result<BulkJob, Reply> {

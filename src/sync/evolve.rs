@@ -66,6 +66,16 @@ pub enum EvolveError {
         listed(.0)
     )]
     Altered(Vec<String>),
+    /// Its rows are identified by something else.
+    #[error(
+        "the rows of the table are identified by `{was}`, and are to be by `{now}`: go back to the former `match_field`, name another `table`, or rename or drop this one to have it made anew"
+    )]
+    OtherKey {
+        /// Column of the key when the table was made.
+        was: String,
+        /// Column of the key now.
+        now: String,
+    },
 }
 
 /// Works out the steps.
@@ -91,6 +101,12 @@ pub fn evolve(shape: &Shape, state: &TableState, precision_max: u8) -> Result<Ev
     let mut layout = shape.layout();
     for column in &mut layout.columns {
         diff.column(column);
+    }
+    let now = layout.columns.get(layout.key).map(|key| &key.name);
+    if let (Some(was), Some(now)) = (&state.key, now)
+        && !was.eq_ignore_ascii_case(now)
+    {
+        return Err(EvolveError::OtherKey { was: was.clone(), now: now.clone() });
     }
     diff.retire_others(&layout);
     let Diff { changes, backfill, mut notes, .. } = diff;

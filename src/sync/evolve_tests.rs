@@ -34,6 +34,7 @@ fn carry_out(mut state: TableState, changes: &[SchemaChange]) -> TableState {
             SchemaChange::CreateTable { layout } => {
                 assert!(!state.exists, "a table is made once");
                 state.exists = true;
+                state.key = Some(layout.columns[layout.key].name.clone());
                 state.columns = layout
                     .columns
                     .iter()
@@ -96,6 +97,20 @@ fn a_table_that_is_not_there_is_made_whole() {
     // Once it is there, nothing more is to do.
     let again = evolve(&shape, &state, MOST).unwrap();
     assert!(!again.creates && again.changes.is_empty() && again.layout == shape.layout());
+}
+
+#[test]
+fn a_table_whose_rows_are_identified_by_something_else_is_not_taken() {
+    let state = table_of(&[("Name", "string")]);
+    let by_name = TableState { key: Some("Name".to_owned()), ..state.clone() };
+    let told = evolve(&thing(&[("Name", "string")]), &by_name, MOST).unwrap_err();
+    assert_eq!(told, EvolveError::OtherKey { was: "Name".to_owned(), now: "Id".to_owned() });
+    assert!(told.to_string().contains("match_field"), "{told}");
+    // Dropped, it is made with the key that it is to have; and engines may keep another spelling.
+    for state in [TableState { exists: false, ..by_name }, TableState { key: Some("ID".to_owned()), ..state }]
+    {
+        assert!(evolve(&thing(&[("Name", "string")]), &state, MOST).is_ok());
+    }
 }
 
 #[test]

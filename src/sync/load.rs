@@ -78,9 +78,12 @@ impl fmt::Display for LoadId {
 #[serde(rename_all = "snake_case")]
 pub enum LoadMode {
     /// The newest staged row of each key replaces the target's, unless the target's is newer. Staged keys without a row
-    /// have left the filter: their rows leave the target, whatever the delete policy.
+    /// have left the filter: their rows leave the target, whatever the delete policy, unless the key is in a part from
+    /// [`SPARED_FROM`] on.
     Upsert,
-    /// As [`Self::Upsert`], and rows of the target whose key was not staged leave it. The table is never dropped.
+    /// The newest staged row of each key replaces the target's, also where that is newer, for every row was read just now. Rows
+    /// of the target whose key was not staged are deleted; see [`LoadPlan::flags_absent`]. Those whose key alone was staged
+    /// stay as they are. The table is never dropped.
     Replace,
     /// Only the load's own columns of rows that the target has already; a row that is as it was is not counted.
     Refresh,
@@ -133,11 +136,56 @@ pub struct LoadPlan {
     pub schema_version: u64,
     /// A stage of the warehouse that files go through, where one is to be used.
     pub stage: Option<String>,
+    /// Its rows are those that a filter lets through.
+    #[serde(default)]
+    pub is_filtered: bool,
+}
+
+impl LoadPlan {
+    /// Whether rows of the target that were not staged stay there, flagged as deleted. They leave where the policy says so, and
+    /// where every row of a filter was read: most of them have left it, and nobody can tell them from deleted ones.
+    pub fn flags_absent(&self) -> bool {
+        let have_left = self.mode == LoadMode::Replace && self.is_filtered;
+        self.deletes == DeletePolicy::Flag && !have_left
+    }
+
+    /// Whether a row of the target that is newer than the staged one stays.
+    pub fn keeps_newer(&self) -> bool {
+        self.mode != LoadMode::Replace
+    }
 }
 
 /// A part of a load: rows that are staged together, and again together. Parts of one load may come in any order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PartNumber(pub u32);
+
+/// Number of the first part with keys alone.
+pub const KEYS_FROM: u32 = 1_000_000_000;
+/// Number of the first part with keys whose rows the target keeps as they are: the org has them, and they did not fit.
+pub const SPARED_FROM: u32 = 2_000_000_000;
+
+impl PartNumber {
+    /// Whether the keys of this part are those of rows that stay as they are.
+    pub fn is_spared(self) -> bool {
+        self.0 >= SPARED_FROM
+    }
+}
+
+/// What the parts of a load add up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedCount {
+    /// Rows.
+    pub rows: u64,
+    /// Keys without their rows.
+    pub keys: u64,
+}
+
+impl StagedCount {
+    /// Rows, and no keys.
+    pub fn of_rows(rows: u64) -> Self {
+        Self { rows, keys: 0 }
+    }
+}
 
 /// What the warehouse knows of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]

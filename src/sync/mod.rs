@@ -21,7 +21,8 @@ pub mod window;
 mod test_support;
 
 pub use load::{
-    CommitReceipt, DeletePolicy, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, Watermark,
+    CommitReceipt, DeletePolicy, KEYS_FROM, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt,
+    SPARED_FROM, StagedCount, Watermark,
 };
 pub use report::{ErrorKind, SyncMethod, SyncResult};
 pub use settings::{ObjectSettings, SyncProfile, SyncSettings, Thresholds};

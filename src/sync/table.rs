@@ -182,6 +182,8 @@ pub struct TableState {
     pub altered: Vec<String>,
     /// Goes up with each change of ours.
     pub schema_version: u64,
+    /// The column that identified its rows when it was made.
+    pub key: Option<String>,
 }
 
 /// One step from what a table is to what its object needs. Nothing is ever dropped.

@@ -18,8 +18,8 @@ pub mod thread;
 
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, LoadPlan, LoadState, PartNumber, PartReceipt, QueryColumn, SchemaChange, TableLayout,
-    TableName, TableState, Watermark,
+    CommitReceipt, LoadPlan, LoadState, PartNumber, PartReceipt, QueryColumn, SchemaChange, StagedCount,
+    TableLayout, TableName, TableState, Watermark,
 };
 pub use chunk::{Cell, ChunkRow, RowChunk};
 pub use spool::{Spool, SpoolFile, SpoolWriter};
@@ -105,11 +105,13 @@ pub enum WarehouseError {
     )]
     NoStage(String),
     /// Staged rows are not those that were to be committed.
-    #[error("{expected} rows were to be committed, {staged} are staged")]
+    #[error("{expected} {what} were to be committed, {staged} are staged")]
     OtherCount {
-        /// Rows that the org gave.
+        /// Rows, or keys without their rows.
+        what: &'static str,
+        /// How many the org gave.
         expected: u64,
-        /// Rows that are staged.
+        /// How many are staged.
         staged: u64,
     },
     /// The engine takes no value of this sort.
@@ -140,6 +142,18 @@ impl WarehouseError {
     /// The connection is of no more use.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Unsure(_))
+    }
+}
+
+/// Whether all is staged that was to be.
+///
+/// # Errors
+/// [`WarehouseError::OtherCount`].
+pub(crate) fn check_staged(expected: StagedCount, staged: StagedCount) -> Result<(), WarehouseError> {
+    let counts = [("rows", expected.rows, staged.rows), ("keys", expected.keys, staged.keys)];
+    match counts.into_iter().find(|(_, expected, staged)| expected != staged) {
+        Some((what, expected, staged)) => Err(WarehouseError::OtherCount { what, expected, staged }),
+        None => Ok(()),
     }
 }
 
@@ -202,9 +216,9 @@ pub trait Warehouse: Send {
     ) -> Result<PartReceipt, WarehouseError>;
 
     /// Makes the staged rows the target's, with the ledger entry and the watermark, in one transaction; then lets go of what
-    /// was staged. `rows` is what the parts must add up to (of [`PartSource::Rows`] and [`PartSource::File`]). A load that is
-    /// committed already answers with its receipt.
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError>;
+    /// was staged. `expected` is what the parts must add up to: a set of keys that lacks some would delete, or keep, other rows
+    /// than was meant. A load that is committed already answers with its receipt.
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError>;
 
     /// Lets go of what is staged of a load; none is as good.
     fn abandon(&mut self, load: &LoadPlan) -> Result<(), WarehouseError>;

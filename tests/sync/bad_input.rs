@@ -5,10 +5,10 @@ use std::time::Duration;
 use penstock::actors::engine::NoFaults;
 use penstock::actors::sync_desk::{SyncOrder, SyncOverrides};
 use penstock::plant::sync::WarehouseSettings;
-use penstock::sync::{ErrorKind, SyncResult};
+use penstock::sync::{ErrorKind, ObjectSettings, SyncMethod, SyncResult};
 use penstock::warehouse::adbc::DuckDbSettings;
 use rstest::rstest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::lives::{Death, Household, desk, object, pause, settings};
@@ -152,15 +152,64 @@ fn a_driver_that_is_missing_is_told_with_how_to_install_it() {
 
 /// A value that has more digits than the describe allows, as an org has one after a field was made narrower.
 fn with_a_value_that_does_not_fit(per_million: u32) -> Bench {
-    let mut bench = Bench::new(60, vec![object("Lead")]).without_jobs();
-    bench.home.settings.max_rejects_per_million = per_million;
-    let wide = json!({"name": "Wide__c", "type": "double", "precision": 0, "scale": 0});
-    bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": wide}));
-    bench.change(&json!({"object": "Lead", "action": "update", "count": 1, "fields": {"Wide__c": 1e20}}));
-    let narrow = json!({"name": "Wide__c", "precision": 18, "scale": 2});
-    bench.org.control("/__sim/schema", &json!({"object": "Lead", "change": narrow}));
-    bench.org.later(60);
+    let bench = with_a_number(object("Lead"), per_million);
+    let one = json!({"object": "Lead", "action": "update", "count": 1, "fields": {"Wide__c": 1e20}});
+    too_wide_now(&bench, &one);
     bench
+}
+
+/// Leads with a number that has room for 18 digits.
+fn with_a_number(leads: ObjectSettings, per_million: u32) -> Bench {
+    let mut bench = Bench::new(60, vec![leads]).without_jobs();
+    bench.home.settings.max_rejects_per_million = per_million;
+    let number = json!({"name": "Wide__c", "type": "double", "precision": 18, "scale": 2});
+    bench.org.control("/__sim/schema", &json!({"object": "Lead", "add": number}));
+    bench
+}
+
+/// A change for which the number has to be wider for a moment.
+fn too_wide_now(bench: &Bench, change: &Value) {
+    for (precision, scale) in [(0, 0), (18, 2)] {
+        let number = json!({"name": "Wide__c", "precision": precision, "scale": scale});
+        bench.org.control("/__sim/schema", &json!({"object": "Lead", "change": number}));
+        if precision == 0 {
+            bench.change(change);
+        }
+    }
+    bench.org.later(60);
+}
+
+/// Neither a load of every row nor one of a filter's rows takes the row out: the org has it, and it has not left the filter.
+#[rstest]
+#[case::what_has_changed(None, false)]
+#[case::what_has_changed_of_a_filter(Some("LastName != 'Nobody'"), false)]
+#[case::every_row(None, true)]
+#[case::every_row_of_a_filter(Some("LastName != 'Nobody'"), true)]
+fn what_the_table_has_of_a_row_that_does_not_fit_any_more_stays(
+    #[case] filter: Option<&str>,
+    #[case] is_full: bool,
+) {
+    let mut leads = object("Lead");
+    (leads.filter, leads.force_full_sync) = (filter.map(str::to_owned), is_full);
+    let bench = with_a_number(leads, 1_000_000);
+    bench.change(&json!({"object": "Lead", "action": "update", "count": 2, "fields": {"Wide__c": 7}}));
+    bench.org.later(60);
+    bench.synced();
+    let database = own(&bench);
+    let id: String =
+        database.query_row("SELECT \"Id\" FROM lead WHERE \"Wide__c\" = 7", [], |row| row.get(0)).unwrap();
+    let change = |fields: Value| json!({"object": "Lead", "action": "update", "ids": [id], "fields": fields});
+    too_wide_now(&bench, &change(json!({"Wide__c": 1e20})));
+    for _ in 0..2 {
+        let result = bench.synced();
+        assert_eq!((result.rows_rejected, result.rows_deleted), (1, 0), "{result:#?}");
+        let kept = "SELECT count(*) FROM lead WHERE \"Wide__c\" = 7 AND NOT \"IsDeleted\"";
+        assert_eq!(bench.target.number(kept), 2);
+        assert_eq!(bench.target.number("SELECT count(*) FROM lead WHERE NOT \"IsDeleted\""), 60);
+    }
+    too_wide_now(&bench, &change(json!({"Wide__c": 8})));
+    bench.synced();
+    bench.is_equal("Lead");
 }
 
 #[test]
@@ -181,4 +230,8 @@ fn more_of_them_than_are_allowed_fail_the_load() {
     assert!(error(&result).contains("Wide__c") || error(&result).contains("reject"), "{result:#?}");
     assert_eq!(result.error_kind, Some(ErrorKind::Data), "{result:#?}");
     assert_eq!(bench.target.number("SELECT count(*) FROM \"lead\""), 0);
+    // What was known when it failed is told.
+    assert_eq!((result.estimated_records, result.rows_rejected), (60, 1), "{result:#?}");
+    assert_eq!(result.sync_method, Some(SyncMethod::RegularApiFull), "{result:#?}");
+    assert!(result.reject_file.is_some() && !result.reason.is_empty(), "{result:#?}");
 }

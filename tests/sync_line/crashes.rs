@@ -22,6 +22,21 @@ fn durable_a_crash_at_any_point_costs_no_second_job_and_no_row() {
 }
 
 #[test]
+fn a_load_that_was_planned_otherwise_is_let_go_of() {
+    in_system(async {
+        let mut rig = Rig::new(3_000, vec![object("Lead")]).await;
+        rig.crash_at(BreakAt::once(point::PAGE_STAGED)).await;
+        rig.settings.objects[0].filter = Some("Status = 'Open - Not Contacted'".to_owned());
+        let result = &rig.synced().await[0];
+        assert!(result.notes.iter().any(|note| note.contains("let go of")), "{result:#?}");
+        let open = rig.count("SELECT count(*) FROM lead WHERE Status = 'Open - Not Contacted'");
+        assert!(open > 0 && open == rig.count("SELECT count(*) FROM lead"), "{result:#?}");
+        assert_eq!(rig.count("SELECT count(*) FROM _penstock_loads"), 1, "{result:#?}");
+        assert_eq!(rig.jobs_made(), rig.jobs_deleted(), "nothing of it is left at the org: {result:#?}");
+    });
+}
+
+#[test]
 fn a_load_that_is_left_is_taken_up_when_the_daemon_starts() {
     in_system(async {
         let rig = Rig::new(3_000, vec![object("Lead")]).await;

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use penstock::model::{ObjectName, OrgName};
 use penstock::sync::{
-    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, TableLayout,
-    TableName, TableState, Watermark,
+    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
+    TableLayout, TableName, TableState, Watermark,
 };
 use penstock::warehouse::{
     Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError, WarehouseFactory,
@@ -140,8 +140,8 @@ impl Warehouse for Haunted {
         self.run("stage", |inner| inner.stage(load, part, source))
     }
 
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
-        self.run("commit", |inner| inner.commit(load, rows))
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
+        self.run("commit", |inner| inner.commit(load, expected))
     }
 
     fn abandon(&mut self, load: &LoadPlan) -> Result<(), WarehouseError> {

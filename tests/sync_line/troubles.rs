@@ -76,8 +76,12 @@ fn a_table_that_somebody_changed_fails_its_load_alone_which_is_let_go_of() {
         rig.settings.objects_at_once = 1;
         haunt.at("commit", Trouble::Altered, 1);
         let results = rig.sync().await;
-        assert_eq!((results[0].success, results[1].success), (false, true), "{results:#?}");
-        assert_eq!(results[0].error_kind, Some(ErrorKind::Data));
+        // Whichever came first has failed.
+        let failed: Vec<_> = results.iter().filter(|result| !result.success).collect();
+        assert_eq!(
+            failed.iter().map(|result| result.error_kind).collect::<Vec<_>>(),
+            [Some(ErrorKind::Data)]
+        );
         let plant = rig.plant().await;
         assert!(desk(&plant).status().iter().all(|fresh| fresh.open_load.is_none()));
         assert!(desk(&plant).sync(SyncOrder::all()).await.iter().all(|result| result.success));

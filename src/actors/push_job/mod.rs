@@ -129,6 +129,19 @@ impl PushJob {
         PushFolder::is_under_way(folder, name)
     }
 
+    /// Ids of bulk jobs that a push of this name, left from before or under way, waits for.
+    ///
+    /// # Errors
+    /// When what is kept of it cannot be read.
+    pub fn bulk_jobs_in_use(folder: &std::path::Path, name: &str) -> Result<Vec<String>, StoreError> {
+        if !Self::is_left(folder, name) {
+            return Ok(Vec::new());
+        }
+        let progress = PushFolder::open(folder, name)?.progress()?;
+        let batches = progress.iter().flat_map(|progress| &progress.batches);
+        Ok(batches.filter_map(|batch| batch.state.job_id().map(str::to_owned)).collect())
+    }
+
     /// Carries out the push under `id`; one that was under way is taken up under its own instead.
     ///
     /// # Errors

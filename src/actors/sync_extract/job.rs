@@ -343,12 +343,13 @@ impl Pages<'_, '_> {
             return self.run.put_ready(&mut self.maker).await;
         }
         while let Some(Part { number, chunk }) = self.maker.next_part() {
+            let spool = self.run.ask.spool.as_ref().filter(|_| !number.is_spared());
+            let Some(spool) = spool else {
+                let rows = chunk.rows() as u64;
+                self.run.put(number, rows, source_of(number, chunk)).await?;
+                continue;
+            };
             if self.file.is_none() {
-                let Some(spool) = &self.run.ask.spool else {
-                    let rows = chunk.rows() as u64;
-                    self.run.put(number, rows, source_of(Wanted::Rows, chunk)).await?;
-                    continue;
-                };
                 let plan = &self.run.ask.plan;
                 let name = format!("{}-{}", plan.object, plan.id);
                 let begun = spool.begin(&plan.layout, number, &name).await;

@@ -3,7 +3,8 @@
 //! Promises: the first page is the count; a volume that is better read by a bulk job costs one page and one job, whatever
 //! dies in between; the same page gives the same parts again; a part that an earlier attempt put and this one does not is
 //! put empty, so that what is staged is what was read; memory holds a page of REST or two parts of a job, however many
-//! rows there are; a row that does not fit its columns is kept in the reject file and the load goes on, up to its share.
+//! rows there are; a row that does not fit its columns is kept in the reject file and the load goes on, up to its share,
+//! and its key is put, so that what the target has of it stays.
 //!
 //! Where it stands is an [`ExtractState`], kept by a [`KeepCursor`] before anything is waited for, and behind a page only
 //! when its parts are durable at the warehouse.
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use crate::clock::BoxFuture;
 use crate::salesforce::{BulkOptions, HandoverError};
-use crate::sync::{LoadPlan, PartNumber, PartReceipt, SyncMethod};
+use crate::sync::{KEYS_FROM, LoadPlan, PartNumber, PartReceipt, SyncMethod};
 use crate::warehouse::PartSource;
 use crate::warehouse::spool::Spool;
 
@@ -35,8 +36,6 @@ pub use many::{FirstRead, first_pages};
 pub use run::{clean_up, extract};
 pub use state::{Cursor, ExtractState, JobIntent};
 
-/// Number of the first part with keys alone.
-pub const KEYS_FROM: u32 = 1_000_000_000;
 /// Parts of one page have consecutive numbers below this.
 const PARTS_PER_PAGE: u32 = 1_000;
 
@@ -118,6 +117,8 @@ pub struct Extracted {
     pub bytes: u64,
     /// Bulk jobs that were made for this load.
     pub jobs: u64,
+    /// Keys of rejected rows that were put.
+    pub spared: u64,
     /// Rows that the org's first answer promised.
     pub estimated: u64,
     /// How it was done in the end.

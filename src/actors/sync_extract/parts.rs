@@ -2,7 +2,8 @@
 //!
 //! Promises: the parts of a page are cut by what is in the page alone, so that the same page gives the same parts; a row is in
 //! a part whole, or in the reject file; a number with more places behind the point than its column has is rounded, as every
-//! engine would, and counted; one with more digits before the point is rejected, as is a row without its key.
+//! engine would, and counted; one with more digits before the point is rejected, as is a row without its key. Keys of a
+//! page's rejected rows are a part of their own.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use super::reject::Rejects;
 use super::{ExtractAsk, ExtractError, KEYS_FROM, PARTS_PER_PAGE, Wanted};
 use crate::salesforce::rows::{self, Column, ColumnKind, Columns, Row, epoch_days};
-use crate::sync::{ColumnType, PartNumber};
+use crate::sync::{ColumnType, LoadMode, PartNumber, SPARED_FROM};
 use crate::warehouse::{Cell, PartSource, RowChunk};
 
 /// A part is cut at this many bytes, too: rows can be long.
@@ -45,6 +46,9 @@ pub(super) struct PartMaker {
     /// The key's place in the rows, and whether it may be told: a record's id is nobody's data.
     key: usize,
     key_is_id: bool,
+    key_kind: ColumnType,
+    /// Keys of the page's rejected rows; `None` where the load takes out no row for want of it.
+    spared: Option<RowChunk>,
     decimals: Vec<Digits>,
     part_rows: usize,
     page: u32,
@@ -121,10 +125,14 @@ impl PartMaker {
             names.push(column.field.clone());
         }
         let key = &layout.columns[layout.key];
+        let spares =
+            ask.wanted == Wanted::Rows && matches!(ask.plan.mode, LoadMode::Upsert | LoadMode::Replace);
         Ok(Self {
             wanted: ask.wanted,
             key: place_of(&key.field)?,
             key_is_id: key.kind == ColumnType::Id,
+            key_kind: key.kind,
+            spared: spares.then(|| RowChunk::new(1)),
             decimals,
             part_rows: ask.part_rows.max(1),
             page: 0,
@@ -154,6 +162,9 @@ impl PartMaker {
         self.expected = usize::try_from(expected).unwrap_or(usize::MAX);
         self.chunk.clear();
         self.ready.clear();
+        if let Some(spared) = &mut self.spared {
+            spared.clear();
+        }
     }
 
     /// The number of the piece in hand.
@@ -184,6 +195,11 @@ impl PartMaker {
     /// The page is whole.
     pub(super) fn end_page(&mut self) {
         self.cut();
+        if let Some(spared) = self.spared.as_mut().filter(|spared| !spared.is_empty()) {
+            let number = PartNumber(SPARED_FROM.saturating_add(self.page.saturating_mul(PARTS_PER_PAGE)));
+            let chunk = std::mem::replace(spared, RowChunk::new(1));
+            self.ready.push_back(Part { number, chunk });
+        }
     }
 
     /// The next part that is whole.
@@ -306,7 +322,12 @@ impl PartMaker {
             _ => None,
         };
         let told_key = key.as_deref().filter(|_| self.key_is_id);
-        rejects.take(row, key.as_deref(), told_key, column, reason)
+        rejects.take(row, key.as_deref(), told_key, column, reason)?;
+        let key = cell_of(row.cell(self.key), self.key_kind);
+        if let Some(spared) = self.spared.as_mut().filter(|_| key != Cell::Null) {
+            spared.push([key]);
+        }
+        Ok(())
     }
 }
 
@@ -379,10 +400,10 @@ fn rounded(number: &str, behind: usize) -> String {
 }
 
 /// What a part is put as.
-pub(super) fn source_of(wanted: Wanted, chunk: RowChunk) -> PartSource {
-    match wanted {
-        Wanted::Rows => PartSource::Rows(Arc::new(chunk)),
-        Wanted::Keys => PartSource::Keys(Arc::new(chunk)),
+pub(super) fn source_of(number: PartNumber, chunk: RowChunk) -> PartSource {
+    match number.0 < KEYS_FROM {
+        true => PartSource::Rows(Arc::new(chunk)),
+        false => PartSource::Keys(Arc::new(chunk)),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::salesforce::{
     BulkOptions, OrgClient, OrgError, QueryError, RowPage, RowPages, Select, Soql, Source, Surface,
     WideOptions,
 };
-use crate::sync::{PartNumber, SyncMethod};
+use crate::sync::{PartNumber, SPARED_FROM, SyncMethod};
 use crate::warehouse::{PartSource, RowChunk};
 
 /// Times that a query is begun anew because the org lost it.
@@ -146,7 +146,10 @@ impl<'r> Run<'r> {
     ) -> Result<Self, ExtractError> {
         let columns = columns_of(ask)?;
         let rejects = Rejects::resume(ask, state.rejected, state.reject_bytes)?;
-        let ours = |part: &PartNumber| (part.0 >= KEYS_FROM) == (ask.wanted == Wanted::Keys);
+        let ours = |part: &PartNumber| {
+            let has_window_keys = (KEYS_FROM..SPARED_FROM).contains(&part.0);
+            has_window_keys == (ask.wanted == Wanted::Keys)
+        };
         let staged: BTreeMap<PartNumber, u64> = ask
             .staged
             .iter()
@@ -295,7 +298,7 @@ impl<'r> Run<'r> {
         if cursor.is_some() {
             self.state.cursor = cursor;
         }
-        self.state.rows = self.put.values().sum();
+        self.count_put();
         if keeps {
             self.state.reject_bytes = self.rejects.flush()?;
             self.all_staged().await?;
@@ -367,7 +370,7 @@ impl<'r> Run<'r> {
     pub(super) async fn put_ready(&mut self, maker: &mut PartMaker) -> Result<(), ExtractError> {
         while let Some(Part { number, chunk }) = maker.next_part() {
             let rows = chunk.rows() as u64;
-            self.put(number, rows, source_of(self.ask.wanted, chunk)).await?;
+            self.put(number, rows, source_of(number, chunk)).await?;
         }
         Ok(())
     }
@@ -384,6 +387,13 @@ impl<'r> Run<'r> {
             return Ok(());
         }
         self.sink.put(part, source).await.map_err(|source| self.handover(source))
+    }
+
+    /// What the parts add up to that were put.
+    fn count_put(&mut self) {
+        let spared = PartNumber(SPARED_FROM);
+        self.state.rows = self.put.range(..spared).map(|(_, rows)| rows).sum();
+        self.state.spared = self.put.range(spared..).map(|(_, keys)| keys).sum();
     }
 
     async fn all_staged(&self) -> Result<(), ExtractError> {
@@ -428,14 +438,13 @@ impl<'r> Run<'r> {
 
     async fn finish(mut self) -> Result<Extracted, ExtractError> {
         if !self.state.is_complete {
-            self.state.rows = self.put.values().sum();
+            self.count_put();
             self.rejects.finish(self.state.rows + self.rejects.count())?;
             self.state.reject_bytes = self.rejects.flush()?;
             self.state.rejected = self.rejects.count();
             for part in std::mem::take(&mut self.stale) {
-                let width =
-                    if self.ask.wanted == Wanted::Keys { 1 } else { self.ask.plan.layout.columns.len() };
-                let nothing = source_of(self.ask.wanted, RowChunk::new(width));
+                let width = if part.0 < KEYS_FROM { self.ask.plan.layout.columns.len() } else { 1 };
+                let nothing = source_of(part, RowChunk::new(width));
                 self.sink.put(part, nothing).await.map_err(|source| self.handover(source))?;
             }
             self.all_staged().await?;
@@ -456,6 +465,7 @@ impl<'r> Run<'r> {
         Ok(Extracted {
             rows: self.state.rows,
             rejected: self.state.rejected,
+            spared: self.state.spared,
             reject_file: self.rejects.file(),
             bytes: self.state.bytes,
             jobs,

@@ -43,6 +43,8 @@ pub struct ExtractState {
     pub rows: u64,
     /// Rejected rows of those pages.
     pub rejected: u64,
+    /// Keys of rejected rows that were put.
+    pub spared: u64,
     /// Length of the reject file behind those pages.
     pub reject_bytes: u64,
     /// Bytes of those pages.

@@ -3,6 +3,7 @@
 //! Promises: a list is whole, however many pages it has; a job that is deleted was told to be over, or was aborted first; a
 //! job of Bulk 1.0 is shown and never touched, because only its own interface can end it.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ pub struct CleanedJobs {
     pub deleted: Vec<String>,
     /// Ids of jobs that could not be, with the reason.
     pub failed: Vec<(String, String)>,
+    /// Finished jobs that are in use, and stay.
+    pub spared: u64,
     /// Finished jobs of Bulk 1.0, which the org removes by itself.
     pub classic: u64,
 }
@@ -279,11 +282,16 @@ impl OrgClient {
         self.respond(&delete).await.map(drop).or_else(gone_is_good)
     }
 
-    /// Deletes the finished jobs that last changed before `before`, of both kinds. One that cannot be deleted stops nothing.
+    /// Deletes the finished jobs that last changed before `before`, of both kinds, but those `in_use`. One that cannot be deleted
+    /// stops nothing.
     ///
     /// # Errors
     /// Those of the lists.
-    pub async fn clean_bulk_jobs(&self, before: Timestamp) -> Result<CleanedJobs, OrgError> {
+    pub async fn clean_bulk_jobs(
+        &self,
+        before: Timestamp,
+        in_use: &BTreeSet<String>,
+    ) -> Result<CleanedJobs, OrgError> {
         let mut cleaned = CleanedJobs::default();
         for job in self.bulk_jobs().await? {
             cleaned.looked_at += 1;
@@ -293,6 +301,10 @@ impl OrgClient {
             }
             if job.kind == BulkJobKind::Classic {
                 cleaned.classic += 1;
+                continue;
+            }
+            if in_use.contains(&job.id) {
+                cleaned.spared += 1;
                 continue;
             }
             match self.delete_bulk_job(&job).await {

@@ -84,6 +84,16 @@ pub enum BatchState {
     Told,
 }
 
+impl BatchState {
+    /// The job that the org has for it and whose results are not told yet.
+    pub fn job_id(&self) -> Option<&str> {
+        match self {
+            Self::Job { job_id } => Some(job_id),
+            Self::Ready | Self::Told => None,
+        }
+    }
+}
+
 /// Rows by their fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {

@@ -18,11 +18,13 @@ use super::connection::{AdbcConnection, IngestTarget};
 use super::rows::{ChunkReader, Constant};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, TableColumn,
-    TableLayout, TableName, TableState, Watermark,
+    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
+    TableColumn, TableLayout, TableName, TableState, Watermark,
 };
 use crate::warehouse::spool::read_chunks;
-use crate::warehouse::{Cancel, Caps, Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
+use crate::warehouse::{
+    Cancel, Caps, Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError, check_staged,
+};
 use file::OpenFile;
 use ledger::{Ledger, number};
 use merge::{Merge, PART, Staged};
@@ -301,7 +303,7 @@ impl Warehouse for DuckDbWarehouse {
         })
     }
 
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         if let Some(receipt) = self.ledger().receipt(&load.id)? {
             return Ok(receipt);
         }
@@ -311,14 +313,11 @@ impl Warehouse for DuckDbWarehouse {
             rows: parts.iter().any(|(_, has_rows)| *has_rows).then(|| quote(&row_table)),
             keys: parts.iter().any(|(_, has_rows)| !has_rows).then(|| quote(&key_table)),
         };
-        let there = match &staged.rows {
-            Some(table) => self.count_rows(&format!("SELECT count(*) FROM {table}"))?,
-            None => 0,
+        let mut count = |table: &Option<String>| match table {
+            Some(table) => self.count_rows(&format!("SELECT count(*) FROM {table}")),
+            None => Ok(0),
         };
-        let told: u64 = parts.iter().filter(|(_, has_rows)| *has_rows).map(|(part, _)| part.rows).sum();
-        if there != rows || told != rows {
-            return Err(WarehouseError::OtherCount { expected: rows, staged: there });
-        }
+        check_staged(expected, StagedCount { rows: count(&staged.rows)?, keys: count(&staged.keys)? })?;
         let target_columns: Vec<String> =
             self.engine_columns(&load.table)?.into_iter().map(|(name, _)| name).collect();
         self.in_transaction(|this| {
@@ -329,7 +328,7 @@ impl Warehouse for DuckDbWarehouse {
                 target_columns: &target_columns,
             };
             let mut receipt = merge.run()?;
-            receipt.staged = rows;
+            receipt.staged = expected.rows;
             this.ledger().write(load, &mut receipt)?;
             this.drop_staged(load)?;
             Ok(receipt)

@@ -1,5 +1,6 @@
 //! One table on a ground, and short words for what the promises do with it.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use super::Ground;
 use crate::sync::{
     ColumnType, CommitReceipt, DeletePolicy, LoadId, LoadMode, LoadPlan, PartNumber, QueryColumn,
-    SchemaChange, TableColumn, TableLayout, TableName, TableState,
+    SchemaChange, StagedCount, TableColumn, TableLayout, TableName, TableState,
 };
 use crate::warehouse::chunk::{TextRoom, date, date_time, time};
 use crate::warehouse::{Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
@@ -125,6 +126,10 @@ pub struct Bench<'g> {
     pub layout: TableLayout,
     /// The policy of loads.
     pub deletes: DeletePolicy,
+    /// Whether loads are of a filter's rows.
+    pub is_filtered: bool,
+    /// Keys that are staged of loads.
+    keys: BTreeMap<(LoadId, PartNumber), u64>,
     loads: u64,
     version: u64,
 }
@@ -147,7 +152,17 @@ impl<'g> Bench<'g> {
         let mut warehouse = ground.connect();
         warehouse.open(OWNER).unwrap();
         let table = TableName::new(Vec::new(), table);
-        Self { ground, warehouse, table, layout, deletes: DeletePolicy::Flag, loads: 0, version: 0 }
+        Self {
+            ground,
+            warehouse,
+            table,
+            layout,
+            deletes: DeletePolicy::Flag,
+            is_filtered: false,
+            keys: BTreeMap::new(),
+            loads: 0,
+            version: 0,
+        }
     }
 
     /// Another connection, open.
@@ -187,6 +202,7 @@ impl<'g> Bench<'g> {
             to: Some(mark(self.loads as i64)),
             schema_version: self.version,
             stage: None,
+            is_filtered: self.is_filtered,
         }
     }
 
@@ -200,12 +216,20 @@ impl<'g> Bench<'g> {
     /// Stages keys alone.
     pub fn stage_keys(&mut self, plan: &LoadPlan, part: u32, ids: &[&str]) {
         let receipt = self.warehouse.stage(plan, PartNumber(part), &keys(ids)).unwrap();
+        self.keys.insert((plan.id.clone(), receipt.part), receipt.rows);
         assert_eq!((receipt.part, receipt.rows), (PartNumber(part), ids.len() as u64));
+    }
+
+    /// What the parts of a load of so many rows add up to, with the keys that were staged here.
+    pub fn expected(&self, plan: &LoadPlan, rows: usize) -> StagedCount {
+        let keys = self.keys.iter().filter(|((load, _), _)| *load == plan.id).map(|(_, keys)| keys).sum();
+        StagedCount { rows: rows as u64, keys }
     }
 
     /// Commits a load.
     pub fn commit(&mut self, plan: &LoadPlan, rows: usize) -> CommitReceipt {
-        let receipt = self.warehouse.commit(plan, rows as u64).unwrap();
+        let expected = self.expected(plan, rows);
+        let receipt = self.warehouse.commit(plan, expected).unwrap();
         assert_eq!(receipt.staged, rows as u64, "rows that were staged");
         receipt
     }

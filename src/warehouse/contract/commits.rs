@@ -4,7 +4,9 @@
 
 use super::Ground;
 use super::bench::{Bench, Kept, at, chunk, column, counts, gone, row, small_layout};
-use crate::sync::{ColumnType, DeletePolicy, LoadMode, PartNumber, TableLayout};
+use crate::sync::{
+    ColumnType, DeletePolicy, KEYS_FROM, LoadMode, PartNumber, SPARED_FROM, StagedCount, TableLayout,
+};
 use crate::warehouse::{Cell, PartSource};
 
 pub fn rows_are_counted_by_what_became_of_them(ground: &mut dyn Ground) {
@@ -113,30 +115,58 @@ pub fn duplicates_count_as_one_key(ground: &mut dyn Ground) {
     assert_eq!(bench.names(), ["alone=newer", "later_row=W", "newest=W", "part=W"]);
 }
 
-pub fn replace_removes_what_is_not_staged(ground: &mut dyn Ground) {
-    for (table, deletes) in [("replaced_flag", DeletePolicy::Flag), ("replaced_rm", DeletePolicy::Remove)] {
+pub fn replace_deletes_what_is_not_staged(ground: &mut dyn Ground) {
+    let policies = [
+        // Who flags deleted rows keeps them for good; rows that left a filter are none of those.
+        ("replaced_flag", DeletePolicy::Flag, false, vec!["a=Ada", "b=Bea", "c=Cid!", "d=Dan"]),
+        ("replaced_filter", DeletePolicy::Flag, true, vec!["a=Ada", "b=Bea", "d=Dan"]),
+        ("replaced_rm", DeletePolicy::Remove, false, vec!["a=Ada", "b=Bea", "d=Dan"]),
+    ];
+    for (table, deletes, is_filtered, left) in policies {
         let mut bench = Bench::new(ground, table);
-        bench.deletes = deletes;
+        (bench.deletes, bench.is_filtered) = (deletes, is_filtered);
         bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0), row("c", "Cid", 0)]);
         let rows = [row("a", "Ada", 0), row("b", "Bea", 1), row("d", "Dan", 1)];
         assert_eq!(counts(&bench.load(LoadMode::Replace, &rows)), [1, 1, 1, 1]);
-        assert_eq!(bench.names(), ["a=Ada", "b=Bea", "d=Dan"]);
+        assert_eq!(bench.names(), left);
+        assert_eq!(counts(&bench.load(LoadMode::Replace, &rows)), [0, 0, 3, 0], "a second time is no change");
+        assert_eq!(bench.names(), left);
+    }
+}
+
+pub fn replace_spares_rows_whose_keys_alone_are_staged(ground: &mut dyn Ground) {
+    for (table, deletes) in [("spared_flag", DeletePolicy::Flag), ("spared_rm", DeletePolicy::Remove)] {
+        let mut bench = Bench::new(ground, table);
+        bench.deletes = deletes;
+        bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0)]);
+        let plan = bench.plan(LoadMode::Replace);
+        bench.stage_keys(&plan, SPARED_FROM, &["b", "never"]);
+        bench.stage(&plan, 0, &[row("a", "Eve", 1)]);
+        assert_eq!(counts(&bench.commit(&plan, 1)), [0, 1, 0, 0]);
+        assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
+        // Also where no row is left to be staged.
+        let plan = bench.plan(LoadMode::Replace);
+        bench.stage_keys(&plan, SPARED_FROM, &["a", "b"]);
+        assert_eq!(counts(&bench.commit(&plan, 0)), [0, 0, 0, 0]);
+        assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
     }
 }
 
 pub fn replace_with_nothing_empties_the_table(ground: &mut dyn Ground) {
     let mut bench = Bench::new(ground, "emptied");
+    bench.deletes = DeletePolicy::Remove;
     bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0)]);
     let plan = bench.plan(LoadMode::Replace);
     assert_eq!(counts(&bench.commit(&plan, 0)), [0, 0, 0, 2]);
     assert_eq!(bench.names(), [""; 0]);
 }
 
-pub fn replace_keeps_the_newer_row(ground: &mut dyn Ground) {
+pub fn replace_mends_rows_that_are_newer_than_the_orgs(ground: &mut dyn Ground) {
     let mut bench = Bench::new(ground, "replace_newer");
     bench.load(LoadMode::Upsert, &[row("a", "newer", 9), row("b", "Bob", 0)]);
-    assert_eq!(counts(&bench.load(LoadMode::Replace, &[row("a", "older", 8)])), [0, 0, 1, 1]);
-    assert_eq!(bench.names(), ["a=newer"]);
+    let rows = [row("a", "oldest", 1), row("a", "older", 8), row("a", "middle", 5), row("b", "Bob", 0)];
+    assert_eq!(counts(&bench.load(LoadMode::Replace, &rows)), [0, 1, 1, 0]);
+    assert_eq!(bench.names(), ["a=older", "b=Bob"], "of what is staged the newest counts still");
 }
 
 pub fn readers_see_the_old_table_until_the_commit(ground: &mut dyn Ground) {
@@ -144,6 +174,7 @@ pub fn readers_see_the_old_table_until_the_commit(ground: &mut dyn Ground) {
         return;
     }
     let mut bench = Bench::new(ground, "readers");
+    bench.deletes = DeletePolicy::Remove;
     bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0)]);
     let sql = bench.select(&["Name"]);
     let mut reader = bench.another();
@@ -155,7 +186,7 @@ pub fn readers_see_the_old_table_until_the_commit(ground: &mut dyn Ground) {
     let plan = bench.plan(LoadMode::Replace);
     bench.stage(&plan, 0, &[row("b", "Bea", 1), row("c", "Cid", 1)]);
     assert_eq!(names(), ["Ada", "Bob"], "staged rows are not to be seen");
-    assert!(bench.warehouse.commit(&plan, 3).is_err());
+    assert!(bench.warehouse.commit(&plan, StagedCount::of_rows(3)).is_err());
     assert_eq!(names(), ["Ada", "Bob"], "a commit that failed has left nothing");
     bench.commit(&plan, 2);
     assert_eq!(names(), ["Bea", "Cid"]);
@@ -278,6 +309,22 @@ pub fn a_row_that_left_the_filter_leaves_the_table(ground: &mut dyn Ground) {
         assert_eq!(counts(&bench.commit(&plan, 2)), [1, 1, 0, 1]);
         assert_eq!(bench.names(), ["a=Eve", "c=Cid", "d=Dan"]);
     }
+}
+
+pub fn a_row_that_did_not_fit_has_not_left_the_filter(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "left_spared");
+    bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0), row("c", "Cid", 0)]);
+    let plan = bench.plan(LoadMode::Upsert);
+    bench.stage_keys(&plan, KEYS_FROM, &["a", "b", "c"]);
+    bench.stage_keys(&plan, SPARED_FROM, &["b"]);
+    bench.stage(&plan, 0, &[row("a", "Eve", 1)]);
+    assert_eq!(counts(&bench.commit(&plan, 1)), [0, 1, 0, 1]);
+    assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
+    // Spared keys alone are no reason to take out anything.
+    let plan = bench.plan(LoadMode::Upsert);
+    bench.stage_keys(&plan, SPARED_FROM, &["a"]);
+    assert_eq!(counts(&bench.commit(&plan, 0)), [0, 0, 0, 0]);
+    assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
 }
 
 pub fn a_row_that_is_back_is_no_longer_flagged(ground: &mut dyn Ground) {

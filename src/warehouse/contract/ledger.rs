@@ -4,22 +4,25 @@
 
 use super::Ground;
 use super::bench::{Bench, OWNER, chunk, column, counts, mark, row};
-use crate::sync::{ColumnType, LoadMode, LoadState, PartNumber, TableLayout, TableName, Watermark};
+use crate::sync::{
+    ColumnType, DeletePolicy, LoadMode, LoadState, PartNumber, StagedCount, TableLayout, TableName, Watermark,
+};
 use crate::warehouse::{Cell, WarehouseError};
 
 pub fn a_second_commit_changes_nothing(ground: &mut dyn Ground) {
     let mut bench = Bench::new(ground, "second_commit");
+    bench.deletes = DeletePolicy::Remove;
     bench.load(LoadMode::Upsert, &[row("b", "Bob", 0), row("c", "Cid", 0), row("d", "Dan", 0)]);
     let plan = bench.plan(LoadMode::Replace);
     bench.stage(&plan, 0, &[row("a", "Ada", 0), row("b", "Bea", 1), row("c", "Cid", 0)]);
     let first = bench.commit(&plan, 3);
     assert_eq!(counts(&first), [1, 1, 1, 1]);
-    assert_eq!(bench.warehouse.commit(&plan, 3).unwrap(), first);
+    assert_eq!(bench.warehouse.commit(&plan, StagedCount::of_rows(3)).unwrap(), first);
     // As after an answer that was lost: the parts come once more before the ledger is asked.
     bench.stage(&plan, 0, &[row("z", "Zoe", 9)]);
-    assert_eq!(bench.warehouse.commit(&plan, 1).unwrap(), first);
+    assert_eq!(bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap(), first);
     let mut other = bench.another();
-    assert_eq!(other.commit(&plan, 3).unwrap(), first);
+    assert_eq!(other.commit(&plan, StagedCount::of_rows(3)).unwrap(), first);
     assert_eq!(bench.names(), ["a=Ada", "b=Bea", "c=Cid"]);
 }
 

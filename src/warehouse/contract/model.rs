@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Ground;
 use super::bench::{Bench, gone, row};
-use crate::sync::{CommitReceipt, DeletePolicy, LoadMode};
+use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, SPARED_FROM};
 
 const LOADS: usize = 30;
 const IDS: [&str; 8] = ["a", "B", "b", "c", "d", "e", "f", "g"];
@@ -41,11 +41,12 @@ struct Model(BTreeMap<&'static str, Row>);
 impl Model {
     fn load(
         &mut self,
-        mode: LoadMode,
-        deletes: DeletePolicy,
+        plan: &LoadPlan,
         parts: &[Vec<(&'static str, Row)>],
         keys: &BTreeSet<&'static str>,
+        spared: &BTreeSet<&'static str>,
     ) -> CommitReceipt {
+        let (mode, deletes) = (plan.mode, plan.deletes);
         let mut receipt = CommitReceipt::default();
         let mut winners: BTreeMap<&str, Row> = BTreeMap::new();
         for (id, row) in parts.iter().flatten() {
@@ -60,7 +61,7 @@ impl Model {
             match old {
                 None if removes => {}
                 None => receipt.inserted += 1,
-                Some(old) if old.stamp > new.stamp => {
+                Some(old) if old.stamp > new.stamp && mode != LoadMode::Replace => {
                     receipt.unchanged += 1;
                     continue;
                 }
@@ -77,14 +78,22 @@ impl Model {
         }
         let staged = |id: &str| keys.contains(id) || winners.contains_key(id);
         let those: Vec<&str> = match mode {
-            LoadMode::Upsert => keys.iter().copied().filter(|id| !winners.contains_key(id)).collect(),
-            LoadMode::Replace => self.0.keys().copied().filter(|id| !winners.contains_key(id)).collect(),
+            LoadMode::Upsert => {
+                keys.difference(spared).copied().filter(|id| !winners.contains_key(id)).collect()
+            }
+            LoadMode::Replace => {
+                let is_absent = |id: &&str| !winners.contains_key(id) && !spared.contains(id);
+                self.0.keys().copied().filter(is_absent).collect()
+            }
             LoadMode::DeleteKeys => keys.iter().copied().collect(),
             LoadMode::KeepKeys => self.0.keys().copied().filter(|id| !staged(id)).collect(),
             LoadMode::Refresh => Vec::new(),
         };
-        let flags =
-            deletes == DeletePolicy::Flag && matches!(mode, LoadMode::DeleteKeys | LoadMode::KeepKeys);
+        let flags = deletes == DeletePolicy::Flag
+            && match mode {
+                LoadMode::Replace => !plan.is_filtered,
+                mode => mode != LoadMode::Upsert,
+            };
         for id in those {
             let is_deleted = match self.0.get_mut(id) {
                 Some(row) if flags => !std::mem::replace(&mut row.is_gone, true),
@@ -130,7 +139,13 @@ pub fn loads_by_chance(ground: &mut dyn Ground, table: &str, deletes: DeletePoli
         let keys: BTreeSet<&str> =
             (0..if with_keys { many } else { 0 }).map(|_| chance.one_of(&IDS)).collect();
 
+        bench.is_filtered = chance.below(2) == 0;
         let plan = bench.plan(mode);
+        let spared: BTreeSet<&str> =
+            (0..if with_rows { chance.below(3) } else { 0 }).map(|_| chance.one_of(&IDS)).collect();
+        if !spared.is_empty() {
+            bench.stage_keys(&plan, SPARED_FROM, &spared.iter().copied().collect::<Vec<_>>());
+        }
         if with_keys {
             bench.stage_keys(&plan, 1_000_000_000, &keys.iter().copied().collect::<Vec<_>>());
         }
@@ -142,9 +157,9 @@ pub fn loads_by_chance(ground: &mut dyn Ground, table: &str, deletes: DeletePoli
             bench.stage(&plan, part as u32, &cells);
         }
         let told = bench.commit(&plan, parts.iter().map(Vec::len).sum());
-        let expected = model.load(mode, deletes, &parts, &keys);
+        let expected = model.load(&plan, &parts, &keys, &spared);
 
-        let what = format!("load {number} of seed {seed}, {mode:?}: {parts:?}, {keys:?}");
+        let what = format!("load {number} of seed {seed}, {mode:?}: {parts:?}, {keys:?}, spared {spared:?}");
         let count = |receipt: &CommitReceipt| (receipt.inserted, receipt.updated, receipt.deleted);
         assert_eq!(count(&told), count(&expected), "inserted, updated, deleted by {what}");
         if with_rows && deletes == DeletePolicy::Flag {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Ground;
 use super::bench::{Bench, chunk, counts, mark, row};
-use crate::sync::{LoadMode, LoadState, PartNumber, PartReceipt, Watermark};
+use crate::sync::{LoadMode, LoadState, PartNumber, PartReceipt, StagedCount, Watermark};
 use crate::warehouse::{Cell, PartSource, RowChunk, WarehouseError};
 
 fn staged(parts: &[(u32, u64)]) -> LoadState {
@@ -50,11 +50,11 @@ pub fn missing_parts_are_not_committed(ground: &mut dyn Ground) {
     let plan = bench.plan(LoadMode::Upsert);
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
     bench.stage_keys(&plan, 1_000_000_000, &["a", "b"]);
-    for expected in [0, 2, 3] {
-        let told = bench.warehouse.commit(&plan, expected);
+    for (rows, keys, of) in [(0, 2, "rows"), (2, 2, "rows"), (3, 2, "rows"), (1, 0, "keys"), (1, 3, "keys")] {
+        let told = bench.warehouse.commit(&plan, StagedCount { rows, keys });
         assert!(
-            matches!(told, Err(WarehouseError::OtherCount { expected: e, staged: 1 }) if e == expected),
-            "{told:?}"
+            matches!(told, Err(WarehouseError::OtherCount { what, .. }) if what == of),
+            "{told:?} for {rows} rows and {keys} keys"
         );
     }
     assert_eq!(bench.names(), [""; 0]);
@@ -71,7 +71,7 @@ pub fn a_null_key_is_refused(ground: &mut dyn Ground) {
     nobody[0] = Cell::Null;
     let source = PartSource::Rows(Arc::new(chunk(4, &[row("b", "Bob", 0), nobody])));
     let told = bench.warehouse.stage(&plan, PartNumber(0), &source).map(|_| ());
-    let told = told.and_then(|()| bench.warehouse.commit(&plan, 2).map(|_| ()));
+    let told = told.and_then(|()| bench.warehouse.commit(&plan, StagedCount::of_rows(2)).map(|_| ()));
     assert!(matches!(&told, Err(WarehouseError::BadValue { column, .. }) if column == "Id"), "{told:?}");
     assert_eq!(bench.names(), [""; 0]);
 
@@ -79,7 +79,7 @@ pub fn a_null_key_is_refused(ground: &mut dyn Ground) {
     let mut nobody = RowChunk::new(1);
     nobody.push([Cell::Null]);
     let told = bench.warehouse.stage(&plan, PartNumber(0), &PartSource::Keys(Arc::new(nobody))).map(|_| ());
-    let told = told.and_then(|()| bench.warehouse.commit(&plan, 0).map(|_| ()));
+    let told = told.and_then(|()| bench.warehouse.commit(&plan, StagedCount::of_rows(0)).map(|_| ()));
     assert!(matches!(&told, Err(WarehouseError::BadValue { .. })), "{told:?}");
     bench.load(LoadMode::Upsert, &[row("c", "Cid", 0)]);
     assert_eq!(bench.names(), ["c=Cid"]);

@@ -44,6 +44,7 @@ pub fn a_table_is_made_once(ground: &mut dyn Ground) {
     let state = bench.state();
     assert!(state.exists);
     assert_eq!(state.schema_version, first);
+    assert_eq!(state.key.as_deref(), Some("Id"));
     assert_eq!(
         state.columns.iter().map(|known| &known.column).collect::<Vec<_>>(),
         small_layout().columns.iter().collect::<Vec<_>>()

@@ -12,8 +12,8 @@ use super::owner::Hold;
 use super::schema;
 use super::session::Session;
 use super::stage::Stage;
-use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, Watermark};
-use crate::warehouse::WarehouseError;
+use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, StagedCount, Watermark};
+use crate::warehouse::{WarehouseError, check_staged};
 
 /// From so many keys on, the planner is told what is staged.
 const ANALYZE_FROM: u64 = 1_000;
@@ -44,7 +44,7 @@ impl Ending<'_> {
     }
 
     /// See [`crate::warehouse::Warehouse::commit`].
-    pub(super) fn commit(&self, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    pub(super) fn commit(&self, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         if let Some(receipt) = self.receipt()? {
             // Parts that came once more after an answer that was lost; if they stay, they harm nobody.
             if self.stage.is_made().is_ok_and(|is_made| is_made) {
@@ -56,7 +56,7 @@ impl Ending<'_> {
         if !self.stage.is_made().map_err(|fault| self.about(fault))? {
             self.stage.make().map_err(|fault| self.about(fault))?;
         }
-        let prepared = self.prepare(rows);
+        let prepared = self.prepare(expected);
         let receipt = match prepared {
             Ok(receipt) => receipt,
             Err(error) => {
@@ -74,7 +74,7 @@ impl Ending<'_> {
     }
 
     /// Everything up to COMMIT.
-    fn prepare(&self, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn prepare(&self, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         let Self { session, tables, load, place, .. } = self;
         let about = |fault| self.about(fault);
         session.batch("BEGIN ISOLATION LEVEL READ COMMITTED").map_err(about)?;
@@ -94,9 +94,9 @@ impl Ending<'_> {
             .batch(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", place.quoted()))
             .map_err(about)?;
         schema::check(session, place, &load.layout)?;
-        let merge = Merge::new(place.quoted(), self.stage.staging, &load.layout);
+        let merge = Merge::new(place.quoted(), self.stage.staging, load);
         let (staged, keys) = self.counts(&merge).map_err(about)?;
-        self.check_counts(rows, staged)?;
+        self.check_counts(expected, staged)?;
         let done = self.carry_out(&merge, keys).map_err(about)?;
         let mut receipt = CommitReceipt {
             staged,
@@ -125,22 +125,12 @@ impl Ending<'_> {
         Ok((staged, keys))
     }
 
-    /// Whether all is there that was staged: of rows what the caller says, and of both what the receipts say. A crash of the
-    /// server empties what is staged, and an empty set of keys to keep would keep nothing.
-    fn check_counts(&self, rows: u64, staged: u64) -> Result<(), WarehouseError> {
-        let other = |expected, staged| Err(WarehouseError::OtherCount { expected, staged });
-        if staged != rows {
-            return other(rows, staged);
-        }
-        let sql = format!(
-            "SELECT (SELECT coalesce(sum(rows), 0)::bigint FROM {} WHERE load_id = $1 AND is_keys),
-                    (SELECT count(*) FROM {})",
-            self.tables.parts, self.stage.staging.keys
-        );
-        let row = self.session.row(&sql, &[&self.load.id.as_str()]).map_err(|fault| self.about(fault))?;
-        let count = |index: usize| row.try_get(index).map(count_of).map_err(|error| self.about(error.into()));
-        let (expected, staged) = (count(0)?, count(1)?);
-        if staged != expected { other(expected, staged) } else { Ok(()) }
+    /// Whether all is there that was staged. A crash of the server empties what is staged, and an empty set of keys to keep would
+    /// keep nothing.
+    fn check_counts(&self, expected: StagedCount, rows: u64) -> Result<(), WarehouseError> {
+        let sql = format!("SELECT count(*) FROM {}", self.stage.staging.keys);
+        let keys = self.count(&sql).map_err(|fault| self.about(fault))?;
+        check_staged(expected, StagedCount { rows, keys })
     }
 
     fn carry_out(&self, merge: &Merge<'_>, keys: u64) -> Result<Done, Fault> {
@@ -176,7 +166,7 @@ impl Ending<'_> {
         done.unchanged = keys.saturating_sub(seen);
         if !is_empty {
             done.deleted += match self.load.mode {
-                LoadMode::Replace => session.execute(&merge.remove_others(), &[])?,
+                LoadMode::Replace => session.execute(&merge.remove_others(self.load.flags_absent()), &[])?,
                 _ => session.execute(&merge.remove_left(), &[])?,
             };
         }

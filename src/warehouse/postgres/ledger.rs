@@ -51,7 +51,7 @@ impl OwnTables {
              CREATE INDEX IF NOT EXISTS _penstock_loads_mark ON {loads} (target_table, org, object, to_mark);
              CREATE TABLE IF NOT EXISTS {tables} (
                  target_table text PRIMARY KEY, org text NOT NULL, object text NOT NULL,
-                 schema_version bigint NOT NULL, making bigint NOT NULL DEFAULT 0,
+                 schema_version bigint NOT NULL, making bigint NOT NULL DEFAULT 0, key_column text,
                  made_at timestamptz NOT NULL DEFAULT clock_timestamp());
              CREATE TABLE IF NOT EXISTS {columns} (
                  target_table text NOT NULL, column_name text NOT NULL, field text, type text NOT NULL,

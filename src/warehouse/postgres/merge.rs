@@ -10,7 +10,7 @@
 use super::copying::ROW_COLUMN;
 use super::names::{Staging, quote};
 use super::stage::column_names;
-use crate::sync::TableLayout;
+use crate::sync::{LoadPlan, SPARED_FROM, TableLayout};
 
 /// Names as in statements: the target is `t` there, staged rows are `s`.
 pub(super) struct Merge<'a> {
@@ -23,10 +23,12 @@ pub(super) struct Merge<'a> {
     deleted: Option<String>,
     /// Of the target.
     flag: String,
+    keeps_newer: bool,
 }
 
 impl<'a> Merge<'a> {
-    pub(super) fn new(target: String, staging: &'a Staging, layout: &'a TableLayout) -> Self {
+    pub(super) fn new(target: String, staging: &'a Staging, load: &'a LoadPlan) -> Self {
+        let layout = &load.layout;
         let name = |index: usize| layout.columns.get(index).map(|column| quote(&column.name));
         Self {
             target,
@@ -36,6 +38,7 @@ impl<'a> Merge<'a> {
             stamp: layout.stamp.and_then(name),
             deleted: layout.deleted.and_then(name),
             flag: quote(&layout.deleted_column),
+            keeps_newer: load.keeps_newer(),
         }
     }
 
@@ -71,7 +74,7 @@ impl<'a> Merge<'a> {
     }
 
     fn joined(&self) -> String {
-        let newer = match &self.stamp {
+        let newer = match self.stamp.as_ref().filter(|_| self.keeps_newer) {
             Some(stamp) => format!(" AND (t.{stamp} IS NULL OR s.{stamp} >= t.{stamp})"),
             None => String::new(),
         };
@@ -158,21 +161,34 @@ impl<'a> Merge<'a> {
         format!("INSERT INTO {target} ({into}) SELECT {from} FROM {rows} AS s WHERE {which}")
     }
 
-    /// Takes out rows whose keys alone were staged.
+    /// Takes out rows whose keys alone were staged, but those that are spared.
     pub(super) fn remove_left(&self) -> String {
         let (target, key, Staging { rows, keys }) = (&self.target, &self.key, self.staging);
         format!(
             "DELETE FROM {target} AS t WHERE EXISTS (SELECT FROM {keys} AS k WHERE k.key = t.{key})
+             AND NOT EXISTS (SELECT FROM {keys} AS k WHERE k.key = t.{key} AND k._part >= {SPARED_FROM})
              AND NOT EXISTS (SELECT FROM {rows} AS s WHERE s.{key} = t.{key})"
         )
     }
 
-    /// Takes out rows that were not staged.
-    pub(super) fn remove_others(&self) -> String {
-        let (target, key, rows) = (&self.target, &self.key, &self.staging.rows);
-        format!(
-            "DELETE FROM {target} AS t WHERE NOT EXISTS (SELECT FROM {rows} AS s WHERE s.{key} = t.{key})"
+    /// Takes out rows of which neither was staged nor the key, or flags them as deleted.
+    pub(super) fn remove_others(&self, by_flag: bool) -> String {
+        let (key, Staging { rows, keys }) = (&self.key, self.staging);
+        self.remove(
+            by_flag,
+            &format!(
+                "NOT EXISTS (SELECT FROM {rows} AS s WHERE s.{key} = t.{key})
+                 AND NOT EXISTS (SELECT FROM {keys} AS k WHERE k.key = t.{key})"
+            ),
         )
+    }
+
+    fn remove(&self, by_flag: bool, which: &str) -> String {
+        let (target, flag) = (&self.target, &self.flag);
+        match by_flag {
+            true => format!("UPDATE {target} AS t SET {flag} = true WHERE t.{flag} IS NOT TRUE AND {which}"),
+            false => format!("DELETE FROM {target} AS t WHERE {which}"),
+        }
     }
 
     fn staged_keys(&self) -> String {
@@ -184,12 +200,8 @@ impl<'a> Merge<'a> {
 
     /// Deletes rows whose key was staged, or was not, by a flag or for good.
     pub(super) fn delete(&self, was_staged: bool, by_flag: bool) -> String {
-        let (target, flag) = (&self.target, &self.flag);
         let which = if was_staged { self.staged_keys() } else { format!("NOT {}", self.staged_keys()) };
-        match by_flag {
-            true => format!("UPDATE {target} AS t SET {flag} = true WHERE t.{flag} IS NOT TRUE AND {which}"),
-            false => format!("DELETE FROM {target} AS t WHERE {which}"),
-        }
+        self.remove(by_flag, &which)
     }
 
     /// How many rows of the target have a key that was staged.

@@ -39,8 +39,8 @@ use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseE
 use crate::database::{SecretUrl, TlsMode};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, TableLayout,
-    TableName, TableState, Watermark,
+    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
+    TableLayout, TableName, TableState, Watermark,
 };
 
 /// PostgreSQL takes 1,600 columns; two of a staging table and the one for deleted rows are penstock's.
@@ -237,7 +237,7 @@ impl Warehouse for PostgresWarehouse {
         self.stage_of(load, &self.staging(load)).put(part, source)
     }
 
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         let (place, staging) = (self.place(&load.table)?, self.staging(load));
         let ending = Ending {
             session: &self.session,
@@ -248,7 +248,7 @@ impl Warehouse for PostgresWarehouse {
             stage: &self.stage_of(load, &staging),
             load,
         };
-        ending.commit(rows)
+        ending.commit(expected)
     }
 
     fn abandon(&mut self, load: &LoadPlan) -> Result<(), WarehouseError> {

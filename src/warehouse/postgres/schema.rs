@@ -44,7 +44,7 @@ pub(super) fn table(
         Relation::Table => true,
         Relation::Other(what) => return Err(no_table(place, what)),
     };
-    let schema_version = version(session, tables, place).map_err(about)?;
+    let (schema_version, key) = known_table(session, tables, place).map_err(about)?;
     if !exists {
         return Ok(TableState { schema_version, ..TableState::default() });
     }
@@ -58,6 +58,7 @@ pub(super) fn table(
         altered: altered.map(|known| known.name.clone()).collect(),
         columns: known.into_iter().filter_map(KnownColumn::of).collect(),
         schema_version,
+        key,
     })
 }
 
@@ -121,11 +122,16 @@ fn known(session: &Session, tables: &OwnTables, place: &Place) -> Result<Vec<Kno
     known.collect()
 }
 
-pub(super) fn version(session: &Session, tables: &OwnTables, place: &Place) -> Result<u64, Fault> {
-    let sql = format!("SELECT schema_version FROM {} WHERE target_table = $1", tables.tables);
+/// The schema version of a table, and the column of its key.
+fn known_table(session: &Session, tables: &OwnTables, place: &Place) -> Result<(u64, Option<String>), Fault> {
+    let sql = format!("SELECT schema_version, key_column FROM {} WHERE target_table = $1", tables.tables);
     let rows = session.rows(&sql, &[&place.told()])?;
-    let version = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose()?;
-    Ok(version.unwrap_or_default().max(0) as u64)
+    let Some(row) = rows.first() else { return Ok((0, None)) };
+    Ok((row.try_get::<_, i64>(0)?.max(0) as u64, row.try_get(1)?))
+}
+
+pub(super) fn version(session: &Session, tables: &OwnTables, place: &Place) -> Result<u64, Fault> {
+    known_table(session, tables, place).map(|(version, _)| version)
 }
 
 /// Makes sure, before rows are moved, that the columns of a load are in the table as they were made.
@@ -329,12 +335,14 @@ impl Steps<'_> {
         let sql = format!("DELETE FROM {} WHERE target_table = $1", tables.columns);
         session.execute(&sql, &[&place.told()]).map_err(about)?;
         let sql = format!(
-            "INSERT INTO {} AS known (target_table, org, object, schema_version, making) VALUES ($1, $2, $3, 0, 1)
-             ON CONFLICT (target_table) DO UPDATE SET making = known.making + 1, made_at = clock_timestamp()",
+            "INSERT INTO {} AS known (target_table, org, object, schema_version, making, key_column)
+             VALUES ($1, $2, $3, 0, 1, $4) ON CONFLICT (target_table) DO UPDATE
+             SET making = known.making + 1, made_at = clock_timestamp(), key_column = $4",
             tables.tables
         );
-        let parameters: [super::session::Parameter<'_>; 3] =
-            [&place.told(), &self.org.as_str(), &self.object.as_str()];
+        let key = layout.columns.get(layout.key).map(|column| column.name.as_str());
+        let parameters: [super::session::Parameter<'_>; 4] =
+            [&place.told(), &self.org.as_str(), &self.object.as_str(), &key];
         session.execute(&sql, &parameters).map_err(about)?;
         for (name, field, kind) in columns {
             self.remember(name, field, kind).map_err(about)?;

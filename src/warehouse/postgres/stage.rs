@@ -108,7 +108,8 @@ impl Stage<'_> {
             PartSource::File(file) => file.rows,
         };
         if staged != given {
-            return Err(WarehouseError::OtherCount { expected: given, staged });
+            let what = if is_keys { "keys" } else { "rows" };
+            return Err(WarehouseError::OtherCount { what, expected: given, staged });
         }
         let sql = format!("UPDATE {} SET rows = $3 WHERE load_id = $1 AND part = $2", self.tables.parts);
         session.execute(&sql, &[&self.load.id.as_str(), &number, &(staged as i64)]).map_err(about)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::tests::SqliteGround;
 use super::*;
-use crate::sync::{DeletePolicy, LoadMode, TableColumn};
+use crate::sync::{DeletePolicy, LoadMode, StagedCount, TableColumn};
 use crate::warehouse::Cell;
 use crate::warehouse::contract::Ground as _;
 
@@ -125,7 +125,7 @@ impl Bench {
             staging += cpu_us() - before;
         }
         let before = cpu_us();
-        let receipt = self.warehouse.commit(&plan, count).unwrap();
+        let receipt = self.warehouse.commit(&plan, StagedCount::of_rows(count)).unwrap();
         let commit = cpu_us() - before;
         let each = |us: u64| us as f64 / count as f64;
         println!(
@@ -152,6 +152,7 @@ fn plan(load: u64, mode: LoadMode) -> LoadPlan {
         to: None,
         schema_version: 1,
         stage: None,
+        is_filtered: false,
     }
 }
 

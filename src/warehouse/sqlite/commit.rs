@@ -19,8 +19,8 @@ use super::pack::{is_not_older, same};
 use super::schema::{name_in_file, quoted};
 use super::staged::StagedPart;
 use super::{errors, ledger};
-use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan};
-use crate::warehouse::WarehouseError;
+use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, PartNumber, StagedCount};
+use crate::warehouse::{WarehouseError, check_staged};
 
 /// Keys of which the hashes are held in memory.
 const HASHES_MAX: u64 = 1_000_000;
@@ -30,7 +30,7 @@ pub(super) fn commit(
     connection: &mut Connection,
     load: &LoadPlan,
     parts: &[StagedPart],
-    rows: u64,
+    expected: StagedCount,
     is_cancelled: &AtomicBool,
 ) -> Result<CommitReceipt, WarehouseError> {
     let table = load.table.to_string();
@@ -41,16 +41,16 @@ pub(super) fn commit(
     if let Some(receipt) = ledger::receipt(&transaction, load)? {
         return Ok(receipt);
     }
-    let staged = parts.iter().filter(|part| !part.is_keys).map(|part| part.receipt.rows).sum();
-    if staged != rows {
-        return Err(WarehouseError::OtherCount { expected: rows, staged });
-    }
+    let sum = |is_keys: bool| {
+        parts.iter().filter(|part| part.is_keys == is_keys).map(|part| part.receipt.rows).sum()
+    };
+    check_staged(expected, StagedCount { rows: sum(false), keys: sum(true) })?;
     let target = Target::new(&transaction, load, parts, is_cancelled)?;
     let mut receipt = match load.mode {
-        LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh => target.merge(staged)?,
+        LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh => target.merge(expected.rows)?,
         LoadMode::DeleteKeys | LoadMode::KeepKeys => target.delete()?,
     };
-    receipt.staged = staged;
+    receipt.staged = expected.rows;
     receipt.watermark = ledger::enter(&transaction, load, &receipt)?;
     transaction.commit().map_err(|error| errors::of_commit(&table, &error))?;
     Ok(receipt)
@@ -148,19 +148,23 @@ impl<'a> Target<'a> {
         if !has_rows && self.load.mode != LoadMode::Refresh {
             return self.first_load();
         }
-        let has_keys = self.load.mode == LoadMode::Upsert && self.parts.iter().any(|part| part.is_keys);
-        let needs_keys = has_keys || self.load.mode == LoadMode::Replace;
+        let has_keys = self.parts.iter().any(|part| part.is_keys);
+        let needs_keys = match self.load.mode {
+            LoadMode::Upsert => has_keys,
+            mode => mode == LoadMode::Replace,
+        };
         let may_have_duplicates = staged > HASHES_MAX || needs_keys || self.has_equal_hashes(staged)?;
         let has_duplicates = may_have_duplicates && self.put_keys()? != staged;
         let mut receipt = self.write_rows(has_duplicates)?;
         if self.load.mode == LoadMode::Replace {
-            receipt.deleted += self.execute(&format!(
-                "DELETE FROM {} WHERE {} NOT IN (SELECT key FROM temp.staged_row)",
-                self.table,
+            self.put_lone_keys(false, &|_| true)?;
+            receipt.deleted += self.remove_absent(&format!(
+                "{0} NOT IN (SELECT key FROM temp.staged_row) AND {0} NOT IN (SELECT key FROM temp.staged_key)",
                 self.key()
             ))?;
-        } else if has_keys {
-            self.put_lone_keys(false)?;
+        } else if needs_keys {
+            self.put_lone_keys(false, &|part| !part.is_spared())?;
+            self.take_out_spared()?;
             receipt.deleted += self.execute(&format!(
                 "DELETE FROM {} WHERE {} IN (SELECT key FROM temp.staged_key)
                  AND {1} NOT IN (SELECT key FROM temp.staged_row)",
@@ -179,7 +183,9 @@ impl<'a> Target<'a> {
         self.each_row(&mut |_, row| {
             if self.run(&mut writer.insert, row.iter().copied().chain(self.no_flag()))? == 1 {
                 receipt.inserted += 1;
-            } else if self.compare(&mut writer.select, row)?.is_some_and(|old| !old.is_newer && !old.is_same)
+            } else if self
+                .compare(&mut writer.select, row, true)?
+                .is_some_and(|old| !old.is_newer && !old.is_same)
             {
                 self.update(&mut writer.update, row)?;
             }
@@ -210,7 +216,7 @@ impl<'a> Target<'a> {
                 }
             }
             let is_gone = self.flag.and_then(|flag| row.get(flag)).is_some_and(is_true);
-            match self.compare(&mut writer.select, row)? {
+            match self.compare(&mut writer.select, row, self.load.keeps_newer())? {
                 None if is_refresh || (is_gone && self.removes()) => {}
                 None => {
                     self.run(&mut writer.insert, row.iter().copied().chain(self.no_flag()))?;
@@ -284,18 +290,20 @@ impl<'a> Target<'a> {
         self.run(update, others.chain(self.no_flag()).chain([row[key]])).map(|_| ())
     }
 
-    /// How a staged row and the target's differ; `None` when the target has none of that key.
+    /// How a staged row and the target's differ, where `keeps_newer` by their age first; `None` when the target has none of that
+    /// key.
     fn compare(
         &self,
         select: &mut Statement<'_>,
         row: &[ValueRef<'_>],
+        keeps_newer: bool,
     ) -> Result<Option<Compared>, WarehouseError> {
         self.bind(select, [row[self.load.layout.key]].into_iter())?;
         let mut found = select.raw_query();
         let Some(old) = found.next().map_err(|error| self.failed(&error))? else { return Ok(None) };
         let value = |place| old.get_ref(place).map_err(|error| self.failed(&error));
         let stamp = self.load.layout.stamp;
-        if let Some(stamp) = stamp
+        if let Some(stamp) = stamp.filter(|_| keeps_newer)
             && !is_not_older(row[stamp], value(stamp)?)
         {
             return Ok(Some(Compared { is_newer: true, is_same: false, is_gone: false }));
@@ -344,11 +352,11 @@ impl<'a> Target<'a> {
             .map_err(|error| self.failed(&error))
     }
 
-    /// Puts keys that were staged alone into a table, and with `of_rows` those of rows, too.
-    fn put_lone_keys(&self, of_rows: bool) -> Result<(), WarehouseError> {
+    /// Puts keys that were staged alone, in parts that are `meant`, into a table, and with `of_rows` those of rows, too.
+    fn put_lone_keys(&self, of_rows: bool, meant: &dyn Fn(PartNumber) -> bool) -> Result<(), WarehouseError> {
         self.key_table("staged_key", "")?;
         let mut put = self.prepare("INSERT OR IGNORE INTO temp.staged_key VALUES (?)")?;
-        for part in self.parts.iter().filter(|part| part.is_keys) {
+        for part in self.parts.iter().filter(|part| part.is_keys && meant(part.receipt.part)) {
             part.each_row(1, &mut |_, row| self.run(&mut put, row.iter().copied()).map(|_| ()))?;
         }
         if of_rows {
@@ -356,6 +364,24 @@ impl<'a> Target<'a> {
             self.each_row(&mut |_, row| self.run(&mut put, [row[key]].into_iter()).map(|_| ()))?;
         }
         Ok(())
+    }
+
+    /// Takes the keys of rows that stay as they are out of those that were put.
+    fn take_out_spared(&self) -> Result<(), WarehouseError> {
+        let mut take = self.prepare("DELETE FROM temp.staged_key WHERE key = ?")?;
+        for part in self.parts.iter().filter(|part| part.is_keys && part.receipt.part.is_spared()) {
+            part.each_row(1, &mut |_, row| self.run(&mut take, row.iter().copied()).map(|_| ()))?;
+        }
+        Ok(())
+    }
+
+    /// Takes out rows that are not at the org any more, or flags them.
+    fn remove_absent(&self, those: &str) -> Result<u64, WarehouseError> {
+        let (table, flag) = (&self.table, quoted(&self.load.layout.deleted_column));
+        self.execute(&match self.load.flags_absent() {
+            false => format!("DELETE FROM {table} WHERE {those}"),
+            true => format!("UPDATE {table} SET {flag} = 1 WHERE {those} AND {flag} IS NOT TRUE"),
+        })
     }
 
     /// Without a type, as the values are converted already; without a row id, as the key is all there is.
@@ -376,17 +402,10 @@ impl<'a> Target<'a> {
 
     /// Of staged keys, or of all others.
     fn delete(&self) -> Result<CommitReceipt, WarehouseError> {
-        self.put_lone_keys(true)?;
-        let (table, key) = (&self.table, self.key());
-        let flag = quoted(&self.load.layout.deleted_column);
+        self.put_lone_keys(true, &|_| true)?;
         let not = if self.load.mode == LoadMode::KeepKeys { "NOT " } else { "" };
-        let those = format!("{key} {not}IN (SELECT key FROM temp.staged_key)");
-        let deleted = self.execute(&match self.load.deletes {
-            DeletePolicy::Remove => format!("DELETE FROM {table} WHERE {those}"),
-            DeletePolicy::Flag => {
-                format!("UPDATE {table} SET {flag} = 1 WHERE {those} AND {flag} IS NOT TRUE")
-            }
-        })?;
+        let deleted =
+            self.remove_absent(&format!("{} {not}IN (SELECT key FROM temp.staged_key)", self.key()))?;
         self.forget_keys()?;
         Ok(CommitReceipt { deleted, ..CommitReceipt::default() })
     }

@@ -48,7 +48,7 @@ use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseE
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
     ColumnType, CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange,
-    TableLayout, TableName, TableState, Watermark,
+    StagedCount, TableLayout, TableName, TableState, Watermark,
 };
 
 /// Rows of a part that it takes best: enough for one wait on the disk, few enough to be held in memory.
@@ -265,13 +265,13 @@ impl Warehouse for SqliteWarehouse {
         writer.finish()
     }
 
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         self.begin();
         let receipt = match ledger::receipt(&self.writer, load)? {
             Some(receipt) => receipt,
             None => {
                 let parts = self.staged.parts(&load.id)?;
-                commit::commit(&mut self.writer, load, &parts, rows, &self.stop.is_cancelled)?
+                commit::commit(&mut self.writer, load, &parts, expected, &self.stop.is_cancelled)?
             }
         };
         // The load is done. Whoever opens the warehouse next tries again.

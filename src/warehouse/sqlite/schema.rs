@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS _penstock_loads (
   unchanged INTEGER NOT NULL, deleted INTEGER NOT NULL, schema_version INTEGER NOT NULL, finished_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS _penstock_loads_mark ON _penstock_loads (target_table, object, org, to_mark);
 CREATE TABLE IF NOT EXISTS _penstock_tables (
-  target_table TEXT PRIMARY KEY, schema_version INTEGER NOT NULL, first_load INTEGER NOT NULL);
+  target_table TEXT PRIMARY KEY, schema_version INTEGER NOT NULL, first_load INTEGER NOT NULL, key_column TEXT);
 CREATE TABLE IF NOT EXISTS _penstock_columns (
   target_table TEXT NOT NULL, column_name TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL,
   is_active INTEGER NOT NULL, added_at TEXT NOT NULL, retired_at TEXT, position INTEGER NOT NULL,
@@ -120,10 +120,11 @@ fn text_of(kind: ColumnType) -> String {
     }
 }
 
-fn version_of(connection: &Connection, table: &str) -> Result<u64, WarehouseError> {
+/// The schema version of a table, and the column of its key.
+fn known_table(connection: &Connection, table: &str) -> Result<(u64, Option<String>), WarehouseError> {
     connection
-        .prepare_cached("SELECT schema_version FROM _penstock_tables WHERE target_table = ?1")
-        .and_then(|mut asked| asked.query_row([table], |row| row.get(0)).optional())
+        .prepare_cached("SELECT schema_version, key_column FROM _penstock_tables WHERE target_table = ?1")
+        .and_then(|mut asked| asked.query_row([table], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map(Option::unwrap_or_default)
         .map_err(|error| errors::of(table, &error))
 }
@@ -139,6 +140,7 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
         !engine.iter().any(|theirs| is_same(ours, theirs) && fits(&theirs.declared, ours.column.kind))
     };
     let exists = !engine.is_empty();
+    let (schema_version, key) = known_table(connection, &table.to_string())?;
     let altered = known.iter().filter(is_altered).filter(|_| exists);
     Ok(TableState {
         exists,
@@ -148,7 +150,8 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
             .map(|theirs| theirs.name.clone())
             .collect(),
         altered: altered.map(|ours| ours.column.name.clone()).collect(),
-        schema_version: version_of(connection, &table.to_string())?,
+        schema_version,
+        key,
         columns: known.into_iter().filter(is_of_a_field).collect(),
     })
 }
@@ -168,7 +171,7 @@ pub(super) fn apply(
         if step.apply(change)? {
             transaction
                 .execute(
-                    "INSERT INTO _penstock_tables VALUES (?1, 1, 0)
+                    "INSERT INTO _penstock_tables VALUES (?1, 1, 0, NULL)
                      ON CONFLICT (target_table) DO UPDATE SET schema_version = schema_version + 1",
                     [&told],
                 )
@@ -176,7 +179,7 @@ pub(super) fn apply(
             transaction.commit().map_err(|error| errors::of_commit(&told, &error))?;
         }
     }
-    version_of(connection, &told)
+    known_table(connection, &told).map(|(version, _)| version)
 }
 
 struct Step<'a> {
@@ -262,11 +265,13 @@ impl Step<'_> {
             })
             .collect();
         let forget = "INSERT INTO _penstock_tables
-             SELECT ?1, 0, coalesce(max(rowid), 0) FROM _penstock_loads WHERE true
-             ON CONFLICT (target_table) DO UPDATE SET first_load = excluded.first_load";
+             SELECT ?1, 0, coalesce(max(rowid), 0), ?2 FROM _penstock_loads WHERE true
+             ON CONFLICT (target_table) DO UPDATE
+             SET first_load = excluded.first_load, key_column = excluded.key_column";
+        let key = layout.columns.get(layout.key).map(|column| column.name.as_str());
         self.transaction
             .execute_batch(&format!("CREATE TABLE {} ({})", quoted(self.name), lines.join(", ")))
-            .and_then(|()| self.transaction.execute(forget, [self.table]))
+            .and_then(|()| self.transaction.execute(forget, params![self.table, key]))
             .and_then(|_| {
                 self.transaction
                     .execute("DELETE FROM _penstock_columns WHERE target_table = ?1", [self.table])

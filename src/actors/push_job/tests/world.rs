@@ -16,7 +16,7 @@ use crate::salesforce::{
 };
 use crate::sync::{
     ColumnType, CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, QueryColumn,
-    SchemaChange, TableLayout, TableName, TableState, Watermark,
+    SchemaChange, StagedCount, TableLayout, TableName, TableState, Watermark,
 };
 use crate::warehouse::{Cancel, Caps, Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
 
@@ -339,7 +339,7 @@ impl Warehouse for Rows {
         not_asked()
     }
 
-    fn commit(&mut self, _load: &LoadPlan, _rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn commit(&mut self, _load: &LoadPlan, _expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         not_asked()
     }
 

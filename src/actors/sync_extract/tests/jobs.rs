@@ -99,7 +99,10 @@ async fn finished_jobs_of_some_age_are_cleaned_away() {
     let now = sim.client.org_now(Duration::ZERO).await.unwrap();
     let shown = sim.client.bulk_job(&young).await.unwrap().unwrap();
     assert_eq!((shown.kind, shown.object.as_str()), (BulkJobKind::Query, "Lead"));
-    let cleaned = sim.client.clean_bulk_jobs(now - jiff::SignedDuration::from_hours(24)).await.unwrap();
+    let before = now - jiff::SignedDuration::from_hours(24);
+    let spared = sim.client.clean_bulk_jobs(before, &[old.clone()].into()).await.unwrap();
+    assert_eq!((spared.looked_at, spared.spared, spared.deleted.len()), (2, 1, 0));
+    let cleaned = sim.client.clean_bulk_jobs(before, &std::collections::BTreeSet::new()).await.unwrap();
     assert_eq!((cleaned.looked_at, cleaned.deleted.as_slice()), (2, [old.clone()].as_slice()));
     assert!(cleaned.failed.is_empty());
     let left = sim.client.bulk_jobs().await.unwrap();

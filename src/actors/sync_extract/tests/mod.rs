@@ -123,6 +123,7 @@ impl Sim {
             to: None,
             schema_version: 1,
             stage: None,
+            is_filtered: false,
         };
         ExtractAsk {
             plan: Arc::new(plan),

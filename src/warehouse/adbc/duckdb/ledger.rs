@@ -38,6 +38,8 @@ pub struct KnownTable {
     pub schema_version: u64,
     /// The column that flags deleted rows.
     pub deleted_column: String,
+    /// The column of the key.
+    pub key_column: String,
 }
 
 impl Ledger<'_> {
@@ -55,7 +57,7 @@ impl Ledger<'_> {
             ),
             format!("{PARTS} (load_id {text}, part {int}, has_rows {flag}, row_count {int})"),
             format!(
-                "{TABLES} (target_table {text}, org {text}, object {text}, deleted_column {text}, schema_version {int})"
+                "{TABLES} (target_table {text}, org {text}, object {text}, deleted_column {text}, key_column {text}, schema_version {int})"
             ),
             format!(
                 "{COLUMNS} (target_table {text}, column_name {text}, field {text}, type {text}, is_active {flag}, \
@@ -229,11 +231,14 @@ impl Ledger<'_> {
     /// What the engine says.
     pub fn table(&mut self, table: &TableName) -> Result<Option<KnownTable>, WarehouseError> {
         let key = spelling::table_key(table);
-        let sql = format!("SELECT schema_version, deleted_column FROM {TABLES} WHERE target_table = {key}");
+        let sql = format!(
+            "SELECT schema_version, deleted_column, key_column FROM {TABLES} WHERE target_table = {key}"
+        );
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.row(0).map(|row| KnownTable {
             schema_version: number(row.cell(0)),
             deleted_column: text(row.cell(1)).to_owned(),
+            key_column: text(row.cell(2)).to_owned(),
         }))
     }
 
@@ -285,10 +290,11 @@ impl Ledger<'_> {
             spelling::text(org.as_str()),
             spelling::text(object.as_str()),
             spelling::text(&known.deleted_column),
+            spelling::text(&known.key_column),
             known.schema_version.to_string(),
         ];
         let sql = format!(
-            "INSERT INTO {TABLES} (target_table, org, object, deleted_column, schema_version) VALUES ({})",
+            "INSERT INTO {TABLES} (target_table, org, object, deleted_column, key_column, schema_version) VALUES ({})",
             values.join(", ")
         );
         self.connection.execute(&sql).map(drop)

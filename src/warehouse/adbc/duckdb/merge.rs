@@ -5,7 +5,7 @@
 
 use super::ledger::number;
 use super::spelling::{self, quote};
-use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan};
+use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, SPARED_FROM};
 use crate::warehouse::WarehouseError;
 use crate::warehouse::adbc::connection::AdbcConnection;
 
@@ -66,11 +66,15 @@ impl Merge<'_> {
             .map(|rows| format!("EXISTS (SELECT 1 FROM {rows} AS s WHERE s.{key} = t.{key})"));
         let is_staged = staged_key.as_deref().unwrap_or("false");
         if self.load.mode == LoadMode::Replace {
-            let gone = format!("DELETE FROM {target} AS t WHERE NOT {is_staged}");
-            receipt.deleted += self.connection.change(&gone)?;
+            let keys = self.staged.keys.as_ref();
+            let is_spared = keys.map_or("false".to_owned(), |keys| {
+                format!("EXISTS (SELECT 1 FROM {keys} AS k WHERE k.{key} = t.{key})")
+            });
+            receipt.deleted += self.remove_absent(&format!("NOT {is_staged} AND NOT {is_spared}"))?;
         } else if let Some(keys) = &self.staged.keys {
             let gone = format!(
-                "DELETE FROM {target} AS t WHERE t.{key} IN (SELECT {key} FROM {keys}) AND NOT {is_staged}"
+                "DELETE FROM {target} AS t WHERE t.{key} IN (SELECT {key} FROM {keys}) AND NOT {is_staged} \
+                 AND t.{key} NOT IN (SELECT {key} FROM {keys} WHERE {PART} >= {SPARED_FROM})"
             );
             receipt.deleted += self.connection.change(&gone)?;
         }
@@ -107,7 +111,8 @@ impl Merge<'_> {
         if is_removing {
             same = format!("({same} AND NOT {gone})");
         }
-        let newer = self.stamp().map_or_else(String::new, |stamp| format!("t.{stamp} > s.{stamp} OR "));
+        let newer = self.stamp().filter(|_| self.load.keeps_newer());
+        let newer = newer.map_or_else(String::new, |stamp| format!("t.{stamp} > s.{stamp} OR "));
         receipt.unchanged = self.connection.change(&format!(
             "DELETE FROM {rows} AS s USING {target} AS t WHERE s.{key} = t.{key} AND ({newer}{same})"
         ))?;
@@ -211,18 +216,24 @@ impl Merge<'_> {
     }
 
     fn delete(&mut self, not: &str) -> Result<u64, WarehouseError> {
-        let (target, key) = (self.target(), self.key());
+        let key = self.key();
         let mut found: Vec<String> = Vec::new();
         for table in [&self.staged.rows, &self.staged.keys].into_iter().flatten() {
             found.push(format!("EXISTS (SELECT 1 FROM {table} AS s WHERE s.{key} = t.{key})"));
         }
         let found = if found.is_empty() { "false".to_owned() } else { found.join(" OR ") };
-        let sql = match self.load.deletes {
-            DeletePolicy::Remove => format!("DELETE FROM {target} AS t WHERE {not}({found})"),
-            DeletePolicy::Flag => {
+        self.remove_absent(&format!("{not}({found})"))
+    }
+
+    /// Takes out rows that are not at the org any more, or flags them.
+    fn remove_absent(&mut self, those: &str) -> Result<u64, WarehouseError> {
+        let target = self.target();
+        let sql = match self.load.flags_absent() {
+            false => format!("DELETE FROM {target} AS t WHERE {those}"),
+            true => {
                 let flag = quote(&self.load.layout.deleted_column);
                 let was_gone = self.target_deleted();
-                format!("UPDATE {target} AS t SET {flag} = true WHERE NOT {was_gone} AND {not}({found})")
+                format!("UPDATE {target} AS t SET {flag} = true WHERE NOT {was_gone} AND {those}")
             }
         };
         self.connection.change(&sql)

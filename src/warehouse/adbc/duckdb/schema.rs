@@ -17,6 +17,10 @@ fn definitions(columns: &[TableColumn]) -> String {
     spelling::definitions(columns.iter().map(|column| (column.name.as_str(), column.kind)))
 }
 
+fn key_of_layout(layout: &TableLayout) -> &str {
+    layout.columns.get(layout.key).map_or("", |column| column.name.as_str())
+}
+
 fn is_same(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
@@ -69,7 +73,8 @@ impl DuckDbWarehouse {
             exists: !there.is_empty(),
             foreign: there.iter().map(|(name, _)| name.clone()).filter(|name| !is_ours(name)).collect(),
             altered,
-            schema_version: known.unwrap_or_default().schema_version,
+            schema_version: known.as_ref().map_or(0, |known| known.schema_version),
+            key: known.map(|known| known.key_column).filter(|key| !key.is_empty()),
             columns,
         })
     }
@@ -169,6 +174,7 @@ impl DuckDbWarehouse {
         let known = KnownTable {
             schema_version: state.schema_version + 1,
             deleted_column: layout.deleted_column.clone(),
+            key_column: key_of_layout(layout).to_owned(),
         };
         self.ledger().write_table(org, object, table, &known)?;
         for (position, column) in layout.columns.iter().enumerate() {

@@ -9,10 +9,10 @@ use super::names::{Home, Listing, Place, Sort};
 use super::session::{Session, number};
 use super::sql::{Forecast, Merge, create_keys, create_rows};
 use super::staging::{Staging, drop_table, no_key};
-use crate::sync::{CommitReceipt, LoadMode, LoadPlan, Watermark};
-use crate::warehouse::{ChunkRow, WarehouseError};
+use crate::sync::{CommitReceipt, LoadMode, LoadPlan, StagedCount, Watermark};
+use crate::warehouse::{ChunkRow, WarehouseError, check_staged};
 
-/// Commits a load of `rows` rows; `target` is where they go.
+/// Commits a load whose parts add up to `expected`.
 ///
 /// # Errors
 /// [`WarehouseError::OtherCount`], [`WarehouseError::Unsure`], and what Snowflake says.
@@ -20,21 +20,19 @@ pub fn commit(
     session: &mut Session,
     (home, ledger, staging): (&Home, &Ledger, &mut Staging),
     load: &LoadPlan,
-    rows: u64,
+    expected: StagedCount,
 ) -> Result<CommitReceipt, WarehouseError> {
     if let Some(receipt) = ledger.receipt(session, &load.id)? {
         staging.remove(session, load);
         return Ok(receipt);
     }
     let listing = staging.list(session, load)?;
-    let staged = listing.rows(Sort::Rows);
-    if staged != rows {
-        return Err(WarehouseError::OtherCount { expected: rows, staged });
-    }
+    let staged = StagedCount { rows: listing.rows(Sort::Rows), keys: listing.rows(Sort::Keys) };
+    check_staged(expected, staged)?;
     let (rows_table, keys_table) = home.staging(load);
     let target = home.place(&load.table);
-    let has_rows = listing.rows(Sort::Rows) > 0;
-    let keys = (listing.rows(Sort::Keys) > 0).then_some(&keys_table);
+    let has_rows = staged.rows > 0;
+    let keys = (staged.keys > 0).then_some(&keys_table);
     let merge = Merge { target: &target, rows: &rows_table, keys, load };
     // Most loads of a quiet object have nothing at all: then no table is made for them.
     let rows_table = (has_rows || merge.delete_absent().is_some()).then_some(&rows_table);

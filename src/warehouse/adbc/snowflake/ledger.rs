@@ -39,6 +39,8 @@ pub struct KnownTable {
     pub schema_version: u64,
     /// The column that flags deleted rows.
     pub deleted_column: String,
+    /// The column of the key.
+    pub key_column: String,
 }
 
 /// What becomes of a known column.
@@ -96,7 +98,7 @@ impl Ledger {
             (
                 TABLES,
                 "TARGET_TABLE VARCHAR PRIMARY KEY, ORG VARCHAR, OBJECT VARCHAR, DELETED_COLUMN VARCHAR, \
-                 SCHEMA_VERSION NUMBER(38, 0)",
+                 KEY_COLUMN VARCHAR, SCHEMA_VERSION NUMBER(38, 0)",
             ),
             (
                 COLUMNS,
@@ -214,13 +216,14 @@ impl Ledger {
     /// What Snowflake says.
     pub fn known(&self, session: &mut Session, target: &Place) -> Result<Option<KnownTable>, WarehouseError> {
         let (_, rows) = session.rows(&format!(
-            "SELECT SCHEMA_VERSION, DELETED_COLUMN FROM {} WHERE TARGET_TABLE = {}",
+            "SELECT SCHEMA_VERSION, DELETED_COLUMN, KEY_COLUMN FROM {} WHERE TARGET_TABLE = {}",
             self.tables,
             text(&target.key())
         ))?;
         Ok(rows.row(0).map(|row| KnownTable {
             schema_version: number(row.cell(0)).unwrap_or(0),
             deleted_column: words(row.cell(1)).to_owned(),
+            key_column: words(row.cell(2)).to_owned(),
         }))
     }
 
@@ -283,6 +286,7 @@ impl Ledger {
         let engine = self.engine_columns(session, target)?;
         let known = self.known(session, target)?;
         let schema_version = known.as_ref().map_or(0, |known| known.schema_version);
+        let key = known.as_ref().map(|known| known.key_column.clone()).filter(|key| !key.is_empty());
         if engine.is_empty() {
             // Ours or not, its rows are gone.
             return Ok(TableState { schema_version, ..TableState::default() });
@@ -307,7 +311,7 @@ impl Ledger {
         };
         let foreign =
             engine.iter().filter(|column| !is_ours(&column.name)).map(|column| column.name.clone()).collect();
-        Ok(TableState { exists: true, columns, foreign, altered, schema_version })
+        Ok(TableState { exists: true, columns, foreign, altered, schema_version, key })
     }
 
     /// Writes a new table down, with its columns. What was loaded into a former table of that name counts no more.
@@ -331,12 +335,13 @@ impl Ledger {
                 self.loads
             ))?;
             session.change(&format!(
-                "INSERT INTO {} (TARGET_TABLE, ORG, OBJECT, DELETED_COLUMN, SCHEMA_VERSION) \
-                 VALUES ({key}, {}, {}, {}, {schema_version})",
+                "INSERT INTO {} (TARGET_TABLE, ORG, OBJECT, DELETED_COLUMN, KEY_COLUMN, SCHEMA_VERSION) \
+                 VALUES ({key}, {}, {}, {}, {}, {schema_version})",
                 self.tables,
                 text(org.as_str()),
                 text(object.as_str()),
-                text(&layout.deleted_column)
+                text(&layout.deleted_column),
+                text(layout.columns.get(layout.key).map_or("", |column| column.name.as_str()))
             ))?;
             let columns: Vec<_> = layout.columns.iter().enumerate().collect();
             self.insert_columns(session, target, &columns)

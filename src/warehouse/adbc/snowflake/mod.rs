@@ -4,7 +4,7 @@
 //! Promises those of [`crate::warehouse`]. Here they rest on this: a file's name tells what is in it, so that a listing knows
 //! after a crash what is staged, without a virtual warehouse that would have to run; a load's rows and its ledger entry are in
 //! one transaction, in which no DDL stands, because Snowflake would commit before it; who may write is a lease in a table
-//! ([`session`]), because Snowflake has no lock that lasts. Names are upper-cased, as its users expect ([`names`]).
+//! (`session`), because Snowflake has no lock that lasts. Names are upper-cased, as its users expect (`names`).
 
 mod commit;
 mod errors;
@@ -30,8 +30,8 @@ use super::rows::{append_rows, columns_of};
 use crate::clock::SharedClock;
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, TableColumn,
-    TableLayout, TableName, TableState, Watermark,
+    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
+    TableColumn, TableLayout, TableName, TableState, Watermark,
 };
 use crate::warehouse::{Cancel, Caps, PartSource, QuerySink, RowChunk, Spool, Warehouse, WarehouseError};
 
@@ -152,9 +152,9 @@ impl Warehouse for SnowflakeWarehouse {
         self.staging.put(&mut self.session, load, part, source)
     }
 
-    fn commit(&mut self, load: &LoadPlan, rows: u64) -> Result<CommitReceipt, WarehouseError> {
+    fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
         self.session.keep()?;
-        commit::commit(&mut self.session, (&self.home, &self.ledger, &mut self.staging), load, rows)
+        commit::commit(&mut self.session, (&self.home, &self.ledger, &mut self.staging), load, expected)
     }
 
     fn abandon(&mut self, load: &LoadPlan) -> Result<(), WarehouseError> {

@@ -6,7 +6,7 @@
 //! was inserted, updated and deleted.
 
 use super::names::{Place, quote};
-use crate::sync::{ColumnType, DeletePolicy, LoadMode, LoadPlan, TableColumn, TableLayout};
+use crate::sync::{ColumnType, DeletePolicy, LoadMode, LoadPlan, SPARED_FROM, TableColumn, TableLayout};
 use crate::warehouse::spool::PLACE_COLUMN;
 
 /// The column of the tables that keys are copied into.
@@ -140,7 +140,8 @@ impl Merge<'_> {
 
     /// The target's row is newer: the staged one has lost.
     fn is_newer(&self) -> String {
-        let stamp = self.layout().stamp.and_then(|stamp| self.layout().columns.get(stamp));
+        let stamp = self.layout().stamp.filter(|_| self.load.keeps_newer());
+        let stamp = stamp.and_then(|stamp| self.layout().columns.get(stamp));
         stamp.map_or_else(
             || "FALSE".to_owned(),
             |stamp| {
@@ -225,15 +226,32 @@ impl Merge<'_> {
     pub fn delete_absent(&self) -> Option<String> {
         let key = self.of_target(&self.key_name());
         let staged = format!("SELECT {0} FROM {1} WHERE {0} IS NOT NULL", self.key_name(), self.rows.full());
-        let target = self.target.full();
-        match (self.load.mode, self.keys) {
-            (LoadMode::Replace, _) => Some(format!("DELETE FROM {target} WHERE {key} NOT IN ({staged})")),
-            (LoadMode::Upsert, Some(keys)) => Some(format!(
-                "DELETE FROM {target} WHERE {key} IN (SELECT {} FROM {}) AND {key} NOT IN ({staged})",
-                quote(KEY_COLUMN),
-                keys.full()
+        let alone = self.keys.map(|keys| format!("SELECT {} FROM {}", quote(KEY_COLUMN), keys.full()));
+        match (self.load.mode, alone) {
+            (LoadMode::Replace, None) => Some(self.remove(&format!("{key} NOT IN ({staged})"))),
+            (LoadMode::Replace, Some(spared)) => {
+                Some(self.remove(&format!("{key} NOT IN ({staged}) AND {key} NOT IN ({spared})")))
+            }
+            (LoadMode::Upsert, Some(alone)) => Some(format!(
+                "DELETE FROM {} WHERE {key} IN ({alone}) AND {key} NOT IN ({staged}) \
+                 AND {key} NOT IN ({alone} WHERE {} >= {})",
+                self.target.full(),
+                quote(PLACE_COLUMN),
+                u64::from(SPARED_FROM) << 32
             )),
             _ => None,
+        }
+    }
+
+    /// Takes out rows that are not at the org any more, or flags them.
+    fn remove(&self, those: &str) -> String {
+        let (target, flag) = (self.target.full(), quote(&self.layout().deleted_column));
+        match self.load.flags_absent() {
+            false => format!("DELETE FROM {target} WHERE {those}"),
+            true => format!(
+                "UPDATE {target} SET {flag} = TRUE WHERE {those} AND NOT COALESCE({}, FALSE)",
+                self.target_flag()
+            ),
         }
     }
 
@@ -302,14 +320,7 @@ impl Merge<'_> {
             (LoadMode::KeepKeys, false) => format!("{key} NOT IN ({})", staged.join(" UNION ALL ")),
             (_, false) => format!("{key} IN ({})", staged.join(" UNION ALL ")),
         };
-        let (target, flag) = (self.target.full(), quote(&self.layout().deleted_column));
-        match self.load.deletes {
-            DeletePolicy::Remove => format!("DELETE FROM {target} WHERE {is_meant}"),
-            DeletePolicy::Flag => format!(
-                "UPDATE {target} SET {flag} = TRUE WHERE {is_meant} AND NOT COALESCE({}, FALSE)",
-                self.target_flag()
-            ),
-        }
+        self.remove(&is_meant)
     }
 
     /// How many staged keys are null.
@@ -357,6 +368,7 @@ mod tests {
             to: None,
             schema_version: 1,
             stage: None,
+            is_filtered: false,
         }
     }
 

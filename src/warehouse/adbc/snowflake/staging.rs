@@ -205,7 +205,14 @@ impl Staging {
                 loaded += copied(session, &copy(into, &format!("{folder}/{file}")))?;
             }
         }
-        if loaded == expected { Ok(()) } else { Err(WarehouseError::OtherCount { expected, staged: loaded }) }
+        let what = match sort {
+            Sort::Rows => "rows",
+            Sort::Keys => "keys",
+        };
+        if loaded == expected {
+            return Ok(());
+        }
+        Err(WarehouseError::OtherCount { what, expected, staged: loaded })
     }
 
     /// Puts rows of a log into penstock's own stage and copies them into a table that was just made.
@@ -233,7 +240,10 @@ impl Staging {
             tracing::debug!(%error, "a staged file of a log stays where it is");
         }
         let expected = rows.rows() as u64;
-        if loaded == expected { Ok(()) } else { Err(WarehouseError::OtherCount { expected, staged: loaded }) }
+        if loaded == expected {
+            return Ok(());
+        }
+        Err(WarehouseError::OtherCount { what: "rows", expected, staged: loaded })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::sync::{ColumnType, DeletePolicy, LoadMode, PartNumber, SchemaChange};
+use crate::sync::{ColumnType, DeletePolicy, LoadMode, PartNumber, SchemaChange, StagedCount};
 use crate::warehouse::contract::Ground as _;
 use crate::warehouse::contract::bench::{Bench, chunk, column, counts, row};
 use crate::warehouse::{Cell, PartSource, Warehouse as _, WarehouseError};
@@ -18,7 +18,7 @@ fn a_table_that_somebody_locks_is_told_and_loaded_later() {
     let plan = bench.plan(LoadMode::Upsert);
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
     stranger.batch("BEGIN; LOCK TABLE locked IN ROW EXCLUSIVE MODE").unwrap();
-    let told = bench.warehouse.commit(&plan, 1);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1));
     assert!(
         matches!(&told, Err(error @ WarehouseError::Locked { what, .. }) if what == "public.locked" && error.is_transient()),
         "{told:?}"
@@ -51,7 +51,7 @@ fn a_table_that_somebody_altered_is_told_with_its_column_and_stays_as_it_is() {
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
     let mut told = |sql: &str| {
         bench.meddle(sql);
-        let told = bench.warehouse.commit(&plan, 1).unwrap_err();
+        let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap_err();
         assert!(matches!(told, WarehouseError::Altered { .. }), "{told}");
         told.to_string()
     };
@@ -181,7 +181,7 @@ fn a_full_disk_is_told_and_the_load_goes_on_when_there_is_room() {
         bench.stage(&plan, 0, &rows[..1_000]);
         // The same rows once more, in the target, are more than there is room for.
         bench.stage(&plan, 1, &rows[1_000..2_200]);
-        let told = bench.warehouse.commit(&plan, 2_200).unwrap_err();
+        let told = bench.warehouse.commit(&plan, StagedCount::of_rows(2_200)).unwrap_err();
         assert!(matches!(told, WarehouseError::Full(_)), "{told}");
         assert_eq!(bench.warehouse.count(&bench.table, &bench.layout).unwrap(), 0);
         assert!(run("mount", &["-o", "remount,size=32m", path]));
@@ -207,7 +207,7 @@ fn a_column_that_must_not_be_null_and_is_not_ours_stops_the_load() {
     bench.deletes = DeletePolicy::Remove;
     let plan = bench.plan(LoadMode::Upsert);
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
-    let told = bench.warehouse.commit(&plan, 1).unwrap_err();
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap_err();
     assert!(matches!(&told, WarehouseError::BadValue { column, .. } if column == "theirs"), "{told}");
     bench.meddle("ALTER TABLE {t} ALTER COLUMN theirs DROP NOT NULL");
     bench.commit(&plan, 1);

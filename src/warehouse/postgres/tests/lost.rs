@@ -6,7 +6,7 @@ use rstest::rstest;
 
 use super::proxy::{Cut, Proxy};
 use super::{PostgresGround, settings};
-use crate::sync::{LoadMode, LoadState, PartNumber};
+use crate::sync::{LoadMode, LoadState, PartNumber, StagedCount};
 use crate::warehouse::contract::Ground as _;
 use crate::warehouse::contract::bench::{Bench, OWNER, chunk, keys, row};
 use crate::warehouse::postgres::PostgresWarehouse;
@@ -31,7 +31,7 @@ fn a_commit_whose_answer_is_lost_is_settled_by_the_ledger(#[case] cut: Cut) {
     let plan = bench.plan(LoadMode::Replace);
     bench.stage(&plan, 0, &[row("a", "Eve", 1), row("b", "Bob", 1)]);
     proxy.cut(cut);
-    let told = bench.warehouse.commit(&plan, 2);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(2));
     assert!(matches!(told, Err(WarehouseError::Unsure(_))), "{told:?}");
     bench.warehouse = bench.another();
     let state = bench.warehouse.load_state(&plan).unwrap();
@@ -45,7 +45,7 @@ fn a_commit_whose_answer_is_lost_is_settled_by_the_ledger(#[case] cut: Cut) {
             assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
         }
     }
-    let receipt = bench.warehouse.commit(&plan, 2).unwrap();
+    let receipt = bench.warehouse.commit(&plan, StagedCount::of_rows(2)).unwrap();
     assert_eq!((receipt.inserted, receipt.updated), (1, 1), "counted once");
     assert_eq!(bench.warehouse.load_state(&plan).unwrap(), LoadState::Committed(receipt));
     assert_eq!(bench.names(), ["a=Eve", "b=Bob"]);
@@ -109,16 +109,16 @@ fn what_a_crash_of_the_server_took_is_not_said_to_be_staged() {
         "{state:?}"
     );
     assert_eq!(bench.warehouse.load_state(&keep).unwrap(), LoadState::Unknown);
-    let told = bench.warehouse.commit(&upsert, 1);
-    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 1, staged: 0 })), "{told:?}");
+    let told = bench.warehouse.commit(&upsert, StagedCount::of_rows(1));
+    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 1, staged: 0, .. })), "{told:?}");
     // No keys are left to keep: nothing may be deleted for that.
-    let told = bench.warehouse.commit(&keep, 0);
-    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 2, staged: 0 })), "{told:?}");
+    let told = bench.warehouse.commit(&keep, StagedCount { rows: 0, keys: 2 });
+    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 2, staged: 0, .. })), "{told:?}");
     assert_eq!(bench.names(), ["a=Ada", "b=Bob"]);
     bench.stage(&upsert, 0, &[row("c", "Cid", 0)]);
     bench.commit(&upsert, 1);
     bench.warehouse.stage(&keep, PartNumber(1_000_000_000), &keys(&["a", "b"])).unwrap();
-    assert_eq!(bench.warehouse.commit(&keep, 0).unwrap().deleted, 1);
+    assert_eq!(bench.warehouse.commit(&keep, StagedCount { rows: 0, keys: 2 }).unwrap().deleted, 1);
     assert_eq!(bench.names(), ["a=Ada", "b=Bob", "c=Cid!"]);
 }
 
@@ -172,7 +172,7 @@ fn who_lost_the_warehouse_to_another_daemon_commits_no_more() {
     );
     assert_eq!(ended.unwrap().len(), 1);
     daemon.open("another daemon").unwrap();
-    let told = bench.warehouse.commit(&plan, 1);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1));
     assert!(matches!(&told, Err(WarehouseError::InUse(who)) if who.contains("another daemon")), "{told:?}");
     assert_eq!(bench.names(), [""; 0]);
     drop(daemon);

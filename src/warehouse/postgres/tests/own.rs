@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 
 use super::PostgresGround;
 use crate::store::disk::RealDisk;
-use crate::sync::{ColumnType, LoadMode, PartNumber, QueryColumn, SchemaChange};
+use crate::sync::{ColumnType, LoadMode, PartNumber, QueryColumn, SchemaChange, StagedCount};
 use crate::warehouse::contract::Ground as _;
 use crate::warehouse::contract::bench::{Bench, Kept, chunk, column, counts, gone, row, small_layout};
 use crate::warehouse::{Cell, PartSource, QuerySink, RowChunk, Spool, Warehouse as _, WarehouseError};
@@ -59,7 +59,7 @@ fn a_file_that_is_not_as_it_was_written_is_not_staged() {
     assert!(staged("").to_string().contains("no head"));
     let head = "\"Id\",\"Name\",\"SystemModstamp\",\"IsDeleted\",\"_place\"\n";
     let told = staged(head);
-    assert!(matches!(told, WarehouseError::OtherCount { expected: 1, staged: 0 }), "{told}");
+    assert!(matches!(told, WarehouseError::OtherCount { expected: 1, staged: 0, .. }), "{told}");
     let told = staged(&format!("{head}\"a\",\"ada's secret\",\"ada's secret\",,\"0\"\n"));
     assert!(matches!(&told, WarehouseError::BadValue { column, .. } if column == "SystemModstamp"), "{told}");
     assert!(!told.to_string().contains("secret"), "{told}");
@@ -155,7 +155,7 @@ fn nothing_of_a_load_is_left_behind() {
     bench.stage(&plan, 0, &[row("b", "Bob", 0)]);
     bench.commit(&plan, 1);
     bench.stage(&plan, 0, &[row("b", "Bob", 0)]);
-    bench.warehouse.commit(&plan, 1).unwrap();
+    bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap();
     assert_eq!(left(), 0);
 }
 

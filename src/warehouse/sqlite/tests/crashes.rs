@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::super::bench as many;
 use super::*;
-use crate::sync::LoadState;
+use crate::sync::{LoadState, StagedCount};
 
 const PARTS: u32 = 6;
 const PART: u64 = 500;
@@ -18,11 +18,12 @@ fn plan(number: u64) -> LoadPlan {
         table: "lead".parse().unwrap(),
         mode: LoadMode::Replace,
         layout: many::layout(),
-        deletes: DeletePolicy::Flag,
+        deletes: DeletePolicy::Remove,
         from: None,
         to: Some(jiff::Timestamp::from_second(number as i64).unwrap()),
         schema_version: 1,
         stage: None,
+        is_filtered: false,
     }
 }
 
@@ -45,7 +46,7 @@ fn go_on(path: PathBuf, first: u64, last: u64) {
             let rows = PartSource::Rows(Arc::new(many::rows(start..start + PART, number)));
             warehouse.stage(&plan, PartNumber(part), &rows).unwrap();
         }
-        warehouse.commit(&plan, PART * u64::from(PARTS)).unwrap();
+        warehouse.commit(&plan, StagedCount::of_rows(PART * u64::from(PARTS))).unwrap();
     }
 }
 

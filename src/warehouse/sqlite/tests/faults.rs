@@ -5,6 +5,7 @@ use std::thread;
 
 use super::super::bench as many;
 use super::*;
+use crate::sync::{DeletePolicy, StagedCount};
 use crate::warehouse::contract::bench::counts;
 
 /// A connection that waits for no lock longer than a moment.
@@ -25,7 +26,7 @@ fn a_lock_of_another_program_is_told_and_waited_for() {
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
     let other = Connection::open(path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let told = bench.warehouse.commit(&plan, 1).unwrap_err();
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap_err();
     assert!(matches!(&told, WarehouseError::Locked { what, .. } if what == "lead"), "{told:?}");
     assert!(told.is_transient() && !told.ends_connection());
     other.execute_batch("ROLLBACK").unwrap();
@@ -50,12 +51,12 @@ fn a_full_disk_leaves_the_table_as_it_was() {
         }
     };
     limit(pages + 8)(&warehouse);
-    let told = warehouse.commit(&plan, 4).unwrap_err();
+    let told = warehouse.commit(&plan, StagedCount::of_rows(4)).unwrap_err();
     assert!(matches!(told, WarehouseError::Full(_)), "{told:?}");
     assert_eq!(bench.names(), ["a=Ada"]);
     assert_eq!(bench.warehouse.load_state(&plan).unwrap(), warehouse.load_state(&plan).unwrap());
     limit(1_000_000)(&warehouse);
-    assert_eq!(counts(&warehouse.commit(&plan, 4).unwrap()), [3, 1, 0, 0]);
+    assert_eq!(counts(&warehouse.commit(&plan, StagedCount::of_rows(4)).unwrap()), [3, 1, 0, 0]);
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn a_trigger_that_refuses_leaves_the_table_as_it_was() {
     bench.meddle("CREATE TRIGGER no BEFORE INSERT ON {t} WHEN new.Id = 'c' BEGIN SELECT raise(ABORT, 'Ada may not'); END");
     let plan = bench.plan(LoadMode::Upsert);
     bench.stage(&plan, 0, &[row("a", "Ada", 0), row("b", "Bob", 0), row("c", "Cid", 0)]);
-    let told = bench.warehouse.commit(&plan, 3).unwrap_err();
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(3)).unwrap_err();
     assert!(matches!(told, WarehouseError::Altered { .. }), "{told:?}");
     assert!(!told.to_string().contains("Ada"), "{told}");
     assert_eq!(bench.names(), [""; 0]);
@@ -99,13 +100,13 @@ fn a_table_that_was_changed_under_a_load_is_told() {
     let plan = bench.plan(LoadMode::Upsert);
     bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
     bench.meddle("ALTER TABLE {t} DROP COLUMN Name");
-    let told = bench.warehouse.commit(&plan, 1).unwrap_err();
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap_err();
     assert!(
         matches!(&told, WarehouseError::Altered { table, what } if table == "lead" && what.contains("Name")),
         "{told}"
     );
     bench.meddle("DROP TABLE {t}");
-    let told = bench.warehouse.commit(&plan, 1).unwrap_err();
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1)).unwrap_err();
     assert!(matches!(&told, WarehouseError::Altered { table, .. } if table == "lead"), "{told}");
 }
 
@@ -120,9 +121,9 @@ fn many_rows(ground: &mut SqliteGround, count: u64) -> (Box<dyn Warehouse>, Load
     warehouse.apply_schema(&plan.org, &plan.object, &plan.table, &create).unwrap();
     let source = |start| PartSource::Rows(Arc::new(many::rows(start..start + count, 0)));
     warehouse.stage(&plan, PartNumber(0), &source(0)).unwrap();
-    warehouse.commit(&plan, count).unwrap();
+    warehouse.commit(&plan, StagedCount::of_rows(count)).unwrap();
     let mut next = bench.plan(LoadMode::Replace);
-    next.table = plan.table;
+    (next.table, next.deletes) = (plan.table, DeletePolicy::Remove);
     warehouse.stage(&next, PartNumber(0), &source(count)).unwrap();
     (warehouse, next)
 }
@@ -135,7 +136,7 @@ fn a_commit_that_is_told_to_stop_leaves_the_table_as_it_was() {
     let outside = ground.outside();
     thread::scope(|scope| {
         let commit = scope.spawn(|| {
-            let told = warehouse.commit(&plan, 5_000);
+            let told = warehouse.commit(&plan, StagedCount::of_rows(5_000));
             (warehouse, told)
         });
         while !commit.is_finished() {
@@ -146,7 +147,7 @@ fn a_commit_that_is_told_to_stop_leaves_the_table_as_it_was() {
         let highest: String = outside.query_row("SELECT max(Id) FROM lead", [], |row| row.get(0)).unwrap();
         assert_eq!(highest, "00Q5e0000004999AAA");
         // And the connection goes on.
-        let receipt = warehouse.commit(&plan, 5_000).unwrap();
+        let receipt = warehouse.commit(&plan, StagedCount::of_rows(5_000)).unwrap();
         assert_eq!(counts(&receipt), [5_000, 0, 0, 5_000]);
     });
 }
@@ -177,7 +178,7 @@ fn readers_see_the_old_table_or_the_new_one_and_nothing_between() {
     let (mut warehouse, plan) = many_rows(&mut ground, 5_000);
     let outside = ground.outside();
     thread::scope(|scope| {
-        let commit = scope.spawn(|| warehouse.commit(&plan, 5_000).unwrap());
+        let commit = scope.spawn(|| warehouse.commit(&plan, StagedCount::of_rows(5_000)).unwrap());
         let mut seen = HashSet::new();
         let mut look = || {
             let sql = "SELECT count(*), min(Id), max(Id), (SELECT count(*) FROM _penstock_loads) FROM lead";

@@ -9,8 +9,8 @@ use rstest::rstest;
 
 use super::library::{DuckDbGround, setting};
 use crate::sync::{
-    ColumnType, DeletePolicy, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, SchemaChange, TableColumn,
-    TableLayout,
+    ColumnType, DeletePolicy, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, SchemaChange, StagedCount,
+    TableColumn, TableLayout,
 };
 use crate::warehouse::adbc::duckdb::{DuckDbSettings, DuckDbWarehouse};
 use crate::warehouse::contract::bench::{Kept, at, column, row, small_layout};
@@ -32,6 +32,7 @@ fn plan(number: u64, layout: TableLayout) -> LoadPlan {
         to: Some("2026-01-02T03:04:05.678901Z".parse().unwrap()),
         schema_version: 1,
         stage: None,
+        is_filtered: false,
     }
 }
 
@@ -56,7 +57,7 @@ fn load(warehouse: &mut DuckDbWarehouse, plan: &LoadPlan, rows: &[Vec<Cell<'_>>]
         chunk.push(row.iter().copied());
     }
     warehouse.stage(plan, PartNumber(0), &PartSource::Rows(Arc::new(chunk))).unwrap();
-    warehouse.commit(plan, rows.len() as u64).unwrap();
+    warehouse.commit(plan, StagedCount::of_rows(rows.len() as u64)).unwrap();
 }
 
 /// Rows of a part, each with a text that is hard to pack.
@@ -101,7 +102,7 @@ fn stages_and_commits() {
     }
     println!("staged");
     std::io::stdin().lock().read_line(&mut String::new()).unwrap();
-    warehouse.commit(&plan, u64::from(PARTS) * PART_ROWS).unwrap();
+    warehouse.commit(&plan, StagedCount::of_rows(u64::from(PARTS) * PART_ROWS)).unwrap();
     println!("committed");
     std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }
@@ -160,7 +161,7 @@ fn killed_after(delay: Duration) -> Option<bool> {
         }
         LoadState::Unknown => panic!("what was staged is lost"),
     };
-    assert_eq!(warehouse.commit(&plan, rows).unwrap().inserted, rows);
+    assert_eq!(warehouse.commit(&plan, StagedCount::of_rows(rows)).unwrap().inserted, rows);
     assert_eq!(warehouse.count(&plan.table, &plan.layout).unwrap(), rows);
     let at = warehouse.watermark(&plan.org, &plan.object, &plan.table).unwrap().map(|mark| mark.at);
     assert_eq!(at, plan.to);
@@ -303,7 +304,7 @@ fn what_does_not_fit_in_memory_goes_to_the_disk() {
             rows +=
                 warehouse.stage(&plan, PartNumber(part), &PartSource::Rows(Arc::new(chunk))).unwrap().rows;
         }
-        let receipt = warehouse.commit(&plan, rows).unwrap();
+        let receipt = warehouse.commit(&plan, StagedCount::of_rows(rows)).unwrap();
         assert_eq!(receipt.written(), 100_000);
     }
 }
@@ -463,5 +464,5 @@ fn a_disk_that_is_full_is_told_and_nothing_is_lost() {
     let plan = plan(1, small_layout());
     warehouse.stage(&plan, PartNumber(parts), &part_of(parts)).unwrap();
     let rows = u64::from(parts + 1) * PART_ROWS;
-    assert_eq!(warehouse.commit(&plan, rows).unwrap().inserted, rows);
+    assert_eq!(warehouse.commit(&plan, StagedCount::of_rows(rows)).unwrap().inserted, rows);
 }

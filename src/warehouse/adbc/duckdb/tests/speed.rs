@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::library::DuckDbGround;
 use crate::sync::{
-    ColumnType, DeletePolicy, LoadId, LoadMode, LoadPlan, PartNumber, SchemaChange, TableColumn, TableLayout,
+    ColumnType, DeletePolicy, LoadId, LoadMode, LoadPlan, PartNumber, SchemaChange, StagedCount, TableColumn,
+    TableLayout,
 };
 use crate::warehouse::{Cell, PartSource, RowChunk, Warehouse};
 
@@ -80,6 +81,7 @@ fn plan(number: u64, mode: LoadMode) -> LoadPlan {
         to: None,
         schema_version: 1,
         stage: None,
+        is_filtered: false,
     }
 }
 
@@ -115,7 +117,7 @@ fn two_hundred_thousand_rows() {
             staging += staged - made;
         }
         let (before, peak_staged) = usage();
-        let receipt = warehouse.commit(&plan, rows as u64).unwrap();
+        let receipt = warehouse.commit(&plan, StagedCount::of_rows(rows as u64)).unwrap();
         let (after, peak) = usage();
         let each = |seconds: f64| seconds * 1e6 / rows as f64;
         println!(

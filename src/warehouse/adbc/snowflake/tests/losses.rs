@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::server::{SnowflakeGround, say, setting};
-use crate::sync::{LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange};
+use crate::sync::{LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount};
 use crate::warehouse::contract::bench::{Bench, OWNER, chunk, counts, row, small_layout};
 use crate::warehouse::{PartSource, Warehouse as _, WarehouseError};
 
@@ -132,7 +132,7 @@ fn a_commit_whose_answer_was_lost_is_in_the_ledger() {
     let plan = bench.plan(LoadMode::Replace);
     bench.stage(&plan, 0, &[row("b", "Bea", 1), row("c", "Cid", 1)]);
     proxy.cut_at(Cut::After, "COMMIT");
-    let told = bench.warehouse.commit(&plan, 2);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(2));
     assert!(matches!(told, Err(WarehouseError::Unsure(_))), "{told:?}");
     assert!(proxy.has_cut());
     drop(bench);
@@ -154,7 +154,7 @@ fn a_commit_that_never_arrived_is_not_in_the_ledger() {
     let plan = bench.plan(LoadMode::Replace);
     bench.stage(&plan, 0, &[row("b", "Bea", 1), row("c", "Cid", 1)]);
     proxy.cut_at(Cut::Before, "COMMIT");
-    let told = bench.warehouse.commit(&plan, 2);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(2));
     assert!(matches!(told, Err(WarehouseError::Unsure(_))), "{told:?}");
     // The stand-in does not end the transaction of a client that is gone; the driver's goodbye does.
     proxy.heal();
@@ -177,7 +177,7 @@ fn a_connection_that_breaks_in_the_middle_leaves_nothing() {
         let plan = bench.plan(LoadMode::Upsert);
         bench.stage(&plan, 0, &[row("a", "Eve", 1)]);
         proxy.cut_at(Cut::Before, statement);
-        let told = bench.warehouse.commit(&plan, 1);
+        let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1));
         assert!(matches!(told, Err(WarehouseError::Unreachable(_))), "{statement}: {told:?}");
         proxy.heal();
         drop(bench);
@@ -206,8 +206,8 @@ fn a_part_that_did_not_arrive_is_not_acknowledged() {
 
     let mut again = Bench::bare(&mut direct, "no_upload", small_layout());
     assert_eq!(again.warehouse.load_state(&plan).unwrap(), staged(&[(0, 1)]));
-    let told = again.warehouse.commit(&plan, 2);
-    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 2, staged: 1 })), "{told:?}");
+    let told = again.warehouse.commit(&plan, StagedCount::of_rows(2));
+    assert!(matches!(told, Err(WarehouseError::OtherCount { expected: 2, staged: 1, .. })), "{told:?}");
 }
 
 const CHILD: &str = "PENSTOCK_TEST_SNOWFLAKE_CHILD";
@@ -231,7 +231,7 @@ fn child() {
     bench.stage(&plan, 1, &[row("c", "Cid", 0)]);
     say("child: staged");
     if commits == "commits" {
-        let _told = bench.warehouse.commit(&plan, 3);
+        let _told = bench.warehouse.commit(&plan, StagedCount::of_rows(3));
     }
     loop {
         thread::park();

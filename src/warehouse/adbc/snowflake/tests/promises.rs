@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::{SnowflakeLogin, SnowflakeWarehouse};
 use super::server::{SnowflakeGround, say, setting};
 use crate::clock::SystemClock;
-use crate::sync::{ColumnType, LoadMode, LoadPlan, PartNumber, TableLayout};
+use crate::sync::{ColumnType, LoadMode, LoadPlan, PartNumber, StagedCount, TableLayout};
 use crate::warehouse::contract::Ground as _;
 use crate::warehouse::contract::bench::{Bench, OWNER, chunk, column, counts, gone, row, small_layout};
 use crate::warehouse::{Cell, PartSource, Spool, Warehouse as _, WarehouseError};
@@ -67,7 +67,7 @@ fn a_stage_that_is_not_there_is_told_by_its_name() {
         for told in [
             bench.warehouse.stage(&plan, PartNumber(0), &source).map(|_| ()),
             bench.warehouse.load_state(&plan).map(|_| ()),
-            bench.warehouse.commit(&plan, 0).map(|_| ()),
+            bench.warehouse.commit(&plan, StagedCount::of_rows(0)).map(|_| ()),
         ] {
             assert!(matches!(&told, Err(WarehouseError::NoStage(name)) if name == stage), "{told:?}");
         }
@@ -84,7 +84,7 @@ fn a_statement_that_fails_in_the_transaction_takes_all_of_it_back() {
     bench.stage(&plan, 0, &[row("b", "Bea", 1), row("c", "Cid", 1)]);
     // The last statement before COMMIT writes the ledger.
     bench.ground.execute("ALTER TABLE _PENSTOCK_LOADS RENAME COLUMN FINISHED_AT TO SOMEWHEN");
-    let told = bench.warehouse.commit(&plan, 2);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(2));
     assert!(matches!(told, Err(WarehouseError::Engine(_))), "{told:?}");
     assert_eq!(bench.names(), ["a=Ada", "b=Bob"]);
     bench.ground.execute("ALTER TABLE _PENSTOCK_LOADS RENAME COLUMN SOMEWHEN TO FINISHED_AT");
@@ -113,7 +113,7 @@ fn a_value_that_does_not_fit_harms_nobody_and_is_not_shown() {
     let rows = [with("b", Cell::Text("Ada Lovelace"))];
     let text = file(&spool, &layout(ColumnType::Text), 0, &rows);
     bench.warehouse.stage(&plan, PartNumber(0), &text).unwrap();
-    let told = bench.warehouse.commit(&plan, 1);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1));
     assert!(matches!(&told, Err(WarehouseError::BadValue { .. })), "{told:?}");
     assert!(!format!("{told:?}").contains("Lovelace"), "{told:?}");
     assert_eq!(bench.read(&["Id", "Amount"]), [["a", "1.5"]]);
@@ -132,7 +132,7 @@ fn a_lease_that_ran_out_is_anybodys_and_its_holder_commits_no_more() {
         "UPDATE _PENSTOCK_OWNER SET EXPIRES_AT = DATEADD(second, -1, CURRENT_TIMESTAMP()) WHERE EXPIRES_AT IS NOT NULL",
     );
     stranger.open("somebody else").unwrap();
-    let told = bench.warehouse.commit(&plan, 1);
+    let told = bench.warehouse.commit(&plan, StagedCount::of_rows(1));
     assert!(matches!(&told, Err(WarehouseError::InUse(why)) if why.contains("somebody else")), "{told:?}");
     assert_eq!(bench.names(), [""; 0]);
     drop(stranger);
