@@ -10,17 +10,18 @@
 
 pub mod batches;
 pub mod leads;
+mod orgs;
 pub mod push;
+mod stores;
 pub mod sync;
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
-
 use self::batches::Batches;
+use self::orgs::{org_clients, start_simulators};
+use self::stores::{open_cache, open_journal, open_library};
 use self::sync::{SyncSetup, SyncSetupError};
 use crate::actors::assessor::Assessor;
 use crate::actors::batcher::{Batcher, TextBatcher};
@@ -28,8 +29,8 @@ use crate::actors::cache::Cache;
 use crate::actors::composer::Composer;
 use crate::actors::embedder::Embedder;
 use crate::actors::engine::{
-    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, Journal, MailboxTooSmall, NoFaults,
-    NoOutlet, RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
+    BatchStage, Capacity, Chance, Engine, EngineParts, FaultPoint, MailboxTooSmall, NoFaults, NoOutlet,
+    RestartPolicy, Seal, SeededChance, Service, Stage, StageConfig,
 };
 use crate::actors::fetcher::{FetchedOutlet, Fetcher, OrgClients};
 use crate::actors::lead_desk::LeadDesk;
@@ -47,18 +48,14 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::http::api::lead_service::LeadService;
 use crate::model::OrgName;
-use crate::salesforce::auth::kept_token::TokenFile;
-use crate::salesforce::auth::sf_cli::InstalledSf;
-use crate::salesforce::auth::sfdx_url::SfdxUrl;
-use crate::salesforce::transport::{HttpClient, HttpSettings, HttpSetupError};
-use crate::salesforce::{Credentials, Gate, OrgClient, OrgError, OrgSettings, SeededJitter};
-use crate::store::cache::{CacheOptions, CacheStore};
+use crate::salesforce::transport::HttpSetupError;
+use crate::salesforce::{Gate, OrgError};
+use crate::store::cache::CacheStore;
 use crate::store::disk::{RealDisk, SharedDisk};
-use crate::store::journal::{JournalMeter, SledJournal};
 use crate::store::limits_file::{KeptLimits, limits_path};
-use crate::store::state_folder::{StateFolder, StateFolderError, quarantine_database};
+use crate::store::state_folder::{StateFolder, StateFolderError};
 use crate::telemetry::{self, Metrics};
-use crate::vectors::{LibraryStore, VectorStore, VectorStoreError, VectorStoreErrorKind};
+use crate::vectors::{LibraryStore, VectorStoreError};
 
 /// What comes from outside the process; tests put other things in.
 #[derive(Clone)]
@@ -418,8 +415,29 @@ impl Plant {
         });
     }
 
-    /// Writes down what is known of the daily allowances, now. Blocks for a write to the disk; called on leaving.
-    pub fn keep_limits_now(&self) {
+    /// Ends the engine, lets go of the warehouses, whose files are tidied up then, and writes down what is known of the daily
+    /// allowances. The last thing before the process ends.
+    pub async fn leave(&self) {
+        const LONGEST: Duration = Duration::from_secs(30);
+        self.engine.close();
+        let warehouses = async {
+            if let Some(sync) = &self.sync {
+                sync.disconnect().await;
+            }
+            if let Some(push) = &self.push {
+                push.disconnect().await;
+            }
+        };
+        tokio::select! {
+            () = warehouses => {}
+            () = self.outside.clock.sleep(LONGEST) => {
+                tracing::warn!("a warehouse still works: it is left as if the process had been killed, which harms nothing");
+            }
+        }
+        self.keep_limits_now();
+    }
+
+    fn keep_limits_now(&self) {
         let kept = KeptLimits::new(self.outside.clock.wall().as_millisecond(), self.book.memory());
         save_limits(&kept, &limits_path(self.state.path()));
     }
@@ -512,210 +530,4 @@ fn restart_policy(config: &Config) -> RestartPolicy {
         handler_timeout: Duration::from_secs(engine.handler_timeout_secs),
         ..RestartPolicy::default()
     }
-}
-
-fn said_quarantined(metrics: &Metrics, store: &'static str, put_aside: Option<(std::path::PathBuf, String)>) {
-    if let Some((aside, why)) = put_aside {
-        tracing::error!(store, aside = %aside.display(), why, "a damaged store was put aside and is made anew");
-        metrics.store_quarantines_total.with_label_values(&[store]).inc();
-    }
-}
-
-fn open_journal(
-    config: &Config,
-    state: &StateFolder,
-    outside: &Outside,
-    metrics: &Metrics,
-) -> Result<Arc<dyn Journal>, PlantError> {
-    let meter = JournalMeter {
-        commits: metrics.journal_commits_total.clone(),
-        fsync_seconds: metrics.store_fsync_seconds.with_label_values(&["journal"]),
-    };
-    let memory = config.engine.journal_memory_bytes.bytes();
-    let opened =
-        SledJournal::open(&state.journal(), memory, Arc::clone(&outside.disk), &outside.clock, meter)
-            .map_err(|source| PlantError::Store { what: "journal", source })?;
-    said_quarantined(metrics, "journal", opened.quarantined);
-    Ok(Arc::new(opened.journal))
-}
-
-fn open_cache(
-    config: &Config,
-    state: &StateFolder,
-    outside: &Outside,
-    metrics: &Metrics,
-) -> Result<CacheStore, PlantError> {
-    let options = CacheOptions {
-        ttl: Duration::from_secs(config.cache.ttl_secs),
-        bytes_max: config.cache.max_bytes.bytes(),
-        memory_bytes: config.cache.memory_bytes.bytes(),
-        zstd_level: config.cache.zstd_level,
-    };
-    let (cache, aside) =
-        CacheStore::open(&state.cache(), options, Arc::clone(&outside.disk), outside.clock.clone())
-            .map_err(|source| PlantError::Store { what: "cache", source })?;
-    said_quarantined(metrics, "cache", aside);
-    Ok(cache)
-}
-
-fn open_library(
-    state: &StateFolder,
-    outside: &Outside,
-    metrics: &Metrics,
-    model: &dyn Model,
-) -> Result<VectorStore, PlantError> {
-    let path = state.library();
-    let open = || VectorStore::open(&path, model.dimensions(), model.model_name());
-    match open() {
-        Err(error)
-            if matches!(error.kind(), VectorStoreErrorKind::OtherVersion | VectorStoreErrorKind::Damaged) =>
-        {
-            let aside = quarantine_database(&path, &outside.clock)
-                .map_err(|source| PlantError::Store { what: "library", source })?;
-            said_quarantined(metrics, "vectors", Some((aside, error.to_string())));
-            Ok(open()?)
-        }
-        Err(error) if error.kind() == VectorStoreErrorKind::OtherModel => {
-            let aside = quarantine_database(&path, &outside.clock)
-                .map_err(|source| PlantError::Store { what: "library", source })?;
-            // Somebody wanted it, so it is neither an error nor counted as one.
-            tracing::warn!(
-                aside = %aside.display(),
-                why = %error,
-                "another model is set: the library was put aside, the next schema run embeds everything anew"
-            );
-            Ok(open()?)
-        }
-        opened => Ok(opened?),
-    }
-}
-
-async fn start_simulators(config: &Config) -> Result<Vec<(OrgName, orgsim::Server)>, PlantError> {
-    let mut simulators = Vec::new();
-    for org in config.org.iter().filter(|org| org.simulated) {
-        let options = orgsim::Options {
-            seed: config.simulator.seed,
-            latency: Duration::from_millis(config.simulator.latency_ms),
-            sfdx: config.simulator.sfdx.clone(),
-            ..orgsim::Options::default()
-        };
-        simulators.push((org.name.clone(), orgsim::Server::start(options).await?));
-    }
-    Ok(simulators)
-}
-
-fn read_file(org: &config::OrgConfig, path: &std::path::Path) -> Result<Vec<u8>, PlantError> {
-    let failed = |source| PlantError::Secret { org: org.name.clone(), path: path.to_owned(), source };
-    std::fs::read(path).map_err(failed)
-}
-
-fn org_clients(
-    config: &Config,
-    simulators: &[(OrgName, orgsim::Server)],
-    gate: &Arc<dyn Gate>,
-    outside: &Outside,
-) -> Result<OrgClients, PlantError> {
-    let shared = Arc::new(HttpClient::new(&HttpSettings::default())?);
-    let mut clients = HashMap::new();
-    for org in &config.org {
-        // Orgs without certificates or a proxy of their own share one set of connections.
-        let http = match (&org.ca_file, &org.proxy_url) {
-            (None, None) => Arc::clone(&shared),
-            (ca_file, proxy_url) => {
-                let extra_ca_pem = ca_file.as_ref().map(|path| read_file(org, path)).transpose()?;
-                let proxy_url =
-                    proxy_url.as_ref().map(|url| url.to_secret_string().expose_secret().to_owned());
-                let settings = HttpSettings { extra_ca_pem, proxy_url, ..HttpSettings::default() };
-                Arc::new(HttpClient::new(&settings)?)
-            }
-        };
-        let simulator = simulators.iter().find(|(name, _)| *name == org.name);
-        let (login_url, credentials) = match simulator {
-            Some((_, server)) => {
-                let options = orgsim::Options::default();
-                let credentials = Credentials::ClientCredentials {
-                    client_id: options.client_id,
-                    client_secret: options.client_secret.into(),
-                };
-                (server.url(), credentials)
-            }
-            None => (login_url(org), credentials(org, &config.state_dir, &outside.clock)?),
-        };
-        let settings = OrgSettings::new(org.name.clone(), login_url, org.api_version.clone(), credentials);
-        let jitter = Arc::new(SeededJitter::new(outside.seed));
-        let client = OrgClient::new(settings, http, Arc::clone(gate), outside.clock.clone(), jitter);
-        let client = client.map_err(|source| PlantError::Org { org: org.name.clone(), source })?;
-        clients.insert(org.name.clone(), client);
-    }
-    Ok(Arc::new(clients))
-}
-
-/// Where the org is asked for sessions. An sfdx auth URL says so itself.
-fn login_url(org: &config::OrgConfig) -> String {
-    let from_url = org.sfdx_url.as_ref().filter(|_| org.auth == config::AuthKind::SfdxUrl);
-    let from_url = from_url.and_then(|url| SfdxUrl::parse(url.to_secret_string().expose_secret()).ok());
-    from_url.map_or_else(|| org.login_url.as_str().to_owned(), |url| url.instance_url)
-}
-
-fn credentials(
-    org: &config::OrgConfig,
-    state_dir: &std::path::Path,
-    clock: &SharedClock,
-) -> Result<Credentials, PlantError> {
-    let read = |path: &std::path::Path| {
-        let text = std::fs::read_to_string(path);
-        let text = text.map(|text| config::Secret::new(text.trim()).to_secret_string());
-        text.map_err(|source| PlantError::Secret { org: org.name.clone(), path: path.to_owned(), source })
-    };
-    let secret = |value: &Option<config::Secret>, file: &Option<std::path::PathBuf>| match (value, file) {
-        (Some(value), _) => Ok(value.to_secret_string()),
-        (None, Some(file)) => read(file),
-        // The config check has asked for one of them.
-        (None, None) => Ok(config::Secret::new("").to_secret_string()),
-    };
-    let client_id = org.client_id.clone().unwrap_or_default();
-    // A replaced refresh token outlives the process, or the next start would be locked out.
-    let keeper = Arc::new(TokenFile::new(state_dir.join("tokens").join(format!("{}.json", org.name))));
-    Ok(match org.auth {
-        config::AuthKind::RefreshToken => Credentials::RefreshToken {
-            client_id,
-            client_secret: match (&org.client_secret, &org.client_secret_file) {
-                (None, None) => None,
-                (value, file) => Some(secret(value, file)?),
-            },
-            refresh_token: secret(&org.refresh_token, &org.refresh_token_file)?,
-            keeper,
-        },
-        config::AuthKind::SfdxUrl => {
-            let url = secret(&org.sfdx_url, &org.sfdx_url_file)?;
-            let url = SfdxUrl::parse(url.expose_secret());
-            let url = url.map_err(|error| PlantError::Org {
-                org: org.name.clone(),
-                source: OrgError::Settings(format!("`sfdx_url` is no sfdx auth URL: {error}")),
-            })?;
-            let SfdxUrl { client_id, client_secret, refresh_token, .. } = url;
-            Credentials::RefreshToken { client_id, client_secret, refresh_token, keeper }
-        }
-        config::AuthKind::SfCli => {
-            let environment = config::process_environment()
-                .filter_map(|(name, value)| std::ffi::CString::new(format!("{name}={value}")).ok());
-            let cli = InstalledSf::new("sf", environment.collect(), clock.clone())
-                .map_err(|source| PlantError::Store { what: "sf CLI", source })?;
-            Credentials::SfCli { alias: org.sf_alias.clone().unwrap_or_default(), cli: Arc::new(cli) }
-        }
-        config::AuthKind::ClientCredentials => Credentials::ClientCredentials {
-            client_id,
-            client_secret: secret(&org.client_secret, &org.client_secret_file)?,
-        },
-        config::AuthKind::Jwt => Credentials::JwtBearer {
-            client_id,
-            username: org.username.clone().unwrap_or_default(),
-            audience: org.audience.clone(),
-            private_key_pem: secret(&None, &org.private_key_file)?,
-        },
-        config::AuthKind::Token => {
-            let token = secret(&org.token, &org.token_file)?;
-            Credentials::FixedToken { token, instance_url: org.login_url.as_str().to_owned() }
-        }
-    })
 }

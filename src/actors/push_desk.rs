@@ -239,6 +239,13 @@ impl PushDesk {
         PushJob::is_left(&self.0.folder, &settings.name)
     }
 
+    /// Lets go of the warehouses, once the engine has ended.
+    pub async fn disconnect(&self) {
+        for known in &self.0.pushes {
+            known.door.warehouse.disconnect().await;
+        }
+    }
+
     /// Ids of bulk jobs that pushes wait for.
     ///
     /// # Errors

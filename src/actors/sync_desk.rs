@@ -269,6 +269,11 @@ impl SyncDesk {
         self.running.iter().any(|run| run.view.phase() == "committing")
     }
 
+    /// Lets go of the warehouse, once the engine has ended.
+    pub async fn disconnect(&self) {
+        self.parts.pool.disconnect().await;
+    }
+
     /// Ids of bulk jobs that loads which are not over read from.
     pub fn bulk_jobs_in_use(&self) -> BTreeSet<String> {
         let stands = self.records.open_loads().into_keys().map(|object| self.records.stand(&object));

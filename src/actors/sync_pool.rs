@@ -82,6 +82,14 @@ impl WarehousePool {
         self.0.caps.get().copied()
     }
 
+    /// Lets go of every connection that nobody works with.
+    pub async fn disconnect(&self) {
+        let idle = self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for thread in idle {
+            thread.disconnect().await;
+        }
+    }
+
     /// Runs `ask` on a connection and awaits what it says.
     ///
     /// # Errors

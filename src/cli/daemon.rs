@@ -268,8 +268,7 @@ pub fn run(config: Config, path: Option<PathBuf>) -> u8 {
         let unfinished = left_jobs.iter().any(|jobs| !jobs.is_empty());
         socket.abort();
         drop(std::fs::remove_file(plant.state().control_socket()));
-        plant.engine.close();
-        plant.keep_limits_now();
+        plant.leave().await;
         for server in [api, http].into_iter().flatten() {
             drop(tokio::task::spawn_blocking(move || server.stop()).await);
         }

@@ -115,8 +115,7 @@ pub fn with_plant_and_farewell<R>(
             socket.abort();
             drop(std::fs::remove_file(plant.state().control_socket()));
         }
-        plant.engine.close();
-        plant.keep_limits_now();
+        plant.leave().await;
         outcome
     })
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Outside, PlantError, said_quarantined};
+use super::stores::said_quarantined;
+use super::{Outside, PlantError};
 use crate::actors::engine::Engine;
 use crate::actors::lead_asker::LeadAsker;
 use crate::actors::lead_desk::LeadDesk;

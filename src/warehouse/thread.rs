@@ -71,6 +71,20 @@ impl WarehouseThread {
         told.await.unwrap_or(Err(WarehouseError::Closed))
     }
 
+    /// Lets go of the connection, where there is one: engines tidy their files up then. The next thing that is asked connects
+    /// anew.
+    pub async fn disconnect(&self) {
+        let (tell, told) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            connection.let_go();
+            // Whoever asked may have gone, which is no error.
+            let _ = tell.send(());
+        });
+        if self.work.send(work).is_ok() {
+            drop(told.await);
+        }
+    }
+
     /// Ends what the connection is doing.
     pub fn cancel(&self) {
         let handle = self.cancel.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -104,12 +118,16 @@ impl Connection {
             Err(_) => (Err(WarehouseError::Engine("its driver panicked".to_owned())), true),
         };
         if is_broken {
-            *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            // A driver that panicked may do so again when it is let go.
-            let open = self.open.take();
-            drop(catch_unwind(AssertUnwindSafe(move || drop(open))));
+            self.let_go();
         }
         done
+    }
+
+    fn let_go(&mut self) {
+        *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // A driver that panicked may do so again when it is let go.
+        let open = self.open.take();
+        drop(catch_unwind(AssertUnwindSafe(move || drop(open))));
     }
 }
 
@@ -214,6 +232,20 @@ mod tests {
             wait(rig.thread.call(|warehouse| warehouse.open("thread"))).unwrap();
             assert_eq!(rig.connects(), number + 2);
         }
+    }
+
+    #[test]
+    fn a_connection_that_is_let_go_leaves_one_file_and_is_made_anew() {
+        let rig = Rig::new(0);
+        let log = rig.folder.path().join("warehouse.db-wal");
+        wait(rig.thread.disconnect());
+        assert_eq!(rig.connects(), 0, "there was none to let go");
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+        assert!(log.exists());
+        wait(rig.thread.disconnect());
+        assert!(!log.exists());
+        wait(rig.thread.call(|_| Ok(()))).unwrap();
+        assert_eq!(rig.connects(), 2);
     }
 
     #[test]
