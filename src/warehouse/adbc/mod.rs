@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod driver;
 pub mod duckdb;
+mod known;
 pub mod rows;
 pub mod snowflake;
 

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::spelling;
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    ColumnType, CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn,
-    TableName, Watermark,
+    CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn, TableName, Watermark,
 };
 use crate::warehouse::adbc::connection::AdbcConnection;
+use crate::warehouse::adbc::known::{ColumnChange, KnownTable, kind_text, known_columns};
 use crate::warehouse::{Cell, WarehouseError};
 
 /// Loads that are in their targets.
@@ -29,17 +29,6 @@ pub const OWNER: &str = "_penstock_owner";
 pub struct Ledger<'a> {
     /// The connection.
     pub connection: &'a mut AdbcConnection,
-}
-
-/// What is known of a table beside its columns.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownTable {
-    /// Goes up with each change.
-    pub schema_version: u64,
-    /// The column that flags deleted rows.
-    pub deleted_column: String,
-    /// The column of the key.
-    pub key_column: String,
 }
 
 impl Ledger<'_> {
@@ -252,21 +241,7 @@ impl Ledger<'_> {
             "SELECT column_name, field, type, is_active FROM {COLUMNS} WHERE target_table = {key} ORDER BY position"
         );
         let (_, rows) = self.connection.rows(&sql)?;
-        rows.iter()
-            .map(|row| {
-                let kind =
-                    serde_json::from_str(text(row.cell(2))).map_err(|error| WarehouseError::Altered {
-                        table: table.to_string(),
-                        what: format!("`{COLUMNS}` has a type that is not known: {error}"),
-                    })?;
-                let column = TableColumn {
-                    field: text(row.cell(1)).to_owned(),
-                    name: text(row.cell(0)).to_owned(),
-                    kind,
-                };
-                Ok(KnownColumn { column, is_active: row.cell(3) == Cell::Boolean(true) })
-            })
-            .collect()
+        known_columns(&rows, &table.to_string())
     }
 
     /// Writes a new table down, without columns. What was loaded into a former table of that name counts no more.
@@ -355,21 +330,6 @@ impl Ledger<'_> {
             format!("UPDATE {TABLES} SET schema_version = schema_version + 1 WHERE target_table = {key}");
         self.connection.execute(&sql).map(drop)
     }
-}
-
-/// What becomes of a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnChange {
-    /// It has a wider type.
-    Kind(ColumnType),
-    /// Its field is gone.
-    Retired,
-    /// Its field is back.
-    Revived,
-}
-
-fn kind_text(kind: ColumnType) -> String {
-    serde_json::to_string(&kind).unwrap_or_default()
 }
 
 /// A count or another number that is not negative.

@@ -1,9 +1,10 @@
 //! Tables and their columns: what the engine has, and what is changed of it.
 
-use super::ledger::{ColumnChange, KnownTable, text};
+use super::ledger::text;
 use super::{DuckDbWarehouse, spelling};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{LoadId, PartNumber, SchemaChange, TableColumn, TableLayout, TableName, TableState};
+use crate::warehouse::adbc::known::{ColumnChange, KnownTable};
 use crate::warehouse::adbc::rows::Constant;
 use crate::warehouse::{RowChunk, WarehouseError};
 

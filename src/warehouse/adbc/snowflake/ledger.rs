@@ -13,6 +13,7 @@ use crate::model::{ObjectName, OrgName};
 use crate::sync::{
     CommitReceipt, KnownColumn, LoadId, LoadPlan, TableColumn, TableLayout, TableState, Watermark,
 };
+use crate::warehouse::adbc::known::{ColumnChange, KnownTable, kind_text, known_columns};
 use crate::warehouse::{Cell, WarehouseError};
 
 const LOADS: &str = "_PENSTOCK_LOADS";
@@ -30,28 +31,6 @@ pub struct Ledger {
     loads: String,
     tables: String,
     columns: String,
-}
-
-/// What is known of a table beside its columns.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownTable {
-    /// Goes up with each change.
-    pub schema_version: u64,
-    /// The column that flags deleted rows.
-    pub deleted_column: String,
-    /// The column of the key.
-    pub key_column: String,
-}
-
-/// What becomes of a known column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnChange {
-    /// It has a wider type.
-    Kind(crate::sync::ColumnType),
-    /// Its field is gone.
-    Retired,
-    /// Its field is back.
-    Revived,
 }
 
 /// A column as the engine tells it.
@@ -237,21 +216,7 @@ impl Ledger {
             self.columns,
             text(&target.key())
         ))?;
-        rows.iter()
-            .map(|row| {
-                let kind =
-                    serde_json::from_str(words(row.cell(2))).map_err(|error| WarehouseError::Altered {
-                        table: target.key(),
-                        what: format!("`{COLUMNS}` has a type that is not known: {error}"),
-                    })?;
-                let column = TableColumn {
-                    field: words(row.cell(1)).to_owned(),
-                    name: words(row.cell(0)).to_owned(),
-                    kind,
-                };
-                Ok(KnownColumn { column, is_active: row.cell(3) == Cell::Boolean(true) })
-            })
-            .collect()
+        known_columns(&rows, &target.key())
     }
 
     /// The columns of a table as the engine has them; none when there is no such table.
@@ -358,7 +323,7 @@ impl Ledger {
         let values: Vec<String> = columns
             .iter()
             .map(|(position, column)| {
-                let kind = serde_json::to_string(&column.kind).unwrap_or_default();
+                let kind = kind_text(column.kind);
                 let (name, field) = (text(&column.name), text(&column.field));
                 format!("({key}, {name}, {field}, {}, TRUE, CURRENT_TIMESTAMP(), {position})", text(&kind))
             })
@@ -425,7 +390,7 @@ impl Ledger {
     ) -> Result<(), WarehouseError> {
         let set = match change {
             ColumnChange::Kind(kind) => {
-                format!("TYPE = {}", text(&serde_json::to_string(&kind).unwrap_or_default()))
+                format!("TYPE = {}", text(&kind_text(kind)))
             }
             ColumnChange::Retired => "IS_ACTIVE = FALSE, RETIRED_AT = CURRENT_TIMESTAMP()".to_owned(),
             ColumnChange::Revived => "IS_ACTIVE = TRUE, RETIRED_AT = NULL".to_owned(),

@@ -5,13 +5,14 @@
 //! column is made before it is written down.
 
 use super::errors::is_there_already;
-use super::ledger::{ColumnChange, EngineColumn, Ledger};
+use super::ledger::{EngineColumn, Ledger};
 use super::names::{Place, fold, quote};
 use super::session::Session;
 use super::sql::{column_list, type_name};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{ColumnType, KnownColumn, SchemaChange, TableColumn, TableLayout};
 use crate::warehouse::WarehouseError;
+use crate::warehouse::adbc::known::ColumnChange;
 
 /// Carries out the steps; the schema version.
 ///
