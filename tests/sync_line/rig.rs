@@ -15,7 +15,8 @@ use penstock::config::Config;
 use penstock::model::ObjectName;
 use penstock::plant::sync::{SyncSetup, WRITER, WarehouseMaker, WarehouseSettings, factory};
 use penstock::plant::{Outside, Plant, PlantError};
-use penstock::salesforce::{FieldPath, Select, Source};
+use penstock::salesforce::replication::Fresh;
+use penstock::salesforce::{BulkOptions, FieldPath, Select, Source};
 use penstock::store::disk::RealDisk;
 use penstock::sync::{DeletePolicy, ObjectSettings, SyncProfile, SyncResult, SyncSettings};
 use penstock::telemetry::Metrics;
@@ -191,6 +192,35 @@ impl Rig {
         assert!(faults.has_struck(), "the sync never came to {}", faults.point);
         run.abort();
         close(plant).await;
+    }
+
+    /// Fields of an object that a bulk job can read.
+    pub async fn fields(&self, object: &str) -> Vec<String> {
+        let plant = self.plant().await;
+        let client = plant.clients.values().next().unwrap().clone();
+        let described = client.describe_if_modified(&name(object), None).await.unwrap();
+        let Fresh::Modified { value: describe, .. } = described else { panic!("nothing was known before") };
+        close(plant).await;
+        let is_plain = |kind: &str| !matches!(kind, "address" | "location" | "base64" | "complexvalue");
+        describe
+            .fields
+            .into_iter()
+            .filter(|field| is_plain(&field.field_type))
+            .map(|field| field.name.to_string())
+            .collect()
+    }
+
+    /// A bulk job that somebody else has made of every row.
+    pub async fn job(&self, object: &str, fields: &[&str]) -> String {
+        let plant = self.plant().await;
+        let client = plant.clients.values().next().unwrap().clone();
+        let paths = fields.iter().map(|field| FieldPath::read(field).unwrap());
+        let soql = Select::new(paths, Source::from(&name(object))).build().unwrap();
+        let mut query = client.bulk_query_once(&soql, true, BulkOptions::default()).await.unwrap();
+        query.wait().await.unwrap();
+        let id = query.checkpoint().job_id.clone();
+        close(plant).await;
+        id
     }
 
     pub async fn control(&self, path: &str, body: Value) {

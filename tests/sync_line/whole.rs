@@ -226,3 +226,59 @@ fn increments_of_several_objects_share_their_calls() {
         rig.is_equal("Contact", &["LastName"]).await;
     });
 }
+
+#[test]
+fn an_object_of_nine_hundred_fields_comes_whole_and_its_changes_too() {
+    in_system(async {
+        let rig = Rig::new(300, vec![object("Lead")]).await;
+        let kinds = ["string", "double", "boolean", "date", "datetime", "picklist"];
+        for number in 0..900 {
+            let kind = kinds[number % kinds.len()];
+            let field = json!({"name": format!("F{number}__c"), "type": kind, "precision": 18, "scale": 2});
+            rig.control("/__sim/schema", json!({"object": "Lead", "add": field})).await;
+        }
+        let fields = json!({"F0__c": "first", "F1__c": 1.25, "F2__c": true, "F899__c": "last"});
+        rig.change(json!({"object": "Lead", "action": "update", "count": 300, "fields": fields})).await;
+        rig.later(60).await;
+        let result = &rig.synced().await[0];
+        // More fields than an address can name are read by several queries, where those are fewer calls than a job.
+        assert_eq!((result.sync_method, result.jobs), (Some(SyncMethod::RegularApiFull), 0), "{result:#?}");
+        assert_eq!(result.rows_written, 300);
+        let columns = rig.count("SELECT count(*) FROM pragma_table_info('lead') WHERE name LIKE 'F%__c'");
+        assert_eq!(columns, 900);
+        rig.later(3_600).await;
+        let fields = json!({"F897__c": "2026-11-23", "F899__c": "changed"});
+        rig.change(json!({"object": "Lead", "action": "update", "count": 40, "fields": fields})).await;
+        rig.later(60).await;
+        assert_eq!(rig.synced().await[0].rows_written, 40);
+        // The target has every field of every row.
+        let all: Vec<String> = (0..900).map(|number| format!("F{number}__c")).collect();
+        let rows = rig.target_rows("lead", &all.iter().map(String::as_str).collect::<Vec<_>>());
+        let of = |cells: &Vec<serde_json::Value>, at: usize| cells[at].clone();
+        assert!(rows.values().all(|cells| of(cells, 0) == "first" && of(cells, 1) == 1.25));
+        let changed =
+            rows.values().filter(|cells| of(cells, 899) == "changed" && of(cells, 897) == "2026-11-23");
+        assert_eq!(changed.count(), 40);
+    });
+}
+
+#[test]
+fn a_job_that_is_there_is_read_once_instead_of_a_new_one() {
+    in_system(async {
+        let mut rig = Rig::new(1_500, vec![object("Lead")]).await;
+        // Somebody else's: more columns than the target has, in another order.
+        let fields = rig.fields("Lead").await;
+        let id = rig.job("Lead", &fields.iter().rev().map(String::as_str).collect::<Vec<_>>()).await;
+        rig.settings.objects[0].existing_job_id = Some(id.clone());
+        rig.settings.objects[0].delete_job = false;
+        let result = &rig.synced().await[0];
+        assert!(result.sync_method.is_some_and(SyncMethod::is_bulk), "{result:#?}");
+        assert_eq!((result.jobs, result.rows_written), (0, 1_500), "{result:#?}");
+        rig.is_equal("Lead", &["LastName", "Company", "Status"]).await;
+        // Nobody knows as of when it was: all are read once more, and the job is not taken a second time.
+        let result = &rig.synced().await[0];
+        assert_eq!((result.rows_written, result.actual_records), (0, 1_500), "{result:#?}");
+        assert!(!result.notes.iter().any(|note| note.contains(&id)), "{result:#?}");
+        assert_eq!(rig.jobs_made() - 1, rig.jobs_deleted() + usize::from(result.jobs == 1), "{result:#?}");
+    });
+}
