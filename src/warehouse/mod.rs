@@ -8,12 +8,14 @@
 //! A warehouse blocks: each connection lives on a thread of its own ([`WarehouseThread`]).
 
 pub mod adbc;
+mod bytes;
 pub mod chunk;
 #[cfg(test)]
 pub mod contract;
 pub mod postgres;
 pub mod spool;
 pub mod sqlite;
+mod staged;
 pub mod thread;
 
 use crate::model::{ObjectName, OrgName};

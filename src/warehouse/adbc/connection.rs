@@ -41,6 +41,8 @@ pub struct IngestTarget<'a> {
     pub schema: Option<&'a str>,
     /// Its name, without quotes.
     pub table: &'a str,
+    /// It is one of this connection alone.
+    pub is_temporary: bool,
 }
 
 /// A connection of a driver.
@@ -169,6 +171,9 @@ impl AdbcConnection {
             statement.set_option(OptionStatement::TargetTable, target.table.into())?;
             if let Some(schema) = target.schema {
                 statement.set_option(OptionStatement::TargetDbSchema, schema.into())?;
+            }
+            if target.is_temporary {
+                statement.set_option(OptionStatement::Temporary, "true".into())?;
             }
             statement.set_option(OptionStatement::IngestMode, IngestMode::Append.into())?;
             statement.bind_stream(rows)?;

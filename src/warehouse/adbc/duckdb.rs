@@ -1,42 +1,49 @@
 //! DuckDB, by its own library.
 //!
 //! Promises: the file is one process's; within the process it is opened once, however many connections there are; parts are
-//! durable in tables of their load's own; tables have no key, one row for each is the merge's doing; memory and threads are
-//! bounded; what a person asks may only read, and only this file.
+//! durable in files beside it, and go through the engine once, in the transaction that makes them the target's; tables have
+//! no key, one row for each is the merge's doing; memory and threads are bounded; what a person asks may only read, and only
+//! this file.
 
 mod file;
 mod ledger;
 mod merge;
+mod parts;
 mod query;
 mod schema;
 mod spelling;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::connection::{AdbcConnection, IngestTarget};
 use super::rows::{ChunkReader, Constant};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
+    CommitReceipt, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
     TableColumn, TableLayout, TableName, TableState, Watermark,
 };
+use crate::warehouse::bytes::put_row;
 use crate::warehouse::spool::read_chunks;
+use crate::warehouse::staged::{self, StagedFolder, StagedPart};
 use crate::warehouse::{
-    Cancel, Caps, Cell, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError, check_staged,
+    Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError, check_staged,
 };
 use file::OpenFile;
 use ledger::{Ledger, number};
 use merge::{Merge, PART, Staged};
+use parts::PartsReader;
 use spelling::quote;
 
 const KIND: &str = "duckdb";
-/// Size of the log at which it is worked into the file. Staged rows are dropped before that, as a rule: working them into the
-/// file at the engine's own 16 MB doubles what they cost.
+/// Size of the log at which it is worked into the file: at the engine's own 16 MB that would be done in the middle of loads.
 const CHECKPOINT_EVERY: &str = "256MB";
 /// Ways to compress that are not tried. Trying them on each column costs a fifth of what a load does, and of the columns of
 /// objects they shrink only long texts, which another way shrinks nearly as much: 16.3 MiB instead of 16.0 for 200,000 rows.
 const COMPRESSION_LEFT_OUT: &str = "zstd";
+/// Tables of a commit's transaction, for rows and for keys that came alone.
+const STAGED_ROWS: &str = "_stg_rows";
+const STAGED_KEYS: &str = "_stg_keys";
 /// Rows of a spool file that are in memory at a time.
 const FILE_ROWS: usize = 4_096;
 
@@ -79,6 +86,8 @@ pub struct DuckDbWarehouse {
     connection: AdbcConnection,
     schema: Option<String>,
     file: OpenFile,
+    staged: StagedFolder,
+    is_open: bool,
 }
 
 impl DuckDbWarehouse {
@@ -106,7 +115,8 @@ impl DuckDbWarehouse {
             connection.execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))?;
             connection.execute(&format!("USE {schema}"))?;
         }
-        Ok(Self { connection, schema: settings.schema.clone(), file })
+        let staged = StagedFolder::beside(file.path());
+        Ok(Self { connection, schema: settings.schema.clone(), file, staged, is_open: false })
     }
 
     fn ledger(&mut self) -> Ledger<'_> {
@@ -157,7 +167,7 @@ impl DuckDbWarehouse {
         }
         let reader = ChunkReader::new(Arc::clone(rows), columns, constants);
         let failure = reader.failure();
-        let target = IngestTarget { schema: self.schema.as_deref(), table };
+        let target = IngestTarget { schema: self.schema.as_deref(), table, is_temporary: false };
         let count = self.connection.ingest(target, Box::new(reader)).map_err(|error| failure.or(error))?;
         if count.is_some_and(|count| count != expected) {
             return Err(WarehouseError::Engine(format!(
@@ -167,59 +177,104 @@ impl DuckDbWarehouse {
         Ok(expected)
     }
 
-    /// Names of a load's staging tables: for rows, for keys.
-    fn staging(load: &LoadPlan) -> (String, String) {
-        let name = load.table.name();
-        (format!("_stg_{name}_{}", load.id), format!("_key_{name}_{}", load.id))
-    }
-
-    fn drop_staged(&mut self, load: &LoadPlan) -> Result<(), WarehouseError> {
-        let (rows, keys) = Self::staging(load);
-        for table in [rows, keys] {
-            self.connection.execute(&format!("DROP TABLE IF EXISTS {}", quote(&table)))?;
+    /// Rows of parts into a table, in order.
+    fn bring(
+        &mut self,
+        parts: &[StagedPart],
+        target: IngestTarget<'_>,
+        columns: &[TableColumn],
+        constants: Vec<Constant>,
+    ) -> Result<(), WarehouseError> {
+        let expected: u64 = parts.iter().map(|part| part.receipt.rows).sum();
+        if expected == 0 {
+            return Ok(());
         }
-        self.ledger().forget_parts(&load.id)
+        let reader = PartsReader::new(parts.to_vec(), columns, constants);
+        let failure = reader.failure();
+        let count = self.connection.ingest(target, Box::new(reader));
+        if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(error);
+        }
+        match count? {
+            Some(count) if count != expected => Err(WarehouseError::Engine(format!(
+                "{expected} rows were given to it, it took another number"
+            ))),
+            _ => Ok(()),
+        }
     }
 
-    /// Makes the table for a load's rows or for its keys, if it is not there.
-    fn make_staging(&mut self, load: &LoadPlan, has_rows: bool) -> Result<(), WarehouseError> {
-        let (rows, keys) = Self::staging(load);
-        let (table, columns) =
-            if has_rows { (rows, load.layout.columns.as_slice()) } else { (keys, key_of(load)) };
-        let columns = columns.iter().map(|column| (column.name.as_str(), column.kind));
-        let columns = spelling::definitions(columns);
-        let sql = format!("CREATE TABLE IF NOT EXISTS {} ({PART} INTEGER, {columns})", quote(&table));
-        self.connection.execute(&sql).map(drop)
+    /// Staged rows and keys as tables of this transaction.
+    fn bring_beside(&mut self, load: &LoadPlan, parts: &[StagedPart]) -> Result<Staged, WarehouseError> {
+        let (keys, rows): (Vec<_>, Vec<_>) = parts.iter().cloned().partition(|part| part.is_keys);
+        let mut staged = Staged::default();
+        let beside = |table| IngestTarget { schema: None, table, is_temporary: true };
+        if staged::count(&rows).rows > 0 {
+            let columns = load.layout.columns.iter().map(|column| (column.name.as_str(), column.kind));
+            let columns = spelling::definitions(columns);
+            self.connection.execute(&format!("CREATE TEMPORARY TABLE {STAGED_ROWS} ({columns})"))?;
+            self.bring(&rows, beside(STAGED_ROWS), &load.layout.columns, Vec::new())?;
+            staged.rows = Some(STAGED_ROWS.to_owned());
+        }
+        if staged::count(&keys).keys > 0 {
+            let key = key_of(load);
+            let columns = spelling::definitions(key.iter().map(|column| (column.name.as_str(), column.kind)));
+            self.connection
+                .execute(&format!("CREATE TEMPORARY TABLE {STAGED_KEYS} ({PART} INTEGER, {columns})"))?;
+            for part in &keys {
+                let number = Constant::Number(PART, part.receipt.part.0.cast_signed());
+                self.bring(std::slice::from_ref(part), beside(STAGED_KEYS), key, vec![number])?;
+            }
+            staged.keys = Some(STAGED_KEYS.to_owned());
+        }
+        Ok(staged)
     }
 
-    fn stage_chunk(
+    /// The target as rows can be put into it as they are: it is empty, and its columns are the load's. A first load is then
+    /// written once and not twice.
+    fn empty_target(
         &mut self,
         load: &LoadPlan,
-        part: PartNumber,
-        chunk: &Arc<RowChunk>,
-        has_rows: bool,
-    ) -> Result<u64, WarehouseError> {
-        let (rows, keys) = Self::staging(load);
-        let key = key_of(load);
-        let (table, columns, key_cell) =
-            if has_rows { (rows, load.layout.columns.as_slice(), load.layout.key) } else { (keys, key, 0) };
-        if chunk.iter().any(|row| row.cell(key_cell) == Cell::Null) {
-            let column = key.first().map_or_else(String::new, |key| key.name.clone());
-            return Err(WarehouseError::BadValue { column, message: "a row has no key".to_owned() });
+        target_columns: &[String],
+    ) -> Result<Option<(Option<String>, String)>, WarehouseError> {
+        let own = load.layout.columns.iter().map(|column| &column.name);
+        let is_alike = own.len() == target_columns.len()
+            && own.zip(target_columns).all(|(own, there)| own.eq_ignore_ascii_case(there));
+        let schema = match load.table.above() {
+            [] => self.schema.clone(),
+            [schema] => Some(schema.clone()),
+            _ => return Ok(None),
+        };
+        if !is_alike || !matches!(load.mode, LoadMode::Upsert | LoadMode::Replace) {
+            return Ok(None);
         }
-        self.ingest(&table, chunk, columns, vec![Constant::Number(PART, part.0.cast_signed())])
+        let table = spelling::table(&load.table);
+        let rows = self.count_rows(&format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS t"))?;
+        Ok((rows == 0).then(|| (schema, load.table.name().to_owned())))
     }
 
-    /// Takes out what a part was before.
-    fn clear_part(&mut self, load: &LoadPlan, part: PartNumber) -> Result<(), WarehouseError> {
-        let before = self.ledger().parts(&load.id)?;
-        let Some((_, has_rows)) = before.into_iter().find(|(receipt, _)| receipt.part == part) else {
-            return Ok(());
+    /// Makes what is staged the target's, in the transaction that is open.
+    fn merge(
+        &mut self,
+        load: &LoadPlan,
+        parts: &[StagedPart],
+        target_columns: &[String],
+    ) -> Result<CommitReceipt, WarehouseError> {
+        let empty = self.empty_target(load, target_columns)?;
+        let staged = match &empty {
+            Some((schema, table)) => {
+                let rows: Vec<StagedPart> = parts.iter().filter(|part| !part.is_keys).cloned().collect();
+                let target = IngestTarget { schema: schema.as_deref(), table, is_temporary: false };
+                self.bring(&rows, target, &load.layout.columns, Vec::new())?;
+                Staged::default()
+            }
+            None => self.bring_beside(load, parts)?,
         };
-        let (rows, keys) = Self::staging(load);
-        let table = quote(if has_rows { &rows } else { &keys });
-        self.connection.execute(&format!("DELETE FROM {table} WHERE {PART} = {}", part.0.cast_signed()))?;
-        self.ledger().forget_part(&load.id, part).map(drop)
+        let merge = Merge { connection: &mut self.connection, load, staged: &staged, target_columns };
+        let receipt = if empty.is_some() { merge.of_first_rows()? } else { merge.run()? };
+        for table in staged.rows.iter().chain(&staged.keys) {
+            self.connection.execute(&format!("DROP TABLE {table}"))?;
+        }
+        Ok(receipt)
     }
 }
 
@@ -245,7 +300,17 @@ impl Warehouse for DuckDbWarehouse {
         self.in_transaction(|this| {
             this.ledger().make()?;
             this.ledger().write_owner(owner)
-        })
+        })?;
+        self.staged.make()?;
+        if !std::mem::replace(&mut self.is_open, true) {
+            // Between a commit and the end of its parts the daemon may have died.
+            for load in self.staged.loads() {
+                if self.ledger().receipt(&load)?.is_some() {
+                    self.staged.remove(&load)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn table(&mut self, table: &TableName) -> Result<TableState, WarehouseError> {
@@ -270,7 +335,7 @@ impl Warehouse for DuckDbWarehouse {
             return Ok(LoadState::Committed(receipt));
         }
         let parts: Vec<PartReceipt> =
-            self.ledger().parts(&load.id)?.into_iter().map(|(receipt, _)| receipt).collect();
+            self.staged.parts(&load.id)?.into_iter().map(|part| part.receipt).collect();
         Ok(if parts.is_empty() { LoadState::Unknown } else { LoadState::Staged { parts } })
     }
 
@@ -289,58 +354,50 @@ impl Warehouse for DuckDbWarehouse {
         part: PartNumber,
         source: &PartSource,
     ) -> Result<PartReceipt, WarehouseError> {
-        self.in_transaction(|this| {
-            this.clear_part(load, part)?;
-            let has_rows = !matches!(source, PartSource::Keys(_));
-            this.make_staging(load, has_rows)?;
-            let rows = match source {
-                PartSource::Rows(chunk) | PartSource::Keys(chunk) => {
-                    this.stage_chunk(load, part, chunk, has_rows)?
-                }
-                PartSource::File(file) => read_chunks(file, &load.layout, FILE_ROWS, &mut |chunk| {
-                    this.stage_chunk(load, part, &Arc::new(chunk.clone()), true).map(drop)
-                })?,
-            };
-            let receipt = PartReceipt { part, rows };
-            this.ledger().write_part(&load.id, receipt, has_rows)?;
-            Ok(receipt)
-        })
+        let layout = &load.layout;
+        let key = key_of(load).first().ok_or_else(|| {
+            WarehouseError::Engine(format!("the plan of a load into `{}` has no key", load.table))
+        })?;
+        let is_keys = matches!(source, PartSource::Keys(_));
+        let columns = if is_keys { 1 } else { layout.columns.len() };
+        let mut writer = self.staged.begin(&load.id, part, is_keys, columns)?;
+        match source {
+            PartSource::Rows(rows) => writer.push(rows, (layout.key, &key.name), put_row)?,
+            PartSource::Keys(keys) => writer.push(keys, (0, &key.name), put_row)?,
+            PartSource::File(file) => {
+                read_chunks(file, layout, FILE_ROWS, &mut |rows| {
+                    writer.push(rows, (layout.key, &key.name), put_row)
+                })?;
+            }
+        }
+        writer.finish()
     }
 
     fn commit(&mut self, load: &LoadPlan, expected: StagedCount) -> Result<CommitReceipt, WarehouseError> {
-        if let Some(receipt) = self.ledger().receipt(&load.id)? {
-            return Ok(receipt);
+        let receipt = match self.ledger().receipt(&load.id)? {
+            Some(receipt) => receipt,
+            None => {
+                let parts = self.staged.parts(&load.id)?;
+                check_staged(expected, staged::count(&parts))?;
+                let target_columns: Vec<String> =
+                    self.engine_columns(&load.table)?.into_iter().map(|(name, _)| name).collect();
+                self.in_transaction(|this| {
+                    let mut receipt = this.merge(load, &parts, &target_columns)?;
+                    receipt.staged = expected.rows;
+                    this.ledger().write(load, &mut receipt)?;
+                    Ok(receipt)
+                })?
+            }
+        };
+        // The load is done. Whoever opens the warehouse next tries again.
+        if let Err(error) = self.staged.remove(&load.id) {
+            tracing::warn!(load = %load.id, %error, "staged rows of a load that is committed are still there");
         }
-        let parts = self.ledger().parts(&load.id)?;
-        let (row_table, key_table) = Self::staging(load);
-        let staged = Staged {
-            rows: parts.iter().any(|(_, has_rows)| *has_rows).then(|| quote(&row_table)),
-            keys: parts.iter().any(|(_, has_rows)| !has_rows).then(|| quote(&key_table)),
-        };
-        let mut count = |table: &Option<String>| match table {
-            Some(table) => self.count_rows(&format!("SELECT count(*) FROM {table}")),
-            None => Ok(0),
-        };
-        check_staged(expected, StagedCount { rows: count(&staged.rows)?, keys: count(&staged.keys)? })?;
-        let target_columns: Vec<String> =
-            self.engine_columns(&load.table)?.into_iter().map(|(name, _)| name).collect();
-        self.in_transaction(|this| {
-            let merge = Merge {
-                connection: &mut this.connection,
-                load,
-                staged: &staged,
-                target_columns: &target_columns,
-            };
-            let mut receipt = merge.run()?;
-            receipt.staged = expected.rows;
-            this.ledger().write(load, &mut receipt)?;
-            this.drop_staged(load)?;
-            Ok(receipt)
-        })
+        Ok(receipt)
     }
 
     fn abandon(&mut self, load: &LoadPlan) -> Result<(), WarehouseError> {
-        self.in_transaction(|this| this.drop_staged(load))
+        self.staged.remove(&load.id)
     }
 
     fn count(&mut self, table: &TableName, layout: &TableLayout) -> Result<u64, WarehouseError> {

@@ -28,7 +28,7 @@ use crate::sync::{ColumnType, QueryColumn, TableColumn};
 use crate::warehouse::{Cell, RowChunk, WarehouseError};
 
 /// Rows of one batch: enough for a driver to work in columns, few enough to be small.
-const BATCH_ROWS: usize = 4_096;
+pub(crate) const BATCH_ROWS: usize = 4_096;
 
 /// Digits that a decimal column has at least: describes tell 18, and a number of fewer digits takes no less room.
 pub const DECIMAL_DIGITS_MIN: u8 = 18;
@@ -108,7 +108,8 @@ impl ChunkReader {
         ReadFailure(Arc::clone(&self.failure))
     }
 
-    fn batch(&self, rows: Range<usize>) -> Result<RecordBatch, WarehouseError> {
+    /// Some of the rows.
+    pub(crate) fn batch(&self, rows: Range<usize>) -> Result<RecordBatch, WarehouseError> {
         let constants = self.constants.iter().map(|constant| Ok(constant.array(rows.len())));
         let own = self
             .columns

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, TransactionBehavior};
 
-use super::pack::{is_not_older, same};
+use super::pack::{Unpack, is_not_older, same};
 use super::schema::{name_in_file, quoted};
-use super::staged::StagedPart;
 use super::{errors, ledger};
 use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, PartNumber, StagedCount};
+use crate::warehouse::staged::{self, Blocks, StagedPart};
 use crate::warehouse::{WarehouseError, check_staged};
 
 /// Keys of which the hashes are held in memory.
@@ -41,10 +41,7 @@ pub(super) fn commit(
     if let Some(receipt) = ledger::receipt(&transaction, load)? {
         return Ok(receipt);
     }
-    let sum = |is_keys: bool| {
-        parts.iter().filter(|part| part.is_keys == is_keys).map(|part| part.receipt.rows).sum()
-    };
-    check_staged(expected, StagedCount { rows: sum(false), keys: sum(true) })?;
+    check_staged(expected, staged::count(parts))?;
     let target = Target::new(&transaction, load, parts, is_cancelled)?;
     let mut receipt = match load.mode {
         LoadMode::Upsert | LoadMode::Replace | LoadMode::Refresh => target.merge(expected.rows)?,
@@ -54,6 +51,24 @@ pub(super) fn commit(
     receipt.watermark = ledger::enter(&transaction, load, &receipt)?;
     transaction.commit().map_err(|error| errors::of_commit(&table, &error))?;
     Ok(receipt)
+}
+
+/// Takes a row and its place in its part.
+type EachRow<'a> = dyn FnMut(u32, &[ValueRef<'_>]) -> Result<(), WarehouseError> + 'a;
+
+/// Gives each row of a part to `each`, in order, with its place in the part.
+fn each_row(part: &StagedPart, columns: usize, each: &mut EachRow<'_>) -> Result<(), WarehouseError> {
+    let (mut blocks, mut place) = (part.blocks(columns)?, 0);
+    while let Some(block) = blocks.next()? {
+        let (mut unpack, before) = (Unpack::new(block), place);
+        let mut row = Vec::with_capacity(columns);
+        while unpack.row(columns, &mut row).ok_or_else(Blocks::damaged)? {
+            each(place, &row)?;
+            place += 1;
+        }
+        blocks.took(u64::from(place - before))?;
+    }
+    Ok(())
 }
 
 /// Takes a row and its place among all of its load.
@@ -129,7 +144,7 @@ impl<'a> Target<'a> {
     fn each_row(&self, each: &mut EachPlace<'_>) -> Result<(), WarehouseError> {
         for part in self.parts.iter().filter(|part| !part.is_keys) {
             let above = i64::from(part.receipt.part.0) << 32;
-            part.each_row(self.load.layout.columns.len(), &mut |place, row| {
+            each_row(part, self.load.layout.columns.len(), &mut |place, row| {
                 if self.is_cancelled.load(Ordering::Relaxed) {
                     return Err(WarehouseError::Engine("it was told to stop".to_owned()));
                 }
@@ -357,7 +372,7 @@ impl<'a> Target<'a> {
         self.key_table("staged_key", "")?;
         let mut put = self.prepare("INSERT OR IGNORE INTO temp.staged_key VALUES (?)")?;
         for part in self.parts.iter().filter(|part| part.is_keys && meant(part.receipt.part)) {
-            part.each_row(1, &mut |_, row| self.run(&mut put, row.iter().copied()).map(|_| ()))?;
+            each_row(part, 1, &mut |_, row| self.run(&mut put, row.iter().copied()).map(|_| ()))?;
         }
         if of_rows {
             let key = self.load.layout.key;
@@ -370,7 +385,7 @@ impl<'a> Target<'a> {
     fn take_out_spared(&self) -> Result<(), WarehouseError> {
         let mut take = self.prepare("DELETE FROM temp.staged_key WHERE key = ?")?;
         for part in self.parts.iter().filter(|part| part.is_keys && part.receipt.part.is_spared()) {
-            part.each_row(1, &mut |_, row| self.run(&mut take, row.iter().copied()).map(|_| ()))?;
+            each_row(part, 1, &mut |_, row| self.run(&mut take, row.iter().copied()).map(|_| ()))?;
         }
         Ok(())
     }

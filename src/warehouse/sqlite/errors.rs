@@ -1,7 +1,5 @@
 //! SQLite's errors as ours. Its messages may hold values of rows; only those of statements that a person wrote come out.
 
-use std::io;
-
 use rusqlite::ffi;
 
 use crate::warehouse::WarehouseError;
@@ -73,19 +71,6 @@ pub(super) fn of_query(what: &str, error: &rusqlite::Error) -> WarehouseError {
     }
 }
 
-/// What went wrong with a file of staged rows.
-pub(super) fn of_file(what: &str, error: &io::Error) -> WarehouseError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            WarehouseError::Full(format!("{what}: {error}"))
-        }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            WarehouseError::Denied(format!("{what}: {error}"))
-        }
-        _ => WarehouseError::Engine(format!("{what}: {error}")),
-    }
-}
-
 fn code(error: &rusqlite::Error) -> Option<i32> {
     match error {
         rusqlite::Error::SqliteFailure(failure, _) => Some(failure.extended_code),
@@ -141,7 +126,12 @@ mod tests {
 
     #[test]
     fn a_disk_without_room_for_staged_rows_is_full() {
-        let told = |code| of_file("rows cannot be staged", &io::Error::from_raw_os_error(code));
+        let told = |code| {
+            crate::warehouse::staged::of_file(
+                "rows cannot be staged",
+                &std::io::Error::from_raw_os_error(code),
+            )
+        };
         assert!(matches!(told(libc::ENOSPC), WarehouseError::Full(_)));
         assert!(matches!(told(libc::EDQUOT), WarehouseError::Full(_)));
         assert!(matches!(told(libc::EACCES), WarehouseError::Denied(_)));

@@ -6,7 +6,6 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `pack` | values as SQLite will keep them, as bytes |
-//! | `staged` | parts, as files beside the warehouse's own |
 //! | `schema` | tables and their columns |
 //! | `commit` | the transaction that makes staged rows the target's |
 //! | `ledger` | loads that are done, and the watermark |
@@ -31,7 +30,6 @@ mod log;
 mod pack;
 mod query;
 mod schema;
-mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -43,8 +41,9 @@ use std::time::Duration;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 
 use self::lock::FileLock;
-use self::staged::StagedFolder;
-use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
+use self::pack::pack;
+use super::staged::StagedFolder;
+use super::{Cancel, Caps, ChunkRow, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
     ColumnType, CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange,
@@ -77,9 +76,9 @@ pub struct SqliteWarehouse {
     /// The file, as it is told.
     told: String,
     path: PathBuf,
-    writer: Connection,
-    /// Opened without the right to write, for queries of people.
+    /// Opened without the right to write, for queries of people. Closed before the writer, which then works its log into the file.
     reader: Connection,
+    writer: Connection,
     staged: StagedFolder,
     lock: Option<Arc<FileLock>>,
     stop: Arc<Stop>,
@@ -160,6 +159,12 @@ impl SqliteWarehouse {
     /// What was asked to stop was what came before.
     fn begin(&self) {
         self.stop.is_cancelled.store(false, Ordering::Relaxed);
+        // The end of its transaction may have been stopped, too.
+        if !self.writer.is_autocommit()
+            && let Err(error) = self.writer.execute_batch("ROLLBACK")
+        {
+            tracing::debug!(%error, "a transaction that was told to stop is still open");
+        }
     }
 }
 
@@ -253,12 +258,16 @@ impl Warehouse for SqliteWarehouse {
         let is_keys = matches!(source, PartSource::Keys(_));
         let columns = if is_keys { 1 } else { kinds.len() };
         let mut writer = self.staged.begin(&load.id, part, is_keys, columns)?;
+        let pack_row = |row: ChunkRow<'_>, block: &mut Vec<u8>| {
+            row.cells().zip(&kinds).for_each(|(cell, kind)| pack(cell, *kind, block));
+        };
+        let pack_key = |row: ChunkRow<'_>, block: &mut Vec<u8>| pack(row.cell(0), key.kind, block);
         match source {
-            PartSource::Rows(rows) => writer.push(rows, &kinds, (layout.key, &key.name))?,
-            PartSource::Keys(keys) => writer.push(keys, &[key.kind], (0, &key.name))?,
+            PartSource::Rows(rows) => writer.push(rows, (layout.key, &key.name), pack_row)?,
+            PartSource::Keys(keys) => writer.push(keys, (0, &key.name), pack_key)?,
             PartSource::File(file) => {
                 super::spool::read_chunks(file, layout, 1_000, &mut |rows| {
-                    writer.push(rows, &kinds, (layout.key, &key.name))
+                    writer.push(rows, (layout.key, &key.name), pack_row)
                 })?;
             }
         }

@@ -72,6 +72,11 @@ impl OpenFile {
         Ok(Self { path, is_owner: false })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A connection to it.
     ///
     /// # Errors

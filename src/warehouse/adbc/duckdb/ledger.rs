@@ -6,17 +6,13 @@ use jiff::Timestamp;
 
 use super::spelling;
 use crate::model::{ObjectName, OrgName};
-use crate::sync::{
-    CommitReceipt, KnownColumn, LoadId, LoadPlan, PartNumber, PartReceipt, TableColumn, TableName, Watermark,
-};
+use crate::sync::{CommitReceipt, KnownColumn, LoadId, LoadPlan, TableColumn, TableName, Watermark};
 use crate::warehouse::adbc::connection::AdbcConnection;
 use crate::warehouse::adbc::known::{ColumnChange, KnownTable, kind_text, known_columns};
 use crate::warehouse::{Cell, WarehouseError};
 
 /// Loads that are in their targets.
 pub const LOADS: &str = "_penstock_loads";
-/// Parts that are staged.
-pub const PARTS: &str = "_penstock_parts";
 /// Tables that are ours.
 pub const TABLES: &str = "_penstock_tables";
 /// Their columns.
@@ -44,7 +40,6 @@ impl Ledger<'_> {
                 from_mark {instant}, to_mark {instant}, watermark {instant}, rows_staged {int}, inserted {int}, updated {int}, unchanged {int}, \
                 deleted {int}, schema_version {int}, finished_at {instant})"
             ),
-            format!("{PARTS} (load_id {text}, part {int}, has_rows {flag}, row_count {int})"),
             format!(
                 "{TABLES} (target_table {text}, org {text}, object {text}, deleted_column {text}, key_column {text}, schema_version {int})"
             ),
@@ -160,58 +155,6 @@ impl Ledger<'_> {
         );
         let (_, rows) = self.connection.rows(&sql)?;
         Ok(rows.row(0).and_then(|row| instant(row.cell(0))).map(|at| Watermark { at }))
-    }
-
-    /// Parts of a load that are staged, ascending, and whether each has rows or keys alone.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn parts(&mut self, load: &LoadId) -> Result<Vec<(PartReceipt, bool)>, WarehouseError> {
-        let id = spelling::text(load.as_str());
-        let sql = format!("SELECT part, row_count, has_rows FROM {PARTS} WHERE load_id = {id} ORDER BY part");
-        let (_, rows) = self.connection.rows(&sql)?;
-        let part = |row: crate::warehouse::ChunkRow<'_>| {
-            let receipt =
-                PartReceipt { part: PartNumber(number(row.cell(0)) as u32), rows: number(row.cell(1)) };
-            (receipt, row.cell(2) == Cell::Boolean(true))
-        };
-        Ok(rows.iter().map(part).collect())
-    }
-
-    /// Forgets a part.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn forget_part(&mut self, load: &LoadId, part: PartNumber) -> Result<u64, WarehouseError> {
-        let id = spelling::text(load.as_str());
-        self.connection.change(&format!("DELETE FROM {PARTS} WHERE load_id = {id} AND part = {}", part.0))
-    }
-
-    /// Writes a part down.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn write_part(
-        &mut self,
-        load: &LoadId,
-        part: PartReceipt,
-        has_rows: bool,
-    ) -> Result<(), WarehouseError> {
-        let id = spelling::text(load.as_str());
-        let sql = format!(
-            "INSERT INTO {PARTS} (load_id, part, has_rows, row_count) VALUES ({id}, {}, {has_rows}, {})",
-            part.part.0, part.rows
-        );
-        self.connection.execute(&sql).map(drop)
-    }
-
-    /// Forgets all parts of a load.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub fn forget_parts(&mut self, load: &LoadId) -> Result<(), WarehouseError> {
-        let id = spelling::text(load.as_str());
-        self.connection.execute(&format!("DELETE FROM {PARTS} WHERE load_id = {id}")).map(drop)
     }
 
     /// What is known of a table; `None` when it is not ours.

@@ -9,9 +9,9 @@ use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, SPARED_FROM};
 use crate::warehouse::WarehouseError;
 use crate::warehouse::adbc::connection::AdbcConnection;
 
-/// The number of a part, in a staging table.
+/// The number of a part, in the table of keys.
 pub const PART: &str = "_part";
-/// Orders the rows of a staging table as they came.
+/// Orders the rows of a table as they came, which is by their parts.
 const ROW_ORDER: &str = "rowid";
 /// Keeps values of columns that are not the load's while their rows are written anew.
 const CARRIED: &str = "_penstock_carried";
@@ -52,6 +52,21 @@ impl Merge<'_> {
             LoadMode::KeepKeys => receipt.deleted = self.delete("NOT ")?,
         }
         Ok(receipt)
+    }
+
+    /// What is left to do once the load's rows are in a target that was empty.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn of_first_rows(mut self) -> Result<CommitReceipt, WarehouseError> {
+        let target = self.target();
+        self.keep_the_newest(&target)?;
+        if self.load.deletes == DeletePolicy::Remove && self.load.layout.deleted.is_some() {
+            let gone = self.staged_deleted("");
+            self.connection.change(&format!("DELETE FROM {target} WHERE {gone}"))?;
+        }
+        let inserted = self.count(&format!("SELECT count(*) FROM {target}"))?;
+        Ok(CommitReceipt { inserted, ..CommitReceipt::default() })
     }
 
     fn write_rows(&mut self, receipt: &mut CommitReceipt) -> Result<(), WarehouseError> {
@@ -97,7 +112,7 @@ impl Merge<'_> {
         let stamp = self.stamp().map_or_else(String::new, |stamp| format!("{stamp} DESC NULLS LAST, "));
         let sql = format!(
             "DELETE FROM {rows} WHERE {ROW_ORDER} IN (SELECT {ROW_ORDER} FROM (SELECT {ROW_ORDER}, \
-             row_number() OVER (PARTITION BY {key} ORDER BY {stamp}{PART} DESC, {ROW_ORDER} DESC) AS place FROM {rows} \
+             row_number() OVER (PARTITION BY {key} ORDER BY {stamp}{ROW_ORDER} DESC) AS place FROM {rows} \
              WHERE {key} IN (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1)) AS ranked WHERE place > 1)"
         );
         self.connection.change(&sql).map(drop)

@@ -1,20 +1,16 @@
 //! Staged parts: files in a folder beside the warehouse's own.
 //!
-//! Promises: a part is there whole or not at all, and durable once [`write`] returns; what is read is what was written, or
-//! an error. Files and not tables: a row goes through SQLite once and not twice, the write lock is not needed to stage, and
-//! the room is given back when the load is over.
+//! Promises: a part is there whole or not at all, and durable once [`PartWriter::finish`] returns; what is read is what was
+//! written, or an error. Files and not tables: a row goes through the engine once and not twice, no lock of its is needed to
+//! stage, and the room is given back when the load is over. What is in a block is the engine's own affair.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::types::ValueRef;
-
-use super::errors;
-use super::pack::{Unpack, pack};
-use crate::sync::{ColumnType, LoadId, PartNumber, PartReceipt};
-use crate::warehouse::{RowChunk, WarehouseError};
+use super::{Cell, ChunkRow, RowChunk, WarehouseError};
+use crate::sync::{LoadId, PartNumber, PartReceipt, StagedCount};
 
 /// First bytes of a file, with the version of its form.
 const MAGIC: [u8; 8] = *b"PSTKRW1\n";
@@ -23,9 +19,6 @@ const HEADER: usize = 8 + 1 + 2 + 8;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Longest block that is read back: a row of 900 columns with texts of 131,072 characters fits.
 const BLOCK_MAX: u32 = 1 << 30;
-
-/// Takes a row and its place in its part.
-pub(super) type EachRow<'a> = dyn FnMut(u32, &[ValueRef<'_>]) -> Result<(), WarehouseError> + 'a;
 
 /// The folder of all loads.
 #[derive(Debug)]
@@ -98,7 +91,6 @@ impl StagedFolder {
 
     /// Parts that are there of a load, ascending.
     pub(super) fn parts(&self, load: &LoadId) -> Result<Vec<StagedPart>, WarehouseError> {
-        let unread = |error: &io::Error| errors::of_file("staged rows cannot be read", error);
         let entries = match fs::read_dir(self.of_load(load)) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -122,7 +114,7 @@ impl StagedFolder {
     pub(super) fn remove(&self, load: &LoadId) -> Result<(), WarehouseError> {
         match fs::remove_dir_all(self.of_load(load)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(errors::of_file("staged rows cannot be removed", &error))
+                Err(of_file("staged rows cannot be removed", &error))
             }
             _ => Ok(()),
         }
@@ -135,8 +127,33 @@ impl StagedFolder {
     }
 }
 
+/// What parts add up to.
+pub(super) fn count(parts: &[StagedPart]) -> StagedCount {
+    let sum = |is_keys: bool| {
+        parts.iter().filter(|part| part.is_keys == is_keys).map(|part| part.receipt.rows).sum()
+    };
+    StagedCount { rows: sum(false), keys: sum(true) }
+}
+
 fn unwritten(error: &io::Error) -> WarehouseError {
-    errors::of_file("rows cannot be staged", error)
+    of_file("rows cannot be staged", error)
+}
+
+fn unread(error: &io::Error) -> WarehouseError {
+    of_file("staged rows cannot be read", error)
+}
+
+/// What the operating system says of a file that is the warehouse's.
+pub(super) fn of_file(what: &str, error: &io::Error) -> WarehouseError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            WarehouseError::Full(format!("{what}: {error}"))
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            WarehouseError::Denied(format!("{what}: {error}"))
+        }
+        _ => WarehouseError::Engine(format!("{what}: {error}")),
+    }
 }
 
 /// Rows are people's data, and of no use to others before they are in the table.
@@ -173,23 +190,21 @@ fn header(path: PathBuf, part: PartNumber) -> io::Result<StagedPart> {
 }
 
 impl PartWriter {
-    /// Adds rows; `kinds` are those of their columns. `key` says which may not be null.
+    /// Adds rows, each as `put` writes it. `key` says which of its cells may not be null.
     pub(super) fn push(
         &mut self,
         rows: &RowChunk,
-        kinds: &[ColumnType],
         key: (usize, &str),
+        put: impl Fn(ChunkRow<'_>, &mut Vec<u8>),
     ) -> Result<(), WarehouseError> {
         for row in rows.iter() {
-            if row.cell(key.0) == crate::warehouse::Cell::Null {
+            if row.cell(key.0) == Cell::Null {
                 return Err(WarehouseError::BadValue {
                     column: key.1.to_owned(),
                     message: "it identifies the row and may not be empty".to_owned(),
                 });
             }
-            for (cell, kind) in row.cells().zip(kinds) {
-                pack(cell, *kind, &mut self.block);
-            }
+            put(row, &mut self.block);
             if self.block.len() >= BLOCK_BYTES {
                 self.flush()?;
             }
@@ -237,25 +252,45 @@ impl PartWriter {
 }
 
 impl StagedPart {
-    /// Gives each row to `each`, in order, with its place in the part.
-    pub(super) fn each_row(&self, columns: usize, each: &mut EachRow<'_>) -> Result<(), WarehouseError> {
-        let unread = |error: &io::Error| errors::of_file("staged rows cannot be read", error);
+    /// The blocks of a part whose rows have so many columns.
+    pub(super) fn blocks(&self, columns: usize) -> Result<Blocks, WarehouseError> {
         if self.columns != columns {
             return Err(unread(&damaged()));
         }
         let mut file = File::open(&self.path).map_err(|error| unread(&error))?;
         file.seek(SeekFrom::Start(HEADER as u64)).map_err(|error| unread(&error))?;
-        let mut block = Vec::new();
-        let mut place = 0;
-        while next_block(&mut file, &mut block).map_err(|error| unread(&error))? {
-            let mut unpack = Unpack::new(&block);
-            let mut row = Vec::with_capacity(columns);
-            while unpack.row(columns, &mut row).ok_or_else(|| unread(&damaged()))? {
-                each(place, &row)?;
-                place += 1;
-            }
+        Ok(Blocks { file, block: Vec::new(), rows_left: self.receipt.rows })
+    }
+}
+
+/// The blocks of a part, in order.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    file: File,
+    block: Vec<u8>,
+    rows_left: u64,
+}
+
+impl Blocks {
+    /// The next block; `None` behind the last, when every row was taken by [`Self::took`].
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, WarehouseError> {
+        match next_block(&mut self.file, &mut self.block) {
+            Ok(true) => Ok(Some(&self.block)),
+            Ok(false) if self.rows_left == 0 => Ok(None),
+            Ok(false) => Err(Self::damaged()),
+            Err(error) => Err(unread(&error)),
         }
-        if u64::from(place) == self.receipt.rows { Ok(()) } else { Err(unread(&damaged())) }
+    }
+
+    /// So many rows were read of the blocks.
+    pub(super) fn took(&mut self, rows: u64) -> Result<(), WarehouseError> {
+        self.rows_left = self.rows_left.checked_sub(rows).ok_or_else(Self::damaged)?;
+        Ok(())
+    }
+
+    /// What is in a block is not what was written.
+    pub(super) fn damaged() -> WarehouseError {
+        unread(&damaged())
     }
 }
 
@@ -282,7 +317,7 @@ fn next_block(file: &mut File, block: &mut Vec<u8>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::warehouse::Cell;
+    use crate::warehouse::bytes::{put_row, take_rows};
 
     fn staged(folder: &StagedFolder, texts: &[&str]) -> StagedPart {
         let load = LoadId::new(1, 1);
@@ -291,18 +326,23 @@ mod tests {
             rows.push([Cell::Text(text)]);
         }
         let mut writer = folder.begin(&load, PartNumber(7), false, 1).unwrap();
-        writer.push(&rows, &[ColumnType::Text], (0, "Id")).unwrap();
+        writer.push(&rows, (0, "Id"), put_row).unwrap();
         writer.finish().unwrap();
         folder.parts(&load).unwrap().remove(0)
     }
 
     fn read(part: &StagedPart) -> Result<Vec<String>, WarehouseError> {
-        let mut texts = Vec::new();
-        part.each_row(1, &mut |_, row| {
-            texts.push(row[0].as_str().unwrap().to_owned());
-            Ok(())
-        })?;
-        Ok(texts)
+        let mut rows = RowChunk::new(1);
+        let mut blocks = part.blocks(1)?;
+        while let Some(block) = blocks.next()? {
+            let taken = take_rows(block, &mut rows).ok_or_else(Blocks::damaged)?;
+            blocks.took(taken)?;
+        }
+        let text = |cell| match cell {
+            Cell::Text(text) => text.to_owned(),
+            cell => panic!("{cell:?}"),
+        };
+        Ok(rows.iter().map(|row| text(row.cell(0))).collect())
     }
 
     #[test]
@@ -313,7 +353,7 @@ mod tests {
         let mut half = folder.begin(&LoadId::new(1, 1), PartNumber(7), false, 1).unwrap();
         let mut rows = RowChunk::new(1);
         rows.push([Cell::Text("b")]);
-        half.push(&rows, &[ColumnType::Text], (0, "Id")).unwrap();
+        half.push(&rows, (0, "Id"), put_row).unwrap();
         drop(half);
         assert_eq!(folder.parts(&LoadId::new(1, 1)).unwrap(), std::slice::from_ref(&part));
         assert_eq!(read(&part).unwrap(), ["a"]);
