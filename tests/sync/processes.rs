@@ -76,3 +76,42 @@ fn a_process_that_is_killed_again_and_again_loses_and_doubles_nothing(
         - org.calls("DELETE", |path| path.contains("/jobs/query/"));
     assert_eq!(left, 0, "no bulk job is left at the org");
 }
+
+#[test]
+fn a_process_tells_by_its_exit_code_and_never_tells_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(target) = Target::make(Engine::Sqlite, folder.path()) else { return };
+    let mut options = orgsim::Options::default();
+    options.data.records.insert("Lead".to_owned(), 60);
+    let org = Org::start(options);
+    let secret = "Zyxwvutsrq";
+    let number = json!({"name": "Wide__c", "type": "double", "precision": 0, "scale": 0});
+    org.control("/__sim/schema", &json!({"object": "Lead", "add": number}));
+    let fields = json!({"LastName": secret, "Company": secret, "Wide__c": 1e20});
+    org.change(&json!({"object": "Lead", "action": "update", "count": 60, "fields": fields}));
+    let narrow = json!({"name": "Wide__c", "precision": 18, "scale": 2});
+    org.control("/__sim/schema", &json!({"object": "Lead", "change": narrow}));
+    org.later(60);
+    let told = |share: &str| {
+        let sections = sections(&org, &target).replace("[sync]\n", &format!("[sync]\n{share}"));
+        let place = Place::new(&format!("{sections}[log]\nfilter = \"trace\"\n"));
+        let ended = place.run(&["sync"]);
+        // Rejected rows are named by their ids, which are nobody's data.
+        for text in [&ended.stdout, &ended.stderr] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        assert!(ended.stderr.contains("DEBUG") || ended.stderr.contains("\"debug\""), "{}", ended.stderr);
+        ended
+    };
+    // Every row is one too many: Lead fails, Contact does not, and the process says so.
+    let failed = told("");
+    assert_eq!(failed.code(), 1, "{}", failed.stdout);
+    assert!(
+        failed.stdout.contains("failed (data)") && failed.stdout.contains("Wide__c"),
+        "{}",
+        failed.stdout
+    );
+    let good = told("max_reject_share = 1.0\n");
+    assert_eq!(good.code(), 0, "{}", good.stdout);
+    assert!(good.stdout.contains("60 rejected"), "{}", good.stdout);
+}
