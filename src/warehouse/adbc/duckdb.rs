@@ -41,6 +41,8 @@ const CHECKPOINT_EVERY: &str = "256MB";
 /// Ways to compress that are not tried. Trying them on each column costs a fifth of what a load does, and of the columns of
 /// objects they shrink only long texts, which another way shrinks nearly as much: 16.3 MiB instead of 16.0 for 200,000 rows.
 const COMPRESSION_LEFT_OUT: &str = "zstd";
+/// Parts that are given to the engine by one call: it gathers up to 204,800 rows of a call, beside the memory that it is allowed.
+const PARTS_AT_ONCE: usize = 2;
 /// Tables of a commit's transaction, for rows and for keys that came alone.
 const STAGED_ROWS: &str = "_stg_rows";
 const STAGED_KEYS: &str = "_stg_keys";
@@ -179,6 +181,19 @@ impl DuckDbWarehouse {
 
     /// Rows of parts into a table, in order.
     fn bring(
+        &mut self,
+        parts: &[StagedPart],
+        target: IngestTarget<'_>,
+        columns: &[TableColumn],
+        constants: Vec<Constant>,
+    ) -> Result<(), WarehouseError> {
+        for parts in parts.chunks(PARTS_AT_ONCE) {
+            self.bring_some(parts, target, columns, constants.clone())?;
+        }
+        Ok(())
+    }
+
+    fn bring_some(
         &mut self,
         parts: &[StagedPart],
         target: IngestTarget<'_>,
