@@ -8,7 +8,7 @@
 mod file;
 mod ledger;
 mod merge;
-mod parts;
+mod part;
 mod query;
 mod schema;
 mod spelling;
@@ -32,7 +32,7 @@ use crate::warehouse::{
 use file::OpenFile;
 use ledger::{Ledger, number};
 use merge::{Merge, PART, Staged};
-use parts::PartsReader;
+use part::PartReader;
 use spelling::quote;
 
 const KIND: &str = "duckdb";
@@ -41,8 +41,6 @@ const CHECKPOINT_EVERY: &str = "256MB";
 /// Ways to compress that are not tried. Trying them on each column costs a fifth of what a load does, and of the columns of
 /// objects they shrink only long texts, which another way shrinks nearly as much: 16.3 MiB instead of 16.0 for 200,000 rows.
 const COMPRESSION_LEFT_OUT: &str = "zstd";
-/// Parts that are given to the engine by one call: it gathers up to 204,800 rows of a call, beside the memory that it is allowed.
-const PARTS_AT_ONCE: usize = 2;
 /// Tables of a commit's transaction, for rows and for keys that came alone.
 const STAGED_ROWS: &str = "_stg_rows";
 const STAGED_KEYS: &str = "_stg_keys";
@@ -60,7 +58,8 @@ pub struct DuckDbSettings {
     pub search: Vec<PathBuf>,
     /// The schema of penstock's own tables and of tables that are named without one; `None`: `main`.
     pub schema: Option<String>,
-    /// Most memory that the engine takes; what does not fit goes to a folder beside the file.
+    /// Most memory that the engine takes, about; what does not fit goes to a folder beside the file. It keeps some beside its own
+    /// limit, which is therefore set an eighth lower.
     pub memory_bytes: u64,
     /// Threads of the engine.
     pub threads: u32,
@@ -78,6 +77,14 @@ impl DuckDbSettings {
             memory_bytes: 256 << 20,
             threads: 1,
         }
+    }
+}
+
+impl DuckDbSettings {
+    /// The engine's own limit, as it reads it.
+    fn engine_limit(&self) -> String {
+        let bytes = self.memory_bytes - self.memory_bytes / 8;
+        format!("{}KiB", (bytes >> 10).max(1 << 14))
     }
 }
 
@@ -101,7 +108,7 @@ impl DuckDbWarehouse {
         let file = OpenFile::open(settings)?;
         let mut connection = file.connect()?;
         let set = [
-            format!("SET memory_limit = '{}KiB'", (settings.memory_bytes >> 10).max(1 << 14)),
+            format!("SET memory_limit = '{}'", settings.engine_limit()),
             format!("SET threads = {}", settings.threads.max(1)),
             "SET TimeZone = 'UTC'".to_owned(),
             format!("SET wal_autocheckpoint = '{CHECKPOINT_EVERY}'"),
@@ -187,24 +194,25 @@ impl DuckDbWarehouse {
         columns: &[TableColumn],
         constants: Vec<Constant>,
     ) -> Result<(), WarehouseError> {
-        for parts in parts.chunks(PARTS_AT_ONCE) {
-            self.bring_some(parts, target, columns, constants.clone())?;
+        // One part by a call: of one call the engine gathers up to 204,800 rows, beside the memory that it is allowed.
+        for part in parts {
+            self.bring_part(part, target, columns, constants.clone())?;
         }
         Ok(())
     }
 
-    fn bring_some(
+    fn bring_part(
         &mut self,
-        parts: &[StagedPart],
+        part: &StagedPart,
         target: IngestTarget<'_>,
         columns: &[TableColumn],
         constants: Vec<Constant>,
     ) -> Result<(), WarehouseError> {
-        let expected: u64 = parts.iter().map(|part| part.receipt.rows).sum();
+        let expected = part.receipt.rows;
         if expected == 0 {
             return Ok(());
         }
-        let reader = PartsReader::new(parts.to_vec(), columns, constants);
+        let reader = PartReader::new(part.clone(), columns, constants);
         let failure = reader.failure();
         let count = self.connection.ingest(target, Box::new(reader));
         if let Some(error) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {

@@ -1,7 +1,7 @@
-//! Staged parts on their way into the engine.
+//! A staged part on its way into the engine.
 //!
-//! Promises: parts come in the order of their numbers, rows in that of their part, so that a row's place in the table that
-//! takes them tells which is the later one; memory holds a batch of them.
+//! Promises: rows come in the order of their part, so that a row's place in the table that takes the parts in order tells
+//! which is the later one; memory holds a batch of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,9 +17,9 @@ use crate::warehouse::{RowChunk, WarehouseError};
 /// What went wrong while the driver held the reader.
 pub type Failure = Arc<Mutex<Option<WarehouseError>>>;
 
-/// Rows of staged parts as batches, made when they are asked for.
-pub struct PartsReader {
-    parts: std::vec::IntoIter<StagedPart>,
+/// Rows of a staged part as batches, made when they are asked for.
+pub struct PartReader {
+    part: StagedPart,
     blocks: Option<Blocks>,
     columns: Vec<TableColumn>,
     constants: Vec<Constant>,
@@ -28,12 +28,12 @@ pub struct PartsReader {
     is_over: bool,
 }
 
-impl PartsReader {
-    /// Rows of `columns` out of `parts`, with `constants` before them.
-    pub fn new(parts: Vec<StagedPart>, columns: &[TableColumn], constants: Vec<Constant>) -> Self {
+impl PartReader {
+    /// Rows of `columns` out of `part`, with `constants` before them.
+    pub fn new(part: StagedPart, columns: &[TableColumn], constants: Vec<Constant>) -> Self {
         let nothing = Arc::new(RowChunk::new(columns.len()));
         Self {
-            parts: parts.into_iter(),
+            part,
             blocks: None,
             columns: columns.to_vec(),
             schema: ChunkReader::new(nothing, columns, constants.clone()).schema(),
@@ -50,20 +50,16 @@ impl PartsReader {
 
     /// About as many rows as a batch takes; none at the end.
     fn chunk(&mut self) -> Result<RowChunk, WarehouseError> {
-        let mut chunk = RowChunk::new(self.columns.len());
+        let width = self.columns.len();
+        let mut chunk = RowChunk::new(width);
+        let blocks = match &mut self.blocks {
+            Some(blocks) => blocks,
+            none => none.insert(self.part.blocks(width)?),
+        };
         while chunk.rows() < BATCH_ROWS {
-            let Some(blocks) = &mut self.blocks else {
-                let Some(part) = self.parts.next() else { break };
-                self.blocks = Some(part.blocks(self.columns.len())?);
-                continue;
-            };
-            match blocks.next()? {
-                Some(block) => {
-                    let rows = take_rows(block, &mut chunk).ok_or_else(Blocks::damaged)?;
-                    blocks.took(rows)?;
-                }
-                None => self.blocks = None,
-            }
+            let Some(block) = blocks.next()? else { break };
+            let rows = take_rows(block, &mut chunk).ok_or_else(Blocks::damaged)?;
+            blocks.took(rows)?;
         }
         Ok(chunk)
     }
@@ -76,7 +72,7 @@ impl PartsReader {
     }
 }
 
-impl Iterator for PartsReader {
+impl Iterator for PartReader {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -96,7 +92,7 @@ impl Iterator for PartsReader {
     }
 }
 
-impl RecordBatchReader for PartsReader {
+impl RecordBatchReader for PartReader {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
