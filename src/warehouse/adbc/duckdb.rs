@@ -58,8 +58,7 @@ pub struct DuckDbSettings {
     pub search: Vec<PathBuf>,
     /// The schema of penstock's own tables and of tables that are named without one; `None`: `main`.
     pub schema: Option<String>,
-    /// Most memory that the engine takes, about; what does not fit goes to a folder beside the file. It keeps some beside its own
-    /// limit, which is therefore set an eighth lower.
+    /// Most memory that the engine takes; what does not fit goes to a folder beside the file.
     pub memory_bytes: u64,
     /// Threads of the engine.
     pub threads: u32,
@@ -77,14 +76,6 @@ impl DuckDbSettings {
             memory_bytes: 256 << 20,
             threads: 1,
         }
-    }
-}
-
-impl DuckDbSettings {
-    /// The engine's own limit, as it reads it.
-    fn engine_limit(&self) -> String {
-        let bytes = self.memory_bytes - self.memory_bytes / 8;
-        format!("{}KiB", (bytes >> 10).max(1 << 14))
     }
 }
 
@@ -108,7 +99,7 @@ impl DuckDbWarehouse {
         let file = OpenFile::open(settings)?;
         let mut connection = file.connect()?;
         let set = [
-            format!("SET memory_limit = '{}'", settings.engine_limit()),
+            format!("SET memory_limit = '{}KiB'", (settings.memory_bytes >> 10).max(1 << 14)),
             format!("SET threads = {}", settings.threads.max(1)),
             "SET TimeZone = 'UTC'".to_owned(),
             format!("SET wal_autocheckpoint = '{CHECKPOINT_EVERY}'"),

@@ -57,7 +57,7 @@ impl OpenFile {
         let text = path.to_str().ok_or_else(|| {
             WarehouseError::Engine(format!("the path `{}` is not in UTF-8", path.display()))
         })?;
-        let memory = settings.engine_limit();
+        let memory = format!("{}KiB", (settings.memory_bytes >> 10).max(1 << 14));
         let threads = settings.threads.max(1).to_string();
         let options = [
             ("path", text),

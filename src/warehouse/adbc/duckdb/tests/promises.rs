@@ -281,7 +281,7 @@ fn memory_threads_and_schema_are_as_configured() {
     load(&mut warehouse, &plan(1, small_layout()), &[row("a", "Ada", 0)]);
     let sql =
         "SELECT current_setting('memory_limit'), current_setting('threads'), count(*) FROM \"my crm\".lead";
-    assert_eq!(ask(&mut warehouse, sql).unwrap().rows, [["56.0 MiB", "3", "1"]]);
+    assert_eq!(ask(&mut warehouse, sql).unwrap().rows, [["64.0 MiB", "3", "1"]]);
     let stray = "SELECT count(*) FROM duckdb_tables() WHERE schema_name <> 'my crm'";
     assert_eq!(ask(&mut warehouse, stray).unwrap().rows, [["0"]]);
 }
