@@ -89,7 +89,7 @@ fn a_statement_that_fails_in_the_transaction_takes_all_of_it_back() {
     assert_eq!(bench.names(), ["a=Ada", "b=Bob"]);
     bench.ground.execute("ALTER TABLE _PENSTOCK_LOADS RENAME COLUMN SOMEWHEN TO FINISHED_AT");
     assert_eq!(counts(&bench.commit(&plan, 2)), [1, 1, 0, 1]);
-    assert_eq!(bench.names(), ["b=Bea", "c=Cid"]);
+    assert_eq!(bench.names(), ["a=Ada!", "b=Bea", "c=Cid"]);
 }
 
 #[test]
