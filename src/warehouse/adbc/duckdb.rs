@@ -38,9 +38,6 @@ use spelling::quote;
 const KIND: &str = "duckdb";
 /// Size of the log at which it is worked into the file: at the engine's own 16 MB that would be done in the middle of loads.
 const CHECKPOINT_EVERY: &str = "256MB";
-/// Ways to compress that are not tried. Trying them on each column costs a fifth of what a load does, and of the columns of
-/// objects they shrink only long texts, which another way shrinks nearly as much: 16.3 MiB instead of 16.0 for 200,000 rows.
-const COMPRESSION_LEFT_OUT: &str = "zstd";
 /// Tables of a commit's transaction, for rows and for keys that came alone.
 const STAGED_ROWS: &str = "_stg_rows";
 const STAGED_KEYS: &str = "_stg_keys";
@@ -103,7 +100,6 @@ impl DuckDbWarehouse {
             format!("SET threads = {}", settings.threads.max(1)),
             "SET TimeZone = 'UTC'".to_owned(),
             format!("SET wal_autocheckpoint = '{CHECKPOINT_EVERY}'"),
-            format!("SET disabled_compression_methods = '{COMPRESSION_LEFT_OUT}'"),
             // What a person asks reads this file and no other.
             "SET enable_external_access = false".to_owned(),
         ];
