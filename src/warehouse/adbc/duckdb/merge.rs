@@ -13,6 +13,10 @@ use crate::warehouse::adbc::connection::AdbcConnection;
 pub const PART: &str = "_part";
 /// Orders the rows of a table as they came, which is by their parts.
 const ROW_ORDER: &str = "rowid";
+/// Keys that are told apart at a time: a set of all of them would take most of the memory that the engine is allowed.
+const KEYS_AT_ONCE: u64 = 250_000;
+/// Most rounds of telling them apart; each looks at every key.
+const ROUNDS_MAX: u64 = 16;
 /// Keeps values of columns that are not the load's while their rows are written anew.
 const CARRIED: &str = "_penstock_carried";
 
@@ -105,8 +109,7 @@ impl Merge<'_> {
     /// Of rows with one key the newest, of those of one time the last.
     fn keep_the_newest(&mut self, rows: &str) -> Result<(), WarehouseError> {
         let key = self.key();
-        let twice = format!("SELECT count(*) - count(DISTINCT {key}) FROM {rows}");
-        if self.count(&twice)? == 0 {
+        if !self.has_duplicates(rows, &key)? {
             return Ok(());
         }
         let stamp = self.stamp().map_or_else(String::new, |stamp| format!("{stamp} DESC NULLS LAST, "));
@@ -116,6 +119,19 @@ impl Merge<'_> {
              WHERE {key} IN (SELECT {key} FROM {rows} GROUP BY {key} HAVING count(*) > 1)) AS ranked WHERE place > 1)"
         );
         self.connection.change(&sql).map(drop)
+    }
+
+    fn has_duplicates(&mut self, rows: &str, key: &str) -> Result<bool, WarehouseError> {
+        let count = self.count(&format!("SELECT count(*) FROM {rows}"))?;
+        let rounds = count.div_ceil(KEYS_AT_ONCE).min(ROUNDS_MAX);
+        for round in 0..rounds {
+            let these =
+                if rounds == 1 { String::new() } else { format!(" WHERE hash({key}) % {rounds} = {round}") };
+            if self.count(&format!("SELECT count(*) - count(DISTINCT {key}) FROM {rows}{these}"))? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn write_beside(&mut self, rows: &str, receipt: &mut CommitReceipt) -> Result<(), WarehouseError> {

@@ -309,6 +309,35 @@ fn what_does_not_fit_in_memory_goes_to_the_disk() {
     }
 }
 
+/// More keys than are told apart at a time; of each of three rows that come twice, far from each other, the newest stays.
+#[test]
+fn of_very_many_rows_none_stays_twice() {
+    let Some(ground) = DuckDbGround::make() else { return };
+    let mut warehouse = ready(ground.duckdb(), small_layout());
+    let plan = plan(1, small_layout());
+    let (parts, part_rows) = (57_u32, 9_000_u32);
+    for part in 0..parts {
+        let mut chunk = RowChunk::new(4);
+        for row in 0..part_rows {
+            let number = part * part_rows + row;
+            // The last three of all are the first of parts 0, 20 and 40 again.
+            let again = (parts * part_rows - number).checked_sub(1).filter(|left| *left < 3);
+            let key = again.map_or(number, |left| left * 20 * part_rows);
+            let id = format!("00Q{key:012}AAA");
+            let name = if again.is_some() { "newest" } else { "first" };
+            let stamp = at(if again.is_some() { 2 } else { 1 });
+            chunk.push([Cell::Text(&id), Cell::Text(name), stamp, Cell::Boolean(false)]);
+        }
+        warehouse.stage(&plan, PartNumber(part), &PartSource::Rows(Arc::new(chunk))).unwrap();
+    }
+    let rows = u64::from(parts * part_rows);
+    let receipt = warehouse.commit(&plan, StagedCount::of_rows(rows)).unwrap();
+    assert_eq!(receipt.inserted, rows - 3);
+    let sql = "SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE name = 'newest') FROM lead";
+    let count = (rows - 3).to_string();
+    assert_eq!(ask(&mut warehouse, sql).unwrap().rows, [[count.clone(), count, "3".to_owned()]]);
+}
+
 #[rstest]
 #[case::lock(
     "IO Error: Could not set lock on file \"/a\": Conflicting lock is held in /b (PID 1)",
