@@ -172,7 +172,11 @@ impl LeadJobs {
         }
         for record in jobs.unfinished() {
             match jobs.find(record.job.as_str()).await {
-                Ok(Found { spec, progress, .. }) => {
+                Ok(Found { spec, mut progress, .. }) => {
+                    // Its end was about to be noted; until the journal knows, whoever asks for it finds it under way.
+                    if progress.phase == JobPhase::Done {
+                        progress.phase = JobPhase::Reporting;
+                    }
                     let known = KnownJob { spec, last: progress, run: None };
                     jobs.known.insert(known.spec.job.clone(), known);
                 }

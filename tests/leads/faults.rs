@@ -124,6 +124,50 @@ fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
     });
 }
 
+fn open_journal(folder: &std::path::Path) -> penstock::store::journal::SledJournal {
+    let metrics = penstock::telemetry::Metrics::new();
+    let meter = penstock::store::journal::JournalMeter {
+        commits: metrics.journal_commits_total.clone(),
+        fsync_seconds: metrics.store_fsync_seconds.with_label_values(&["journal"]),
+    };
+    let disk = std::sync::Arc::new(penstock::store::disk::RealDisk);
+    let clock = penstock::clock::SystemClock::shared();
+    let opened = penstock::store::journal::SledJournal::open(folder, 4 << 20, disk, &clock, meter).unwrap();
+    assert!(opened.quarantined.is_none());
+    opened.journal
+}
+
+#[test]
+fn a_job_whose_plant_went_away_while_its_end_was_noted_is_that_of_the_same_command() {
+    use penstock::store::journal_contract::{Journal as _, JournalWrite, Table};
+    let rig = Rig::new();
+    in_system(async {
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 20).await;
+        let ended = done(&plant, sheet(&path)).await;
+        let job = ended.spec.job.clone();
+        let folder = plant.state().journal();
+        close(plant).await;
+        // The journal as it is before the last thing that a job does.
+        let record = serde_json::json!({ "job": job, "kind": "leads", "org": "demo", "lane": "normal" });
+        let value = serde_json::to_vec(&record).unwrap();
+        let put = JournalWrite::Put { table: Table::Jobs, key: job.clone(), value };
+        let journal = open_journal(&folder);
+        journal.commit(vec![put]).await.unwrap();
+        // Its thread lets go of the folder's lock in its own time.
+        drop(journal);
+        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+
+        let plant = rig.plant().await;
+        let again = penstock::http::api::lead_service::StartLeads { take_up: true, ..sheet(&path) };
+        assert_eq!(service(&plant).start(again.clone()).await.unwrap().job, job);
+        assert_eq!(over(&plant, &job).await.progress.counts, ended.progress.counts);
+        assert!(plant.leads.jobs_behind().unfinished().is_empty());
+        assert_ne!(service(&plant).start(again).await.unwrap().job, job, "it is over");
+        close(plant).await;
+    });
+}
+
 #[test]
 fn a_query_whose_cursor_is_lost_finds_each_lead_once() {
     use penstock::http::api::lead_service::{StartLeads, StartSource};
