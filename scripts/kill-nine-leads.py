@@ -51,6 +51,7 @@ def main():
         with start_endpoint(aisim) as endpoint:
             again = folder / "killed"
             unstored = killed = 0
+            ended = None
             while killed < arguments.kills:
                 run = job(penstock, again, org, endpoint, sheet)
                 answered = endpoint.get("/__sim/stats")["answered"]
@@ -65,6 +66,11 @@ def main():
                 if run.poll() is None:
                     run.kill()
                     run.wait()
+                    ended = ended_job(again)
+                    if ended:
+                        # It was over, and only had not left yet: the same command would begin a new job.
+                        print(f"ended before kill {killed + 1}", flush=True)
+                        break
                     killed += 1
                     time.sleep(0.3)
                     answered = sum(one["status"] == 200 for one in questions_of(endpoint))
@@ -72,13 +78,16 @@ def main():
                     print(f"killed {killed}: {answered} answered, {unstored} of them not stored", flush=True)
                 else:
                     break
-            # Ended by itself before the last kill, or gone on with now.
-            last = run if run.returncode in (0, 1) else job(penstock, again, org, endpoint, sheet)
-            if last.wait() not in (0, 1):
-                sys.exit("the last run failed")
-            ended = json.loads(last.stdout.read())["progress"]["counts"]
+            if not ended:
+                # Ended by itself before the last kill, or gone on with now.
+                last = run if run.returncode in (0, 1) else job(penstock, again, org, endpoint, sheet)
+                if last.wait() not in (0, 1):
+                    sys.exit("the last run failed")
+                ended = ended_job(again)
+            report, progress = ended
+            ended = progress["counts"]
             log = [one for one in questions_of(endpoint) if one["status"] == 200]
-        same = (folder / "plain/report.csv").read_bytes() == (again / "report.csv").read_bytes()
+        same = (folder / "plain/report.csv").read_bytes() == report.read_bytes()
         good &= say("a", same, f"reports of {rows} rows are the same after {killed} kills")
         parts = ended["blank"] + ended["invalid"] + ended["duplicates"] + ended["leads"]
         ends = ended["assessed"] + ended["failed"] + ended["no_record"] + ended["unread"]
@@ -93,6 +102,13 @@ def job(penstock, folder, org, endpoint, sheet):
     config = write_config(folder, org, endpoint, concurrency=16)
     command = [penstock, "leads", sheet, "--config", config, "--out", folder / "report.csv", "--json"]
     return subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+
+
+def ended_job(folder):
+    """The report and the progress of the job that is over; None while there is none."""
+    over = sorted((folder / "state/leads").glob("*/summary.json"))
+    assert len(over) < 2, f"one command made {len(over)} jobs"
+    return (over[0].parent / "report.csv", json.loads(over[0].read_text())["progress"]) if over else None
 
 
 def stored(folder):
