@@ -243,6 +243,26 @@ pub struct BoundOperation {
     pub work: Work,
     /// Columns that the answer of the database has, in this order. May be empty: rows are counted all the same.
     pub returning: Vec<ColumnId>,
+    /// Values that do not come from here, or go where the next operations find them.
+    pub handed: Handed,
+}
+
+/// Values that the database itself carries from one create of a transaction to the next; only PostgreSQL is asked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// Columns of the new row, of those that are returned, that others will ask for.
+    pub gives: Vec<Handover>,
+    /// Columns of the new row, beside those that have values, that get what an earlier create gave.
+    pub takes: Vec<Handover>,
+}
+
+/// One such value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handover {
+    /// The column that it comes from, or goes into.
+    pub column: ColumnId,
+    /// Its number within the batch.
+    pub name: u32,
 }
 
 impl PartialEq for Entity {

@@ -21,6 +21,7 @@ mod chance;
 mod ending;
 mod failure;
 mod flight;
+mod handover;
 mod hoist;
 mod judge;
 mod progress;
@@ -37,7 +38,7 @@ use crate::batch::answer::{Answer, Envelope, OperationOutcome};
 use crate::batch::bind::BindContext;
 use crate::batch::catalogue::DatabaseKind;
 use crate::batch::check::{CheckedOperation, OperationError};
-use crate::batch::operation::{Action, BoundOperation};
+use crate::batch::operation::{Action, BoundOperation, Handover};
 use crate::batch::plan::Plan;
 use crate::batch::problem::FaultKind;
 use crate::batch::request::{BatchRequest, Limits};
@@ -480,8 +481,8 @@ impl BatchRun {
         Some(pause)
     }
 
-    /// The operation with all its values.
-    fn bind(&mut self, operation: usize) -> Result<BoundOperation, OperationError> {
+    /// The operation with all its values, but for those that it takes over.
+    fn bind(&mut self, operation: usize, takes: Vec<Handover>) -> Result<BoundOperation, OperationError> {
         let checked = self.checked[operation].as_ref().map_err(OperationError::clone)?;
         let chance = &mut self.chance;
         let mut cx = BindContext {
@@ -491,7 +492,7 @@ impl BatchRun {
             bytes_left: &mut self.work.bytes_left,
             warnings: &mut self.work.warnings,
         };
-        checked.bind(&Known(&self.work.results), &mut cx)
+        checked.bind_taking(&Known(&self.work.results), takes, &mut cx)
     }
 
     fn begin(&self, read_only: bool, elapsed: Duration) -> Command {

@@ -10,7 +10,7 @@ mod selector;
 mod work;
 
 use super::check::{AssociationPlan, CheckedOperation, OperationError};
-use super::operation::{BoundOperation, Condition, Test, Work};
+use super::operation::{BoundOperation, Condition, Handed, Handover, Test, Work};
 use super::reference::{Results, Warning};
 use super::request::Limits;
 use super::value::Value;
@@ -36,13 +36,29 @@ impl CheckedOperation {
         results: &dyn Results,
         cx: &mut BindContext<'_>,
     ) -> Result<BoundOperation, OperationError> {
+        self.bind_taking(results, Vec::new(), cx)
+    }
+
+    /// As [`Self::bind`], of a create that finds the values of some columns in the database: these references need no result.
+    pub fn bind_taking(
+        &self,
+        results: &dyn Results,
+        takes: Vec<Handover>,
+        cx: &mut BindContext<'_>,
+    ) -> Result<BoundOperation, OperationError> {
         let first_warning = cx.warnings.len();
-        let work = work::bind(self, results, cx)?;
+        let work = work::bind(self, results, &takes, cx)?;
         for warning in &mut cx.warnings[first_warning..] {
             warning.operation.get_or_insert_with(|| self.id.clone());
         }
         let returning = if self.is_count { Vec::new() } else { self.fetch_columns.clone() };
-        Ok(BoundOperation { index: self.index, entity: self.entity.clone(), work, returning })
+        Ok(BoundOperation {
+            index: self.index,
+            entity: self.entity.clone(),
+            work,
+            returning,
+            handed: Handed { gives: Vec::new(), takes },
+        })
     }
 
     /// How many rows a bound read is to answer. It asks the database for one more, to see whether there are more; the
@@ -97,6 +113,7 @@ impl CheckedOperation {
             entity,
             work: Work::Count { condition },
             returning: Vec::new(),
+            handed: Handed::default(),
         })
     }
 }

@@ -4,11 +4,13 @@ use super::BindContext;
 use super::fit::fit;
 use super::planned::{Amount, Cell, Change, PlannedWork};
 use super::selector::condition;
-use crate::batch::catalogue::{Column, DatabaseKind, Entity};
+use crate::batch::catalogue::{Column, ColumnId, DatabaseKind, Entity};
 use crate::batch::check::{
     AssociationPlan, CheckedOperation, OperationError, as_amount, not_an_amount, too_many,
 };
-use crate::batch::operation::{Assignment, BoundOperation, Condition, Lock, SortKey, Test, Work};
+use crate::batch::operation::{
+    Assignment, BoundOperation, Condition, Handed, Handover, Lock, SortKey, Test, Work,
+};
 use crate::batch::reference::{Results, Template, Unresolved, resolve_within};
 use crate::batch::value::Value;
 
@@ -16,6 +18,7 @@ use crate::batch::value::Value;
 pub(super) fn bind(
     checked: &CheckedOperation,
     results: &dyn Results,
+    takes: &[Handover],
     cx: &mut BindContext<'_>,
 ) -> Result<Work, OperationError> {
     let kind = checked.kind;
@@ -29,15 +32,17 @@ pub(super) fn bind(
     };
     Ok(match &checked.work {
         PlannedWork::Create { columns, rows, must_hold } => {
+            let is_bound = |column: &ColumnId| takes.iter().all(|taken| taken.column != *column);
             let mut bound = Vec::with_capacity(rows.len());
             for row in rows {
                 let mut cells = Vec::with_capacity(row.len());
-                for (column, cell) in columns.iter().zip(row) {
+                for (column, cell) in columns.iter().zip(row).filter(|(column, _)| is_bound(column)) {
                     cells.push(bind_cell(&entity.columns[*column], cell, kind, results, cx)?);
                 }
                 bound.push(cells);
             }
-            Work::Create { columns: columns.clone(), rows: bound, must_hold: must_hold.clone() }
+            let columns = columns.iter().copied().filter(is_bound).collect();
+            Work::Create { columns, rows: bound, must_hold: must_hold.clone() }
         }
         PlannedWork::Read { selector, sort, limit, offset, lock } => {
             let condition = condition(entity, selector, kind, results, cx)?;
@@ -227,6 +232,7 @@ pub(super) fn load_association(
             lock: Lock::None,
         },
         returning: plan.fetch_columns.clone(),
+        handed: Handed::default(),
     })
 }
 

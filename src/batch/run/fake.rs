@@ -46,6 +46,8 @@ pub type Faults = Box<dyn FnMut(usize, &Command) -> Option<Fault>>;
 pub struct Fake {
     pub catalogue: Arc<Catalogue>,
     pub committed: Tables,
+    /// What creates of the open transaction gave.
+    handed: BTreeMap<u32, Value>,
     pub open: Option<Tables>,
     savepoint: Option<Tables>,
     /// Asked before each command, with its number.
@@ -65,6 +67,7 @@ impl Fake {
         Self {
             catalogue,
             committed: Tables { rows, keys: BTreeMap::new() },
+            handed: BTreeMap::new(),
             open: None,
             savepoint: None,
             faults: Box::new(|_, _| None),
@@ -147,6 +150,7 @@ impl Fake {
                 self.read_only.push(settings.read_only);
                 self.open = Some(self.committed.clone());
                 self.savepoint = None;
+                self.handed.clear();
                 return Reply::Done;
             }
             Command::Commit => {
@@ -181,8 +185,16 @@ impl Fake {
                 self.savepoint = Some(self.savepoint.take().expect("a place to forget"))
             }
             Command::Run(operation) => {
+                let operation = &taking(operation, &self.handed);
                 return match apply(tables, &self.catalogue, operation) {
-                    Ok(rows) => Reply::Rows(rows),
+                    Ok(rows) => {
+                        for given in &operation.handed.gives {
+                            let at = operation.returning.iter().position(|column| *column == given.column);
+                            let at = at.expect("what is given is returned");
+                            self.handed.insert(given.name, rows.row(0)[at].clone());
+                        }
+                        Reply::Rows(rows)
+                    }
                     Err(code) => Reply::Failed(failed(code)),
                 };
             }
@@ -190,6 +202,19 @@ impl Fake {
         }
         Reply::Done
     }
+}
+
+/// A create with what it takes over among its values.
+fn taking(operation: &BoundOperation, handed: &BTreeMap<u32, Value>) -> BoundOperation {
+    let mut operation = operation.clone();
+    if let Work::Create { columns, rows, .. } = &mut operation.work {
+        for taken in &operation.handed.takes {
+            assert_eq!(rows.len(), 1);
+            columns.push(taken.column);
+            rows[0].push(handed[&taken.name].clone());
+        }
+    }
+    operation
 }
 
 pub fn failed(code: DbErrorCode) -> DbError {

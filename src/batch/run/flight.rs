@@ -11,7 +11,7 @@ use super::rows::Asked;
 use super::{BatchRun, Cause, Closing, KeyClosing, Pace, Phase};
 use crate::batch::answer::Answer;
 use crate::batch::check::{CheckedOperation, OperationError};
-use crate::batch::operation::{Action, BoundOperation, Condition, Work};
+use crate::batch::operation::{Action, BoundOperation, Condition, Handover, Work};
 use crate::batch::request::OperationRequest;
 use crate::database::{Command, StoredAnswer};
 
@@ -99,15 +99,15 @@ impl BatchRun {
                 State::Waiting => {}
                 _ => continue,
             }
-            if !self.may_go(operation, &left_behind) {
+            let Some(takes) = self.may_go(operation, &left_behind) else {
                 left_behind.push(operation);
                 if self.pace > Pace::Hoisting {
                     break;
                 }
                 continue;
-            }
+            };
             let mark = self.mark();
-            let bound = match self.bind(operation) {
+            let bound = match self.bind(operation, takes) {
                 Ok(bound) => bound,
                 Err(error) => {
                     self.go_back_to(mark);
@@ -138,12 +138,22 @@ impl BatchRun {
         Some(left_behind.is_empty())
     }
 
-    /// Whether an operation has all it waits for, when these before it do not run yet.
-    fn may_go(&self, operation: usize, left_behind: &[usize]) -> bool {
-        let known = |target: &usize| self.work.results[*target].is_some();
-        if !self.facts.targets[operation].iter().all(known) {
-            return false;
+    /// Whether an operation has all it waits for, when these before it do not run yet: then what it takes over of those that
+    /// are in this flight.
+    fn may_go(&self, operation: usize, left_behind: &[usize]) -> Option<Vec<Handover>> {
+        let is_missing = |target: &usize| self.work.results[*target].is_none();
+        let missing: Vec<usize> = self.facts.targets[operation].iter().copied().filter(is_missing).collect();
+        if !missing.is_empty() {
+            let is_next = left_behind.is_empty() && self.work.records[operation].passed_by.is_empty();
+            let is_sent = |target: &usize| matches!(self.work.records[*target].state, State::Sent);
+            let hands_over = self.pace == Pace::Hoisting && is_next && missing.iter().all(is_sent);
+            return hands_over.then(|| self.facts.handovers.takes(operation, &missing)).flatten();
         }
+        self.may_pass(operation, left_behind).then(Vec::new)
+    }
+
+    /// Whether an operation may run before these.
+    fn may_pass(&self, operation: usize, left_behind: &[usize]) -> bool {
         if left_behind.is_empty() {
             return true;
         }
@@ -193,8 +203,11 @@ impl BatchRun {
             return;
         };
         let mut hoisted = None;
-        if !left_behind.is_empty() {
+        if !left_behind.is_empty() || !bound.handed.takes.is_empty() {
             self.work.hoisted = true;
+        }
+        if self.pace == Pace::Hoisting {
+            bound.handed.gives = self.facts.handovers.gives(operation).to_vec();
         }
         if let (Action::Create, false, Some(entity)) =
             (checked.action, left_behind.is_empty(), &checked.entity)

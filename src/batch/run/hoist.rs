@@ -190,6 +190,7 @@ fn folded(value: &Value) -> String {
 mod tests {
     use super::super::tests::shop;
     use super::*;
+    use crate::batch::operation::Handed;
     use rstest::rstest;
 
     fn footprint<'a>(action: Action, entity: &'a Entity) -> Footprint<'a> {
@@ -256,7 +257,8 @@ mod tests {
     fn a_read_collides_with_the_row_that_it_selects(#[case] key: i64, #[case] expected: bool) {
         let work = Work::Count { condition: Condition::Column(0, Test::Eq(Value::Int(key))) };
         let entity = Some(Arc::clone(&shop().entities["customer"]));
-        let passed = BoundOperation { index: 0, entity, work, returning: Vec::new() };
+        let passed =
+            BoundOperation { index: 0, entity, work, returning: Vec::new(), handed: Handed::default() };
         assert_eq!(collides(&passed, &hoisted(7)), expected);
     }
 
@@ -271,7 +273,13 @@ mod tests {
             rows: vec![vec![Value::Int(key)]],
             must_hold: Condition::True,
         };
-        let passed = BoundOperation { index: 0, entity: Some(entity), work, returning: Vec::new() };
+        let passed = BoundOperation {
+            index: 0,
+            entity: Some(entity),
+            work,
+            returning: Vec::new(),
+            handed: Handed::default(),
+        };
         assert_eq!(collides(&passed, &hoisted(7)), expected);
     }
 

@@ -285,6 +285,7 @@ mod tests {
     use super::super::tests::shop;
     use super::*;
     use crate::batch::operation::Condition;
+    use crate::batch::operation::Handed;
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -296,7 +297,13 @@ mod tests {
             None => vec![Vec::new(); keys_returned.len()],
         };
         let work = Work::Create { columns, rows: sent, must_hold: Condition::True };
-        let bound = BoundOperation { index: 0, entity: Some(entity), work, returning: vec![0] };
+        let bound = BoundOperation {
+            index: 0,
+            entity: Some(entity),
+            work,
+            returning: vec![0],
+            handed: Handed::default(),
+        };
         let cells = keys_returned.iter().map(|key| Value::Int(*key)).collect();
         let mut rows = Rows { width: 1, count: keys_returned.len(), cells, merged: 0 };
         Asked::of(&bound).arrange(&mut rows);
@@ -354,7 +361,13 @@ mod tests {
     fn a_reply_of_another_shape_is_not_taken() {
         let entity = Some(Arc::clone(&shop().entities["customer"]));
         let work = Work::Delete { condition: Condition::True, rows_max: 1 };
-        let bound = BoundOperation { index: 0, entity: entity.clone(), work, returning: vec![0, 1] };
+        let bound = BoundOperation {
+            index: 0,
+            entity: entity.clone(),
+            work,
+            returning: vec![0, 1],
+            handed: Handed::default(),
+        };
         let rows = |width, count, cells| Rows { width, count, cells: vec![Value::Null; cells], merged: 0 };
         assert!(Asked::of(&bound).fits(&rows(2, 3, 6)));
         assert!(Asked::of(&bound).fits(&rows(0, 0, 0)));
@@ -365,6 +378,7 @@ mod tests {
             entity,
             work: Work::Count { condition: Condition::True },
             returning: vec![],
+            handed: Handed::default(),
         };
         assert!(Asked::of(&count).fits(&rows(1, 1, 1)));
         assert!(!Asked::of(&count).fits(&rows(1, 0, 0)));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ending::Cause;
+use super::handover::Handovers;
 use super::record::Record;
 use crate::batch::answer::{Answer, Envelope};
 use crate::batch::check::{CheckedOperation, OperationError};
@@ -24,6 +25,8 @@ pub(super) struct Facts {
     pub position: Vec<usize>,
     /// Everything that is known goes in one flight: atomic, and nothing goes on after a failure.
     pub pipelined: bool,
+    /// Values that need not come by way of an answer.
+    pub handovers: Handovers,
 }
 
 /// What one try of the batch has got to. A retry starts from an empty one.
@@ -36,7 +39,7 @@ pub(super) struct Work {
     pub merged_rows: u64,
     /// The operation that touched nothing, and what tells why.
     pub probing: Option<(usize, BoundOperation, OperationError)>,
-    /// Something ran ahead of its place.
+    /// Something ran ahead of its place, or ahead of the answer that it refers to.
     pub hoisted: bool,
     /// One by one: the next place of the order.
     pub cursor: usize,
@@ -201,7 +204,8 @@ impl Facts {
             };
         let read_only = !request.operations.iter().zip(checked).any(touches);
         let pipelined = request.options.atomic && !request.options.continue_on_error;
-        Self { read_only, targets, referenced, position, pipelined }
+        let handovers = if pipelined { Handovers::of(request, checked) } else { Handovers::default() };
+        Self { read_only, targets, referenced, position, pipelined, handovers }
     }
 }
 

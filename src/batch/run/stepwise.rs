@@ -170,7 +170,7 @@ impl BatchRun {
                 continue;
             }
             let mark = self.mark();
-            match self.bind(operation) {
+            match self.bind(operation, Vec::new()) {
                 Ok(bound) => {
                     self.work.ready = Some((operation, bound));
                     self.work.ready_mark = mark;

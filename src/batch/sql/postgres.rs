@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Comparison, Dialect, ParameterKind, Qualifier, SqlWriter, Statement, like_text};
 use crate::batch::catalogue::{Column, ColumnId, ColumnType, Entity, KeyRule, NamedStatement};
-use crate::batch::operation::{Assignment, BoundOperation, Condition, Lock, Pattern, Work};
+use crate::batch::operation::{Assignment, BoundOperation, Condition, Handed, Handover, Lock, Pattern, Work};
 use crate::batch::value::Value;
 
 /// How PostgreSQL writes it.
@@ -167,7 +167,8 @@ fn answered(writer: &mut SqlWriter<'_>, column: &Column, name: impl FnOnce(&mut 
 pub fn statements(operation: &BoundOperation) -> Vec<Statement> {
     match (&operation.work, &operation.entity) {
         (Work::Create { columns, rows, must_hold }, Some(entity)) => {
-            rows.iter().map(|row| insert(entity, columns, row, must_hold, &operation.returning)).collect()
+            let insert = |row: &Vec<Value>| insert(entity, columns, row, must_hold, operation);
+            rows.iter().map(insert).collect()
         }
         _ => vec![statement(operation)],
     }
@@ -251,11 +252,62 @@ fn answer(
     must_hold: &Condition,
 ) {
     writer.answered(entity, at, returning, "1");
+    verdict(writer, entity, at, must_hold);
+}
+
+fn verdict(writer: &mut SqlWriter<'_>, entity: &Entity, at: Qualifier, must_hold: &Condition) {
     if *must_hold != Condition::True {
         writer.push(", (");
         writer.condition(must_hold, entity, at);
         writer.push(" IS TRUE)");
     }
+}
+
+/// The name of the setting that keeps a value for the rest of a transaction.
+fn handed(writer: &mut SqlWriter<'_>, handover: &Handover) {
+    writer.bind(Value::Text(format!("penstock.value_{}", handover.name)), ParameterKind::Text);
+}
+
+/// What an earlier create of the transaction gave.
+fn taken(writer: &mut SqlWriter<'_>, entity: &Entity, handover: &Handover) {
+    let Column { column_type, native_type, .. } = &entity.columns[handover.column];
+    writer.push("current_setting(");
+    handed(writer, handover);
+    writer.push(")");
+    cast(writer, column_type, native_type, "");
+}
+
+/// Columns of the answer of a create, and the verdict on the row. Those that it gives are kept on their way out, as they are in
+/// the row whatever triggers did to it.
+fn answer_giving(
+    writer: &mut SqlWriter<'_>,
+    entity: &Entity,
+    at: Qualifier,
+    returning: &[ColumnId],
+    gives: &[Handover],
+    must_hold: &Condition,
+) {
+    if gives.is_empty() {
+        return answer(writer, entity, at, returning, must_hold);
+    }
+    for (index, column) in returning.iter().enumerate() {
+        if index > 0 {
+            writer.push(", ");
+        }
+        match gives.iter().find(|given| given.column == *column) {
+            None => Postgres.answered(writer, entity, at, *column),
+            Some(given) => {
+                let Column { column_type, native_type, .. } = &entity.columns[*column];
+                writer.push("set_config(");
+                handed(writer, given);
+                writer.push(", ");
+                writer.column(entity, at, *column);
+                writer.push("::text, true)");
+                cast(writer, column_type, native_type, "");
+            }
+        }
+    }
+    verdict(writer, entity, at, must_hold);
 }
 
 /// Columns of the key that a sequence of the config fills.
@@ -271,17 +323,22 @@ fn insert(
     columns: &[ColumnId],
     row: &[Value],
     must_hold: &Condition,
-    returning: &[ColumnId],
+    operation: &BoundOperation,
 ) -> Statement {
+    let Handed { gives, takes } = &operation.handed;
     let mut writer = SqlWriter::new(&Postgres);
     let at = writer.alias();
     writer.push("INSERT INTO ");
     writer.table_as(entity, at);
-    let sequences: Vec<_> = from_sequences(entity).filter(|(column, _)| !columns.contains(column)).collect();
-    if columns.is_empty() && sequences.is_empty() {
+    let is_taken = |column: ColumnId| takes.iter().any(|taken| taken.column == column);
+    let sequences: Vec<_> = from_sequences(entity)
+        .filter(|(column, _)| !columns.contains(column) && !is_taken(*column))
+        .collect();
+    if columns.is_empty() && sequences.is_empty() && takes.is_empty() {
         writer.push(" DEFAULT VALUES");
     } else {
-        let stored = columns.iter().copied().chain(sequences.iter().map(|(column, _)| *column));
+        let stored = columns.iter().copied().chain(takes.iter().map(|taken| taken.column));
+        let stored = stored.chain(sequences.iter().map(|(column, _)| *column));
         column_list(&mut writer, entity, stored);
         writer.push(" VALUES (");
         for (index, (column, value)) in columns.iter().zip(row).enumerate() {
@@ -290,8 +347,14 @@ fn insert(
             }
             writer.bind(value.clone(), ParameterKind::of(&entity.columns[*column]));
         }
-        for (index, (_, sequence)) in sequences.iter().enumerate() {
+        for (index, handover) in takes.iter().enumerate() {
             if index > 0 || !columns.is_empty() {
+                writer.push(", ");
+            }
+            taken(&mut writer, entity, handover);
+        }
+        for (index, (_, sequence)) in sequences.iter().enumerate() {
+            if index > 0 || !columns.is_empty() || !takes.is_empty() {
                 writer.push(", ");
             }
             writer.push("nextval(");
@@ -301,7 +364,7 @@ fn insert(
         writer.push(")");
     }
     writer.push(" RETURNING ");
-    answer(&mut writer, entity, at, returning, must_hold);
+    answer_giving(&mut writer, entity, at, &operation.returning, gives, must_hold);
     writer.finish()
 }
 
@@ -314,12 +377,13 @@ fn column_list(writer: &mut SqlWriter<'_>, entity: &Entity, columns: impl Iterat
 }
 
 /// One insert of many rows: `lists` has, for each of `columns`, the values of all rows, written as PostgreSQL writes an
-/// array; values of a column of arrays as texts. Rows are stored in the order of the lists; the order of the answer is the
-/// database's.
+/// array; values of a column of arrays as texts. All rows take over the same values. Rows are stored in the order of the lists;
+/// the order of the answer is the database's.
 pub fn insert_many(
     entity: &Entity,
     columns: &[ColumnId],
     lists: Vec<String>,
+    takes: &[Handover],
     must_hold: &Condition,
     returning: &[ColumnId],
 ) -> Statement {
@@ -327,7 +391,7 @@ pub fn insert_many(
     let at = writer.alias();
     writer.push("INSERT INTO ");
     writer.table_as(entity, at);
-    column_list(&mut writer, entity, columns.iter().copied());
+    column_list(&mut writer, entity, columns.iter().copied().chain(takes.iter().map(|taken| taken.column)));
     for (index, column) in columns.iter().enumerate() {
         writer.push(if index == 0 { " SELECT r.c" } else { ", r.c" });
         writer.number(index);
@@ -335,6 +399,10 @@ pub fn insert_many(
         if is_list(column) {
             cast(&mut writer, &column.column_type, &column.native_type, "");
         }
+    }
+    for handover in takes {
+        writer.push(", ");
+        taken(&mut writer, entity, handover);
     }
     writer.push(" FROM ROWS FROM (");
     for (index, (column, list)) in columns.iter().zip(lists).enumerate() {

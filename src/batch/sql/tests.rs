@@ -9,7 +9,7 @@ use rstest::rstest;
 use super::sqlite::work;
 use super::*;
 use crate::batch::catalogue::Column;
-use crate::batch::operation::{Assignment, BoundOperation, Work};
+use crate::batch::operation::{Assignment, BoundOperation, Handed, Handover, Work};
 
 fn entity(table: &str, columns: &[(&str, ColumnType, bool)], key: Vec<ColumnId>) -> Arc<Entity> {
     let columns: Vec<Column> = columns
@@ -67,7 +67,7 @@ fn text(text: &str) -> Value {
 }
 
 fn bound(work: Work, returning: Vec<ColumnId>) -> BoundOperation {
-    BoundOperation { index: 0, entity: Some(crates()), work, returning }
+    BoundOperation { index: 0, entity: Some(crates()), work, returning, handed: Handed::default() }
 }
 
 fn in_depot(city: &str) -> Condition {
@@ -99,6 +99,44 @@ fn a_condition_is_written(#[case] condition: Condition, #[case] written: &str) {
     let at = sql.alias();
     sql.condition(&condition, &crates(), at);
     assert_eq!(sql.finish().text, written);
+}
+
+#[rstest]
+#[case::gives(
+    &[(0, 3)], &[], &[1],
+    r#"INSERT INTO "crate" AS t0 ("depot") VALUES ($1::bigint) RETURNING set_config($2::text, t0."id"::text, true)::bigint, t0."la""bel""#
+)]
+#[case::takes(
+    &[], &[(1, 4)], &[2],
+    r#"INSERT INTO "crate" AS t0 ("la""bel", "depot") VALUES ($1::text, current_setting($2::text)::bigint) RETURNING t0."id", t0."la""bel""#
+)]
+#[case::takes_all(
+    &[(0, 5)], &[(1, 4)], &[],
+    r#"INSERT INTO "crate" AS t0 ("depot") VALUES (current_setting($1::text)::bigint) RETURNING set_config($2::text, t0."id"::text, true)::bigint, t0."la""bel""#
+)]
+fn a_create_hands_values_over(
+    #[case] gives: &[(ColumnId, u32)],
+    #[case] takes: &[(ColumnId, u32)],
+    #[case] columns: &[ColumnId],
+    #[case] written: &str,
+) {
+    let handovers = |all: &[(ColumnId, u32)]| {
+        all.iter().map(|(column, name)| Handover { column: *column, name: *name }).collect::<Vec<_>>()
+    };
+    let work = Work::Create {
+        columns: columns.to_vec(),
+        rows: vec![columns.iter().map(|_| text("1")).collect()],
+        must_hold: Condition::True,
+    };
+    let handed = Handed { gives: handovers(gives), takes: handovers(takes) };
+    let [statement] = &super::postgres::statements(&BoundOperation { handed, ..bound(work, vec![0, 2]) })[..]
+    else {
+        panic!("one statement");
+    };
+    assert_eq!(statement.text, written);
+    let names: Vec<&Value> = statement.parameters[columns.len()..].iter().map(|it| &it.value).collect();
+    let expected = takes.iter().chain(gives).map(|(_, name)| text(&format!("penstock.value_{name}")));
+    assert!(names.into_iter().eq(&expected.collect::<Vec<_>>()));
 }
 
 #[rstest]
@@ -231,6 +269,7 @@ fn a_thousand_alternatives_nest_no_deeper_than_sqlite_takes() {
         entity: Some(crates()),
         work: Work::Count { condition },
         returning: Vec::new(),
+        handed: Handed::default(),
     };
     let connection = rusqlite::Connection::open_in_memory().unwrap();
     connection.execute_batch("CREATE TABLE crate (id INTEGER, depot INTEGER)").unwrap();

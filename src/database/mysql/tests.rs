@@ -17,7 +17,7 @@ use super::*;
 use crate::batch::catalogue::settings::StatementSettings;
 use crate::batch::catalogue::{ColumnType, Entity, KeyRule};
 use crate::batch::operation::{
-    Assignment, BoundOperation, Condition, Lock, Pattern, PatternPart, SortKey, Test, Work,
+    Assignment, BoundOperation, Condition, Handed, Lock, Pattern, PatternPart, SortKey, Test, Work,
 };
 use crate::batch::sql::mysql::Flavor;
 use crate::batch::value::Value;
@@ -136,7 +136,13 @@ fn begin() -> Command {
 
 fn run(entity: &Arc<Entity>, work: Work, returning: &[&str]) -> Command {
     let returning = returning.iter().map(|name| entity.column_id(name).expect("a column")).collect();
-    Command::Run(BoundOperation { index: 0, entity: Some(Arc::clone(entity)), work, returning })
+    Command::Run(BoundOperation {
+        index: 0,
+        entity: Some(Arc::clone(entity)),
+        work,
+        returning,
+        handed: Handed::default(),
+    })
 }
 
 fn create(entity: &Arc<Entity>, columns: &[&str], rows: Vec<Vec<Value>>, returning: &[&str]) -> Command {

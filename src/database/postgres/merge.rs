@@ -78,7 +78,11 @@ fn are_alike(first: &Command, second: &Command) -> bool {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
         _ => false,
     };
-    same_entity && columns == others && must_hold == other_rule && first.returning == second.returning
+    same_entity
+        && columns == others
+        && must_hold == other_rule
+        && first.returning == second.returning
+        && first.handed == second.handed
 }
 
 fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity) -> bool) -> Option<Merged> {
@@ -102,6 +106,8 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
         .collect();
     let safe = rows.len() >= FEWEST_ROWS
         && !columns.is_empty()
+        // What each of several rows gives is not the same.
+        && first.handed.gives.is_empty()
         && !entity.view
         && !entity.has_triggers
         // A row may name another row of the same statement as its parent; one at a time it could not, if that comes later.
@@ -124,7 +130,7 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
     let mut returning = first.returning.clone();
     returning.extend_from_slice(&entity.primary_key);
     Some(Merged {
-        statement: insert_many(entity, columns, lists, must_hold, &returning),
+        statement: insert_many(entity, columns, lists, &first.handed.takes, must_hold, &returning),
         answered: returning.iter().map(|column| entity.columns[*column].column_type.clone()).collect(),
         width: first.returning.len(),
         rows: operations

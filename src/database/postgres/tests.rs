@@ -11,7 +11,7 @@ use super::test_server::TestServer;
 use super::*;
 use crate::batch::catalogue::{Column, ColumnType, Entity, StatementSettings};
 use crate::batch::operation::{
-    Assignment, BoundOperation, Condition, Lock, Pattern, PatternPart, SortKey, Test, Work,
+    Assignment, BoundOperation, Condition, Handed, Lock, Pattern, PatternPart, SortKey, Test, Work,
 };
 use crate::batch::value::Value;
 use crate::clock::SystemClock;
@@ -84,7 +84,13 @@ impl Bench {
 
     fn of(&self, entity: &Arc<Entity>, work: Work) -> Command {
         let returning = all_columns(entity);
-        Command::Run(BoundOperation { index: 0, entity: Some(Arc::clone(entity)), work, returning })
+        Command::Run(BoundOperation {
+            index: 0,
+            entity: Some(Arc::clone(entity)),
+            work,
+            returning,
+            handed: Handed::default(),
+        })
     }
 
     fn create(&self, entity: &Arc<Entity>, columns: &[&str], rows: Vec<Vec<Value>>) -> Command {

@@ -20,7 +20,7 @@ use super::writer::Writer;
 use super::*;
 use crate::batch::catalogue::{CatalogueSettings, ColumnType, Entity, StatementSettings};
 use crate::batch::operation::{
-    Assignment, BoundOperation, Condition, Lock, Pattern, PatternPart, SortKey, Test, Work,
+    Assignment, BoundOperation, Condition, Handed, Lock, Pattern, PatternPart, SortKey, Test, Work,
 };
 use crate::batch::run::{GiveUp, Step};
 use crate::batch::value::Value;
@@ -214,7 +214,7 @@ impl Stand {
     fn operation(&self, entity: &str, returning: &[&str], work: Work) -> BoundOperation {
         let entity = self.entity(entity);
         let returning = returning.iter().map(|name| entity.column_id(name).unwrap()).collect();
-        BoundOperation { index: 0, entity: Some(entity), work, returning }
+        BoundOperation { index: 0, entity: Some(entity), work, returning, handed: Handed::default() }
     }
 
     fn create(&self, entity: &str, fields: &[(&str, Value)], returning: &[&str]) -> BoundOperation {
@@ -402,6 +402,7 @@ async fn a_statement_that_runs_too_long_is_stopped_on_both_kinds_of_thread() {
             limit: 10,
         },
         returning: vec![1, 0],
+        handed: Handed::default(),
     };
     let script = |most| {
         let mut flight = transaction(vec![counted(most)]);

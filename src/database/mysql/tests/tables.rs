@@ -53,7 +53,13 @@ async fn a_named_statement_says_its_columns_and_binds_its_parameters() {
         .await;
     let call_for = |city: &str, limit, returning: &[usize]| {
         let work = Work::Statement { statement: Arc::clone(&named), parameters: vec![text(city)], limit };
-        Command::Run(BoundOperation { index: 0, entity: None, work, returning: returning.to_vec() })
+        Command::Run(BoundOperation {
+            index: 0,
+            entity: None,
+            work,
+            returning: returning.to_vec(),
+            handed: Handed::default(),
+        })
     };
     let call = |city: &str, limit| call_for(city, limit, &[0, 1, 2]);
 

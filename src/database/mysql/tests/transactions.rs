@@ -216,7 +216,13 @@ async fn a_lock_that_is_not_had_in_time_and_a_statement_that_takes_too_long_are_
     second.flight(vec![Command::Begin(hasty)]).await.unwrap();
     let statement = Arc::clone(&world.database.catalogue().statements["slow"]);
     let work = Work::Statement { statement, parameters: vec![Value::Int(3)], limit: 10 };
-    let slow = Command::Run(BoundOperation { index: 0, entity: None, work, returning: Vec::new() });
+    let slow = Command::Run(BoundOperation {
+        index: 0,
+        entity: None,
+        work,
+        returning: Vec::new(),
+        handed: Handed::default(),
+    });
     assert_eq!(error(&mut second, slow).await.code, DbErrorCode::StatementTimeout);
 }
 

@@ -153,7 +153,7 @@ async fn a_named_statement_reads_with_bound_parameters_and_cannot_write() {
         let statement = Arc::clone(&catalogue.statements[name]);
         let returning = (0..statement.columns.len()).collect();
         let work = Work::Statement { statement, parameters: vec![Value::Int(2)], limit };
-        Command::Run(BoundOperation { index: 0, entity: None, work, returning })
+        Command::Run(BoundOperation { index: 0, entity: None, work, returning, handed: Handed::default() })
     };
     let replies = bench.fly(vec![begin(), call("big", 10), call("big", 1), Command::Commit]).await;
     assert_eq!(json(rows(&replies[1])), [r#"[2,"b'; DROP TABLE depot",1.50]"#, r#"[3,"c",1.50]"#]);
