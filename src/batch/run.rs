@@ -233,15 +233,6 @@ impl BatchRun {
         now: jiff::Timestamp,
         watch: RunWatch,
     ) -> BatchRun {
-        let facts = Facts::of(&request, &plan, &checked);
-        let work = Work::new(request.operations.len(), &limits);
-        let chance = Chance::new(settings.seed, &batch_id);
-        // A fault that was found before anything ran stops the batch before anything runs.
-        let fault = plan.order.iter().copied().find(|operation| checked[*operation].is_err());
-        let phase = match fault {
-            Some(operation) if facts.pipelined => Phase::Closing(Closing::Finish(Cause::Stopped(operation))),
-            _ => Phase::Running,
-        };
         let pace = match settings.identity {
             // Policies of the database may read any table.
             Some(_) => Pace::InOrder,
@@ -249,6 +240,15 @@ impl BatchRun {
             // is removed in between gives its number back.
             None if settings.database_kind != DatabaseKind::Postgres => Pace::InOrder,
             None => Pace::Hoisting,
+        };
+        let facts = Facts::of(&request, &plan, &checked, pace == Pace::Hoisting);
+        let work = Work::new(request.operations.len(), &limits);
+        let chance = Chance::new(settings.seed, &batch_id);
+        // A fault that was found before anything ran stops the batch before anything runs.
+        let fault = plan.order.iter().copied().find(|operation| checked[*operation].is_err());
+        let phase = match fault {
+            Some(operation) if facts.pipelined => Phase::Closing(Closing::Finish(Cause::Stopped(operation))),
+            _ => Phase::Running,
         };
         let mut run = BatchRun {
             batch_id,

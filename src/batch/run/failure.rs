@@ -103,6 +103,11 @@ pub fn of_operation(
     OperationError { column, constraint, pointer, ..OperationError::new(status, code, sentence) }
 }
 
+/// Whether a failure may be that of handing a value over: the value is not there, or this login may not keep settings.
+pub fn is_of_handing_over(code: &str) -> bool {
+    matches!(code, "database_error" | "type_mismatch" | "action_forbidden")
+}
+
 /// Of results that are too large as a whole.
 pub fn result_too_large() -> OperationError {
     OperationError::new(413, "result_too_large", too_large())

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use super::failure;
 use super::hoist::{self, Footprint};
 use super::record::{Sent, Slot, State};
 use super::rows::Asked;
 use super::{BatchRun, Cause, Closing, KeyClosing, Pace, Phase};
 use crate::batch::answer::Answer;
 use crate::batch::check::{CheckedOperation, OperationError};
-use crate::batch::operation::{Action, BoundOperation, Condition, Handover, Work};
+use crate::batch::operation::{Action, BoundOperation, Condition, Handed, Handover, Work};
 use crate::batch::request::OperationRequest;
 use crate::database::{Command, StoredAnswer};
 
@@ -203,12 +204,12 @@ impl BatchRun {
             return;
         };
         let mut hoisted = None;
-        if !left_behind.is_empty() || !bound.handed.takes.is_empty() {
+        if !left_behind.is_empty() {
             self.work.hoisted = true;
-        }
-        if self.pace == Pace::Hoisting {
+        } else if self.pace == Pace::Hoisting {
             bound.handed.gives = self.facts.handovers.gives(operation).to_vec();
         }
+        self.work.records[operation].handed = bound.handed != Handed::default();
         if let (Action::Create, false, Some(entity)) =
             (checked.action, left_behind.is_empty(), &checked.entity)
         {
@@ -291,8 +292,10 @@ impl BatchRun {
 
     /// The first failure of a batch that stops there.
     pub(super) fn stop_at(&mut self, operation: usize, error: OperationError) {
-        self.phase = Phase::Closing(if self.work.hoisted && self.pace == Pace::Hoisting {
-            // In order, another one might have failed first, or none.
+        // In order, another one might have failed first, or none; without a value that was handed over, this one might not.
+        let is_unsure = self.work.hoisted
+            || self.work.records[operation].handed && failure::is_of_handing_over(error.code);
+        self.phase = Phase::Closing(if is_unsure && self.pace == Pace::Hoisting {
             Closing::Rerun(Pace::InOrder)
         } else {
             self.work.records[operation].fail(error);

@@ -4,21 +4,26 @@
 //! PostgreSQL keeps such a value for the rest of the transaction: the create that makes the row puts it there, the create
 //! that refers to it reads it.
 //!
-//! Promises: a value is handed over only where it is the one that the answer would have brought: of a create of one row, from
-//! a column that is never null and that the caller may read, a whole number or a UUID, into a column of the same kind that
-//! holds as much. Operations stay in the order of the plan. What fails after a value was handed over is the caller's to run
-//! again without.
+//! Promises: a value is handed over only where it is the one that the answer would have brought: of a create of one row that
+//! no trigger, rule or view turns into another number of rows, from a column that is never null and that the caller may read, a
+//! whole number or a UUID, into a column of the same kind that holds as much. A value that is not there after all is read as
+//! nothing or as an empty text, which neither of these kinds takes for a value: the create fails, and is the caller's to run
+//! again without. Operations stay in the order of the plan, and rows that shared a statement still do.
 
+use super::state::reference_targets;
 use crate::batch::bind::planned::{Cell, PlannedWork};
 use crate::batch::catalogue::{Column, ColumnId, ColumnType};
 use crate::batch::check::{CheckedOperation, OperationError};
 use crate::batch::operation::Handover;
+use crate::batch::plan::Plan;
 use crate::batch::reference::{PathStep, Reference, Template};
-use crate::batch::request::BatchRequest;
+use crate::batch::request::{BatchRequest, OperationRequest};
 
-/// More creates than this give their values by way of the answer: creates of one entity share a statement then, which spares
-/// more than a wait costs.
+/// With more creates than this that others refer to, values come by way of the answer: such creates would share a statement
+/// then, which spares more than a wait costs.
 const GIVERS_MAX: usize = 8;
+/// From so many neighbours on, creates share a statement.
+const NEIGHBOURS: usize = 4;
 
 /// Who can hand what to whom.
 #[derive(Debug, Default)]
@@ -26,56 +31,59 @@ pub(super) struct Handovers {
     operations: Vec<Side>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Side {
     gives: Vec<Handover>,
-    takes: Vec<Take>,
-    /// Operations whose answer it needs, whatever is handed over.
-    needs: Vec<usize>,
+    takes: Vec<(usize, Handover)>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Take {
+/// A value that a create could take over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wish {
+    column: ColumnId,
     from: usize,
-    handover: Handover,
+    there: ColumnId,
 }
 
 impl Handovers {
-    /// Of a batch; of one that hands nothing over when there is nothing to spare by it.
-    pub fn of(request: &BatchRequest, checked: &[Result<CheckedOperation, OperationError>]) -> Self {
-        let mut operations: Vec<Side> = request.operations.iter().map(|_| Side::default()).collect();
-        let mut names = 0;
-        for (taker, operation) in request.operations.iter().enumerate() {
-            let others = operation.query_params.iter().chain(&operation.metadata_params);
-            let mut needs: Vec<usize> = others
-                .flat_map(|(_, template)| template.references())
-                .map(|reference| reference.target)
-                .collect();
-            let row = checked[taker].as_ref().ok().and_then(one_row);
-            let Some((create, columns, cells)) = row else {
-                operations[taker].needs = super::state::reference_targets(operation);
-                continue;
-            };
-            for (column, cell) in columns.iter().zip(cells) {
-                let Cell::Later { template, .. } = cell else { continue };
-                let into = &create.columns()[*column];
-                let Some((from, there)) = giver(template, into, checked) else {
-                    needs.extend(template.references().map(|reference| reference.target));
-                    continue;
-                };
-                let known = operations[from].gives.iter().find(|given| given.column == there).copied();
-                let given = known.unwrap_or_else(|| {
-                    names += 1;
-                    let given = Handover { column: there, name: names };
-                    operations[from].gives.push(given);
-                    given
-                });
-                operations[taker].takes.push(Take { from, handover: Handover { column: *column, ..given } });
+    /// Of a batch; of one that hands nothing over when nothing is spared by it.
+    pub fn of(
+        request: &BatchRequest,
+        plan: &Plan,
+        checked: &[Result<CheckedOperation, OperationError>],
+    ) -> Self {
+        let mut found = Self { operations: vec![Side::default(); request.operations.len()] };
+        // Behind one that has to wait for an answer, nothing is handed over.
+        let wishes =
+            plan.order.iter().map_while(|operation| wishes(&request.operations[*operation], checked));
+        let wishes: Vec<Vec<Wish>> = wishes.collect();
+        let order = &plan.order[..wishes.len()];
+        let mut start = 0;
+        while start < order.len() {
+            let alike = |next: &&usize| are_alike(&checked[order[start]], &checked[**next]);
+            let end = start + 1 + order[start + 1..].iter().take_while(alike).count();
+            let mut pieces = wishes[start..end].chunk_by(|one, other| one == other);
+            if end - start >= NEIGHBOURS && pieces.any(|piece| piece.len() < NEIGHBOURS) {
+                break;
             }
-            operations[taker].needs = needs;
+            for (taker, wishes) in order[start..end].iter().zip(&wishes[start..end]) {
+                wishes.iter().for_each(|wish| found.grant(*taker, wish));
+            }
+            start = end;
         }
-        let givers = operations.iter().filter(|side| !side.gives.is_empty()).count();
-        if givers > GIVERS_MAX { Self::default() } else { Self { operations } }
+        let givers = found.operations.iter().filter(|side| !side.gives.is_empty()).count();
+        if givers > GIVERS_MAX { Self::default() } else { found }
+    }
+
+    fn grant(&mut self, taker: usize, wish: &Wish) {
+        let given: usize = self.operations.iter().map(|side| side.gives.len()).sum();
+        let gives = &mut self.operations[wish.from].gives;
+        let known = gives.iter().find(|given| given.column == wish.there).copied();
+        let name = known.map_or(given as u32 + 1, |known| known.name);
+        if known.is_none() {
+            gives.push(Handover { column: wish.there, name });
+        }
+        self.operations[taker].takes.push((wish.from, Handover { column: wish.column, name }));
     }
 
     /// What an operation puts where others find it.
@@ -83,14 +91,49 @@ impl Handovers {
         self.operations.get(operation).map_or(&[], |side| &side.gives)
     }
 
-    /// What an operation reads there while the answers of `missing` are not known; `None` when it needs one of those answers.
+    /// What an operation reads there while the answers of `missing` are not known; `None` when it has to wait for one of them.
     pub fn takes(&self, operation: usize, missing: &[usize]) -> Option<Vec<Handover>> {
         let side = self.operations.get(operation)?;
-        if side.needs.iter().any(|needed| missing.contains(needed)) {
-            return None;
+        let has = |missing: &usize| side.takes.iter().any(|(from, _)| from == missing);
+        let takes = side.takes.iter().filter(|(from, _)| missing.contains(from));
+        missing.iter().all(has).then(|| takes.map(|(_, handover)| *handover).collect())
+    }
+}
+
+/// What an operation would take over of those that it refers to; `None` when it needs an answer of one of them.
+fn wishes(
+    operation: &OperationRequest,
+    checked: &[Result<CheckedOperation, OperationError>],
+) -> Option<Vec<Wish>> {
+    if reference_targets(operation).is_empty() {
+        return Some(Vec::new());
+    }
+    let mut others = operation.query_params.iter().chain(&operation.metadata_params);
+    if others.any(|(_, template)| template.references().next().is_some()) {
+        return None;
+    }
+    let (create, columns, cells) = one_row(checked[operation.index].as_ref().ok()?)?;
+    let wish = |(column, cell): (&ColumnId, &Cell)| match cell {
+        Cell::Later { template, .. } => {
+            let found = giver(template, &create.columns()[*column], checked);
+            Some(found.map(|(from, there)| Wish { column: *column, from, there }))
         }
-        let takes = side.takes.iter().filter(|take| missing.contains(&take.from));
-        Some(takes.map(|take| take.handover).collect())
+        _ => None,
+    };
+    columns.iter().zip(cells).filter_map(wish).collect()
+}
+
+/// Whether neighbours could share a statement.
+fn are_alike(
+    one: &Result<CheckedOperation, OperationError>,
+    other: &Result<CheckedOperation, OperationError>,
+) -> bool {
+    let (Ok(one), Ok(other)) = (one, other) else { return false };
+    match (&one.work, &other.work) {
+        (PlannedWork::Create { columns, .. }, PlannedWork::Create { columns: others, .. }) => {
+            one.entity == other.entity && columns == others && one.fetch_columns == other.fetch_columns
+        }
+        _ => false,
     }
 }
 
@@ -117,7 +160,8 @@ fn giver(
         _ => return None,
     };
     let (create, ..) = one_row(checked.get(*target)?.as_ref().ok()?)?;
-    if !create.associations.is_empty() {
+    let entity = create.entity.as_ref()?;
+    if entity.has_triggers || entity.view || !create.associations.is_empty() {
         return None;
     }
     let (place, _) = create.reference_columns().find(|(_, known)| *known == name)?;

@@ -50,6 +50,8 @@ pub(super) struct Record {
     pub meta: OperationMeta,
     /// Creates that ran ahead of it, by place in the list.
     pub passed_by: Vec<usize>,
+    /// It gave values to others within the database, or took some.
+    pub handed: bool,
     /// Its rows, when it ran ahead of another.
     pub hoisted: Option<HoistedRows>,
 }

@@ -39,7 +39,7 @@ pub(super) struct Work {
     pub merged_rows: u64,
     /// The operation that touched nothing, and what tells why.
     pub probing: Option<(usize, BoundOperation, OperationError)>,
-    /// Something ran ahead of its place, or ahead of the answer that it refers to.
+    /// Something ran ahead of its place.
     pub hoisted: bool,
     /// One by one: the next place of the order.
     pub cursor: usize,
@@ -187,6 +187,7 @@ impl Facts {
         request: &BatchRequest,
         plan: &Plan,
         checked: &[Result<CheckedOperation, OperationError>],
+        hands_over: bool,
     ) -> Self {
         let count = request.operations.len();
         let targets: Vec<Vec<usize>> = request.operations.iter().map(reference_targets).collect();
@@ -204,7 +205,10 @@ impl Facts {
             };
         let read_only = !request.operations.iter().zip(checked).any(touches);
         let pipelined = request.options.atomic && !request.options.continue_on_error;
-        let handovers = if pipelined { Handovers::of(request, checked) } else { Handovers::default() };
+        let handovers = match pipelined && hands_over {
+            true => Handovers::of(request, plan, checked),
+            false => Handovers::default(),
+        };
         Self { read_only, targets, referenced, position, pipelined, handovers }
     }
 }

@@ -118,7 +118,11 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
     if !safe {
         return None;
     }
-    let key = key_of(entity, columns, is_ordered)?;
+    let takes = &first.handed.takes;
+    // What all rows take over does not tell them apart.
+    let is_own = |column: &ColumnId| takes.iter().all(|taken| taken.column != *column);
+    let key_ids: Vec<ColumnId> = entity.primary_key.iter().copied().filter(is_own).collect();
+    let key = key_of(entity, &key_ids, columns, is_ordered)?;
     let sent_keys = match &key {
         Key::Numbered => Vec::new(),
         Key::Sent(places) => {
@@ -126,11 +130,11 @@ fn merge(commands: &[Command], range: Range<usize>, is_ordered: &dyn Fn(&Entity)
         }
     };
     let lists = lists(entity, columns, &rows)?;
-    let key_columns = || entity.primary_key.iter().map(|column| &entity.columns[*column]);
+    let key_columns = || key_ids.iter().map(|column| &entity.columns[*column]);
     let mut returning = first.returning.clone();
-    returning.extend_from_slice(&entity.primary_key);
+    returning.extend_from_slice(&key_ids);
     Some(Merged {
-        statement: insert_many(entity, columns, lists, &first.handed.takes, must_hold, &returning),
+        statement: insert_many(entity, columns, lists, takes, must_hold, &returning),
         answered: returning.iter().map(|column| entity.columns[*column].column_type.clone()).collect(),
         width: first.returning.len(),
         rows: operations
@@ -159,8 +163,13 @@ fn looks_at_tables(condition: &Condition) -> bool {
     }
 }
 
-/// What tells rows apart whose creates store these columns.
-fn key_of(entity: &Entity, columns: &[ColumnId], is_ordered: &dyn Fn(&Entity) -> bool) -> Option<Key> {
+/// What tells rows apart whose creates store these columns, by those columns of the key in which they may differ.
+fn key_of(
+    entity: &Entity,
+    key: &[ColumnId],
+    columns: &[ColumnId],
+    is_ordered: &dyn Fn(&Entity) -> bool,
+) -> Option<Key> {
     if let [key] = entity.primary_key[..] {
         let column = &entity.columns[key];
         let numbered =
@@ -169,7 +178,7 @@ fn key_of(entity: &Entity, columns: &[ColumnId], is_ordered: &dyn Fn(&Entity) ->
             return is_ordered(entity).then_some(Key::Numbered);
         }
     }
-    if entity.primary_key.is_empty() {
+    if key.is_empty() {
         return None;
     }
     // Types whose values come back as they were sent: a decimal may gain zeros, a padded text gains spaces.
@@ -181,7 +190,7 @@ fn key_of(entity: &Entity, columns: &[ColumnId], is_ordered: &dyn Fn(&Entity) ->
             _ => false,
         }
     };
-    let places = entity.primary_key.iter().map(|key| {
+    let places = key.iter().map(|key| {
         let place = columns.iter().position(|column| column == key)?;
         comes_back(key).then_some(place)
     });

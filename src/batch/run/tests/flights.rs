@@ -1,6 +1,8 @@
 //! How many flights a batch takes, and what is in them.
 
 use super::*;
+use crate::batch::run::fake::{Fault, failed};
+use crate::database::{DbErrorCode, Reply};
 use rstest::rstest;
 
 fn invoice_of(id: &str, customer: &str) -> String {
@@ -43,13 +45,15 @@ fn customer_invoice_and_lines_are_one_wait() {
 #[case::of_one_of_several_rows(r#"[{"name":"A"},{"name":"B"}]"#, r#"{"note_id":"$ref:c[1].customer_id"}"#)]
 #[case::of_a_text(r#"{"name":"A"}"#, r#"{"note_id":1,"text":"$ref:c.name"}"#)]
 #[case::that_may_be_null(r#"{"name":"A","rank":7}"#, r#"{"note_id":"$ref:c.rank"}"#)]
+#[case::made_by_a_trigger(r#"{"text":"A"}"#, r#"{"note_id":"$ref:c.id"}"#)]
 #[case::into_several_rows(r#"{"name":"A"}"#, r#"[{"note_id":"$ref:c.customer_id"},{"note_id":8}]"#)]
 fn a_value_that_is_not_handed_over_is_waited_for(#[case] first: &str, #[case] second: &str) {
     let create = |id: &str, entity: &str, stored: &str| {
         format!(r#"{{"id":"{id}","entity":"{entity}","action":"create","store_params":{stored}}}"#)
     };
     let mut fake = shop_with(&[]);
-    let told = order(&[create("c", "customer", first), create("n", "note", second)]).on(&mut fake);
+    let entity = if first.contains("text") { "audited" } else { "customer" };
+    let told = order(&[create("c", entity, first), create("n", "note", second)]).on(&mut fake);
     assert_eq!(told.status(), 200, "{}", told.json);
     assert_eq!(fake.flights, [vec!["begin", "run"], vec!["run", "commit"]]);
 }
@@ -72,9 +76,49 @@ fn an_operation_that_fails_after_a_value_was_handed_over_fails_as_in_order() {
     let told = order(&operations).on(&mut fake);
     assert_eq!(told.at("/results/bad/status"), "failed", "{}", told.json);
     assert_eq!(told.at("/results/l/status"), "skipped", "{}", told.json);
-    assert_eq!(fake.flights[0], ["begin", "run", "run", "run", "run", "commit"]);
-    assert_eq!(fake.flights[1..3], [vec!["rollback"], vec!["begin", "run"]]);
+    let flight = vec!["begin", "run", "run", "run", "run", "commit"];
+    assert_eq!(fake.flights, [flight, vec!["rollback"]], "it is the first that fails in order too");
     assert!(customers(&fake).is_empty());
+}
+
+#[test]
+fn where_values_cannot_be_handed_over_they_are_waited_for() {
+    let operations = [create_customer("c", "Ada"), invoice_of("i", "c")];
+    let mut fake = shop_with(&[]);
+    fake.faults =
+        Box::new(|number, _| (number == 3).then(|| Fault::Reply(Reply::Failed(failed(DbErrorCode::Other)))));
+    let told = order(&operations).on(&mut fake);
+    assert_eq!(told.status(), 200, "{}", told.json);
+    let first = vec!["begin", "run", "run", "commit"];
+    assert_eq!(fake.flights, [first, vec!["rollback"], vec!["begin", "run"], vec!["run", "commit"]]);
+}
+
+/// Lines of two invoices in turn: two statements of many rows spare more than a wait.
+#[test]
+fn rows_that_share_a_statement_are_not_driven_apart() {
+    let mut operations = vec![create_customer("c", "Ada"), invoice_of("a", "c"), invoice_of("b", "c")];
+    operations.extend((0..6).map(|number| line_of(&format!("l{number}"), ["a", "b"][number % 2])));
+    let mut fake = shop_with(&[]);
+    let told = order(&operations).on(&mut fake);
+    assert_eq!((told.status(), told.finished.waits), (200, 2), "{} {:?}", told.json, fake.flights);
+}
+
+/// The customers share a statement, since the read keeps their invoices waiting all the same.
+#[test]
+fn nothing_is_handed_over_behind_an_operation_that_waits() {
+    let read = |id: &str| {
+        format!(
+            r#"{{"id":"{id}","entity":"customer","action":"read","query_params":{{"customer_id":"$ref:c0.customer_id"}}}}"#
+        )
+    };
+    let mut operations: Vec<String> =
+        (0..5).map(|number| create_customer(&format!("c{number}"), &format!("C{number}"))).collect();
+    operations.push(read("r"));
+    operations.extend((0..5).map(|number| invoice_of(&format!("i{number}"), "c1")));
+    let run = order(&operations).run();
+    assert!((0..operations.len()).all(|operation| run.facts.handovers.gives(operation).is_empty()));
+    let mut fake = shop_with(&[]);
+    assert_eq!(order(&operations).on(&mut fake).status(), 200);
 }
 
 #[test]
