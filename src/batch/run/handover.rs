@@ -10,7 +10,8 @@
 //! nothing or as an empty text, which neither of these kinds takes for a value: the create fails, and is the caller's to run
 //! again without. Operations stay in the order of the plan, and rows that shared a statement still do.
 
-use super::state::reference_targets;
+use std::sync::Arc;
+
 use crate::batch::bind::planned::{Cell, PlannedWork};
 use crate::batch::catalogue::{Column, ColumnId, ColumnType};
 use crate::batch::check::{CheckedOperation, OperationError};
@@ -51,11 +52,15 @@ impl Handovers {
         request: &BatchRequest,
         plan: &Plan,
         checked: &[Result<CheckedOperation, OperationError>],
+        targets: &[Vec<usize>],
     ) -> Self {
         let mut found = Self { operations: vec![Side::default(); request.operations.len()] };
+        let mut names = 0;
         // Behind one that has to wait for an answer, nothing is handed over.
-        let wishes =
-            plan.order.iter().map_while(|operation| wishes(&request.operations[*operation], checked));
+        let wishes = plan.order.iter().map_while(|operation| match targets[*operation].is_empty() {
+            true => Some(Vec::new()),
+            false => wishes(&request.operations[*operation], checked),
+        });
         let wishes: Vec<Vec<Wish>> = wishes.collect();
         let order = &plan.order[..wishes.len()];
         let mut start = 0;
@@ -67,7 +72,7 @@ impl Handovers {
                 break;
             }
             for (taker, wishes) in order[start..end].iter().zip(&wishes[start..end]) {
-                wishes.iter().for_each(|wish| found.grant(*taker, wish));
+                wishes.iter().for_each(|wish| found.grant(*taker, wish, &mut names));
             }
             start = end;
         }
@@ -75,15 +80,16 @@ impl Handovers {
         if givers > GIVERS_MAX { Self::default() } else { found }
     }
 
-    fn grant(&mut self, taker: usize, wish: &Wish) {
-        let given: usize = self.operations.iter().map(|side| side.gives.len()).sum();
+    fn grant(&mut self, taker: usize, wish: &Wish, names: &mut u32) {
         let gives = &mut self.operations[wish.from].gives;
         let known = gives.iter().find(|given| given.column == wish.there).copied();
-        let name = known.map_or(given as u32 + 1, |known| known.name);
-        if known.is_none() {
-            gives.push(Handover { column: wish.there, name });
-        }
-        self.operations[taker].takes.push((wish.from, Handover { column: wish.column, name }));
+        let given = known.unwrap_or_else(|| {
+            *names += 1;
+            let given = Handover { column: wish.there, name: *names };
+            gives.push(given);
+            given
+        });
+        self.operations[taker].takes.push((wish.from, Handover { column: wish.column, ..given }));
     }
 
     /// What an operation puts where others find it.
@@ -100,14 +106,11 @@ impl Handovers {
     }
 }
 
-/// What an operation would take over of those that it refers to; `None` when it needs an answer of one of them.
+/// What an operation that refers to others would take over of them; `None` when it needs an answer of one of them.
 fn wishes(
     operation: &OperationRequest,
     checked: &[Result<CheckedOperation, OperationError>],
 ) -> Option<Vec<Wish>> {
-    if reference_targets(operation).is_empty() {
-        return Some(Vec::new());
-    }
     let mut others = operation.query_params.iter().chain(&operation.metadata_params);
     if others.any(|(_, template)| template.references().next().is_some()) {
         return None;
@@ -131,7 +134,11 @@ fn are_alike(
     let (Ok(one), Ok(other)) = (one, other) else { return false };
     match (&one.work, &other.work) {
         (PlannedWork::Create { columns, .. }, PlannedWork::Create { columns: others, .. }) => {
-            one.entity == other.entity && columns == others && one.fetch_columns == other.fetch_columns
+            let is_same = match (&one.entity, &other.entity) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other) || one == other,
+                _ => false,
+            };
+            is_same && columns == others && one.fetch_columns == other.fetch_columns
         }
         _ => false,
     }

@@ -206,7 +206,7 @@ impl Facts {
         let read_only = !request.operations.iter().zip(checked).any(touches);
         let pipelined = request.options.atomic && !request.options.continue_on_error;
         let handovers = match pipelined && hands_over {
-            true => Handovers::of(request, plan, checked),
+            true => Handovers::of(request, plan, checked, &targets),
             false => Handovers::default(),
         };
         Self { read_only, targets, referenced, position, pipelined, handovers }
