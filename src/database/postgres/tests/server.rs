@@ -274,7 +274,7 @@ async fn a_commit_that_was_sent_to_a_dying_server_is_of_unknown_outcome() {
 
 const POLICIES: &str = "\
 DO $$ BEGIN CREATE ROLE doorman LOGIN NOINHERIT; CREATE ROLE clerk; GRANT clerk TO doorman; \
-  EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+  EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$; \
 CREATE TABLE parcel (parcel_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, courier text NOT NULL); \
 ALTER TABLE parcel ENABLE ROW LEVEL SECURITY; \
 CREATE POLICY own ON parcel USING (courier = nullif(current_setting('request.jwt.claims', true), '')::json ->> 'sub'); \
@@ -335,7 +335,7 @@ async fn database_mode_refuses_a_login_that_policies_do_not_bind() {
     let superuser = bench_with(TestServer::shared(), POLICIES, |settings, _| by_database(settings)).await;
     assert!(superuser.err().is_some_and(|error| error.to_string().contains("superuser")));
     let sql = format!(
-        "{POLICIES}; DO $$ BEGIN CREATE ROLE owner_login LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+        "{POLICIES}; DO $$ BEGIN CREATE ROLE owner_login LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$; \
          ALTER TABLE parcel OWNER TO owner_login"
     );
     let owner = bench_with(TestServer::shared(), &sql, |settings, url_as| {
@@ -406,7 +406,7 @@ async fn keys_of_yesterday_are_removed_and_younger_ones_stay() {
 #[tokio::test]
 async fn a_login_without_the_right_to_create_learns_why_keys_are_missing() {
     let sql = format!(
-        "{SHOP}; DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; \
+        "{SHOP}; DO $$ BEGIN CREATE ROLE guest LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$; \
          GRANT SELECT (depot_id, name) ON depot TO guest; GRANT SELECT ON badge TO guest"
     );
     let bench = bench_with(TestServer::shared(), &sql, |settings, url_as| {
