@@ -278,7 +278,7 @@ fn taken(writer: &mut SqlWriter<'_>, entity: &Entity, handover: &Handover) {
 }
 
 /// Columns of the answer of a create, and the verdict on the row. Those that it gives are kept on their way out, as they are in
-/// the row whatever triggers did to it.
+/// the row whatever default made them.
 fn answer_giving(
     writer: &mut SqlWriter<'_>,
     entity: &Entity,
