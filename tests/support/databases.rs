@@ -197,7 +197,7 @@ impl Database {
                 command
             }
             Kind::Mysql => {
-                let mut command = Command::new("/usr/sbin/mariadbd");
+                let mut command = self.mariadb("/usr/sbin/mariadbd");
                 command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
                 command.arg(format!("--port={}", self.addr.port())).arg("--bind-address=127.0.0.1");
                 command.arg(format!("--socket={}", self.folder.path().join("socket").display()));
@@ -245,7 +245,7 @@ impl Database {
     }
 
     fn make_mysql(&mut self) {
-        let mut command = Command::new("mariadb-install-db");
+        let mut command = self.mariadb("mariadb-install-db");
         command.arg("--no-defaults").arg(format!("--datadir={}", self.data().display())).args(user_option());
         command.arg("--auth-root-authentication-method=normal");
         finished(&mut command);
@@ -257,6 +257,14 @@ impl Database {
             }
         });
         self.kill_nine();
+    }
+
+    /// A program of MariaDB with a place of its own for temporary tables: a server that starts removes those that it
+    /// finds, its neighbours' too.
+    fn mariadb(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("TMPDIR", self.folder.path());
+        command
     }
 
     fn data(&self) -> PathBuf {

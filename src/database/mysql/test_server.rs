@@ -55,21 +55,24 @@ impl TestServer {
         let data = directory.path().join("data");
         // A server that root starts must be told to stay root: the directory is root's.
         let user = if is_root() { Some("--user=root") } else { None };
+        // A server that starts removes what it takes for temporary tables left behind, those of its neighbours too: each
+        // has a place of its own for them.
         let installed = Command::new(install)
+            .env("TMPDIR", directory.path())
             .arg("--no-defaults")
             .args(user)
             .arg(format!("--datadir={}", data.display()))
             .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
+            .output()
             .expect("mariadb-install-db runs");
-        assert!(installed.success(), "mariadb-install-db failed");
+        let said = String::from_utf8_lossy(&installed.stderr);
+        assert!(installed.status.success(), "mariadb-install-db failed: {said}");
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .expect("a free port")
             .port();
         let process = Command::new(server)
+            .env("TMPDIR", directory.path())
             .arg("--no-defaults")
             .args(user)
             .arg(format!("--datadir={}", data.display()))
