@@ -2,6 +2,9 @@
 //! lost. Days pass in seconds, because the plant's clock is the test's.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+#[path = "support/plants.rs"]
+mod plants;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +25,7 @@ use penstock::salesforce::gate::GateError;
 use penstock::salesforce::{Api, OrgError};
 use penstock::store::disk::RealDisk;
 use penstock::telemetry::Metrics;
+use plants::plant_when_free;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const DAILY_LIMIT: u64 = 15_000;
@@ -96,7 +100,7 @@ impl Rig {
     async fn plant(&self, hurry: &Hurry) -> Arc<Plant> {
         let clock = Arc::<ManualClock>::clone(&hurry.clock);
         let outside = Outside { clock, disk: Arc::new(RealDisk), faults: Arc::new(NoFaults), seed: 7 };
-        Arc::new(Plant::build(&self.config, outside, Metrics::new()).await.unwrap())
+        plant_when_free(async || Plant::build(&self.config, outside.clone(), Metrics::new()).await).await
     }
 
     fn jsonl(&self) -> String {
@@ -119,6 +123,18 @@ type Job = tokio::task::JoinHandle<Result<SchemaReport, SchemaJobError>>;
 fn start(plant: &Arc<Plant>) -> Job {
     let working = Arc::clone(plant);
     tokio::spawn(async move { run_schema_job(&working, &org(), Lane::Bulk).await })
+}
+
+/// Starts a job, and says at 60 % of its calls that so many were used. The org is slow until then: who looks at the job
+/// has the time, on a busy machine too.
+async fn used_at_60_percent(plant: &Arc<Plant>, calls: u64, used: u64) -> Job {
+    let simulator = &plant.simulators[0].1;
+    simulator.faults().add(FaultRule::always(OrgFault::Latency { ms: 100 }));
+    let job = start(plant);
+    until("60 % of the job", || calls_made(plant) * 10 >= calls * 6).await;
+    simulator.set_used(used);
+    simulator.faults().clear();
+    job
 }
 
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -176,10 +192,8 @@ fn a_job_whose_org_has_nothing_left_at_60_percent_sleeps_to_the_reset_and_loses_
     in_system(async {
         let hurry = Hurry::start();
         let plant = rig.plant(&hurry).await;
-        let job = start(&plant);
-        until("60 % of the job", || calls_made(&plant) * 10 >= calls * 6).await;
         let simulator = &plant.simulators[0].1;
-        simulator.set_used(DAILY_LIMIT);
+        let job = used_at_60_percent(&plant, calls, DAILY_LIMIT).await;
         let spent_at = hurry.clock.elapsed();
         until("the job to stand still", || waits(&plant).is_some()).await;
         // What is in flight comes home.
@@ -228,11 +242,9 @@ fn bulk_work_stops_at_its_share_while_others_go_on_and_the_org_keeps_the_rest() 
     in_system(async {
         let hurry = Hurry::start();
         let plant = rig.plant(&hurry).await;
-        let job = start(&plant);
-        until("60 % of the job", || calls_made(&plant) * 10 >= calls * 6).await;
         let simulator = &plant.simulators[0].1;
         // Somebody else has used 75 %: bulk stops at 70 %, normal at 85 %.
-        simulator.set_used(11_250);
+        let job = used_at_60_percent(&plant, calls, 11_250).await;
         until("the job to stand still", || waits(&plant).is_some()).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let made_before = calls_made(&plant);

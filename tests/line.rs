@@ -3,6 +3,9 @@
 //! shown on a killed process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
+#[path = "support/plants.rs"]
+mod plants;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
@@ -24,6 +27,7 @@ use penstock::plant::{Outside, Plant, PlantError};
 use penstock::store::disk::{Disk, RealDisk};
 use penstock::telemetry::Metrics;
 use penstock::vectors::{Search, SearchFilter};
+use plants::plant_when_free;
 
 const OBJECTS: usize = 1_462;
 
@@ -69,7 +73,7 @@ impl Rig {
             faults: Arc::clone(&self.faults),
             seed: 7,
         };
-        Arc::new(Plant::build(&self.config, outside, Metrics::new()).await.unwrap())
+        plant_when_free(async || Plant::build(&self.config, outside.clone(), Metrics::new()).await).await
     }
 
     fn file(&self, name: &str) -> PathBuf {

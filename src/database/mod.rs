@@ -11,6 +11,10 @@ pub mod postgres;
 pub mod session;
 pub mod sqlite;
 
+#[cfg(test)]
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

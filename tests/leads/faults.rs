@@ -3,6 +3,7 @@
 use orgsim::{Fault, FaultRule};
 use penstock::leads::JobPhase;
 
+use crate::plants::store_when_free;
 use crate::rig::*;
 
 async fn list(rig: &Rig, plant: &penstock::plant::Plant, count: u32) -> std::path::PathBuf {
@@ -124,15 +125,16 @@ fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
     });
 }
 
-fn open_journal(folder: &std::path::Path) -> penstock::store::journal::SledJournal {
+async fn open_journal(folder: &std::path::Path) -> penstock::store::journal::SledJournal {
     let metrics = penstock::telemetry::Metrics::new();
-    let meter = penstock::store::journal::JournalMeter {
+    let meter = || penstock::store::journal::JournalMeter {
         commits: metrics.journal_commits_total.clone(),
         fsync_seconds: metrics.store_fsync_seconds.with_label_values(&["journal"]),
     };
-    let disk = std::sync::Arc::new(penstock::store::disk::RealDisk);
+    let disk = || std::sync::Arc::new(penstock::store::disk::RealDisk);
     let clock = penstock::clock::SystemClock::shared();
-    let opened = penstock::store::journal::SledJournal::open(folder, 4 << 20, disk, &clock, meter).unwrap();
+    let open = || penstock::store::journal::SledJournal::open(folder, 4 << 20, disk(), &clock, meter());
+    let opened = store_when_free(open).await;
     assert!(opened.quarantined.is_none());
     opened.journal
 }
@@ -152,11 +154,9 @@ fn a_job_whose_plant_went_away_while_its_end_was_noted_is_that_of_the_same_comma
         let record = serde_json::json!({ "job": job, "kind": "leads", "org": "demo", "lane": "normal" });
         let value = serde_json::to_vec(&record).unwrap();
         let put = JournalWrite::Put { table: Table::Jobs, key: job.clone(), value };
-        let journal = open_journal(&folder);
+        let journal = open_journal(&folder).await;
         journal.commit(vec![put]).await.unwrap();
-        // Its thread lets go of the folder's lock in its own time.
         drop(journal);
-        tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
 
         let plant = rig.plant().await;
         let again = penstock::http::api::lead_service::StartLeads { take_up: true, ..sheet(&path) };

@@ -4,6 +4,8 @@
 mod batches;
 mod faults;
 mod model;
+#[path = "../support/plants.rs"]
+mod plants;
 mod rig;
 mod sources;
 mod whole;

@@ -18,6 +18,8 @@ use penstock::salesforce::{FieldPath, OrgClient, Select, Source};
 use penstock::store::disk::{RealDisk, SharedDisk};
 use penstock::telemetry::Metrics;
 
+use crate::plants::plant_when_free;
+
 pub fn in_system<F: Future>(work: F) -> F::Output {
     let system = actix_rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -70,7 +72,7 @@ impl Rig {
             faults: Arc::clone(&self.faults),
             seed: 7,
         };
-        Arc::new(Plant::build(&self.config, outside, Metrics::new()).await.unwrap())
+        plant_when_free(async || Plant::build(&self.config, outside.clone(), Metrics::new()).await).await
     }
 
     pub fn file(&self, name: &str, text: &str) -> PathBuf {

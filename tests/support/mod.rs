@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod databases;
+pub mod ports;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -44,10 +45,9 @@ pub fn until(what: &str, seen: impl Fn() -> String, mut reached: impl FnMut() ->
     }
 }
 
-/// A port that was free a moment ago.
+/// Where a server of a test may listen.
 pub fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address")
+    SocketAddr::from(([127, 0, 0, 1], ports::free_port()))
 }
 
 /// A simulated org in this process.

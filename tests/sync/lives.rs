@@ -20,6 +20,7 @@ use penstock::warehouse::spool::Spool;
 
 use crate::haunted::Haunt;
 use crate::org::Org;
+use crate::plants::plant_when_free;
 
 /// So much faster than the machine's does the clock of the plants run: a pause of a second costs a tenth.
 const HASTE: u32 = 10;
@@ -206,8 +207,7 @@ impl Household {
 
     async fn plant(&self, faults: Arc<dyn FaultPoint>, token: &Arc<()>) -> Arc<Plant> {
         let clock: SharedClock = Arc::new(Hasty(SystemClock::shared()));
-        let mut tries = 0;
-        loop {
+        plant_when_free(async || {
             let setup = SyncSetup {
                 settings: self.settings.clone(),
                 thresholds_origin: "profile seed".to_owned(),
@@ -222,19 +222,9 @@ impl Household {
                 faults: Arc::clone(&faults),
                 seed: 7,
             };
-            match Plant::build_with(&self.config, Some(setup), outside, Metrics::new()).await {
-                Ok(plant) => return Arc::new(plant),
-                // Threads of the last life let go of it one after the other.
-                Err(error) if tries < 1_000 => {
-                    tries += 1;
-                    if tries == 999 {
-                        eprintln!("{error:?}");
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Err(error) => panic!("{error:?}"),
-            }
-        }
+            Plant::build_with(&self.config, Some(setup), outside, Metrics::new()).await
+        })
+        .await
     }
 
     fn connections(&self, clock: &SharedClock, token: &Arc<()>) -> WarehouseFactory {

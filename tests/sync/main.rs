@@ -18,6 +18,8 @@ mod lht;
 mod lives;
 mod oracle;
 mod org;
+#[path = "../support/plants.rs"]
+mod plants;
 mod processes;
 mod scenario;
 #[path = "../support/mod.rs"]

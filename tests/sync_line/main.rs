@@ -4,6 +4,8 @@
 
 mod crashes;
 mod haunted;
+#[path = "../support/plants.rs"]
+mod plants;
 mod rig;
 mod troubles;
 mod whole;

@@ -14,7 +14,7 @@ use penstock::clock::SystemClock;
 use penstock::config::Config;
 use penstock::model::ObjectName;
 use penstock::plant::sync::{SyncSetup, WRITER, WarehouseMaker, WarehouseSettings, factory};
-use penstock::plant::{Outside, Plant, PlantError};
+use penstock::plant::{Outside, Plant};
 use penstock::salesforce::replication::Fresh;
 use penstock::salesforce::{BulkOptions, FieldPath, Select, Source};
 use penstock::store::disk::RealDisk;
@@ -24,6 +24,8 @@ use penstock::warehouse::WarehouseFactory;
 use penstock::warehouse::spool::Spool;
 use penstock::warehouse::sqlite::SqliteSettings;
 use serde_json::{Value, json};
+
+use crate::plants::plant_when_free;
 
 pub fn in_system<F: Future>(work: F) -> F::Output {
     let system = actix_rt::System::with_tokio_rt(|| {
@@ -143,17 +145,10 @@ impl Rig {
             patience: Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) },
         };
         let outside = Outside { clock: SystemClock::shared(), disk: Arc::new(RealDisk), faults, seed: 7 };
-        // A plant that was closed lets go of its folder a moment later, on a busy machine a long one.
-        for _ in 0..100 {
-            let built =
-                Plant::build_with(&self.config, Some(setup.clone()), outside.clone(), Metrics::new()).await;
-            match built {
-                Ok(plant) => return Arc::new(plant),
-                Err(error) if is_held(&error) => tokio::time::sleep(Duration::from_millis(100)).await,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-        panic!("the last plant never let go of its folder")
+        plant_when_free(async || {
+            Plant::build_with(&self.config, Some(setup.clone()), outside.clone(), Metrics::new()).await
+        })
+        .await
     }
 
     /// Syncs everything in a plant of its own.
@@ -318,14 +313,6 @@ impl Rig {
         for (id, cells) in &org {
             assert_eq!(Some(cells), target.get(id), "{object} {id}");
         }
-    }
-}
-
-fn is_held(error: &PlantError) -> bool {
-    match error {
-        PlantError::Store { source, .. } => source.kind() == std::io::ErrorKind::WouldBlock,
-        PlantError::StateFolder(_) => true,
-        _ => false,
     }
 }
 

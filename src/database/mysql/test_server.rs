@@ -2,12 +2,19 @@
 //!
 //! Where MariaDB is not installed there is none, and tests that need one have nothing to test.
 
-use std::net::TcpListener;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts};
+
+use crate::database::ports::free_port;
+
+/// How often it is asked whether it takes connections, and for how long: two minutes, as builders share machines.
+const STEP: Duration = Duration::from_millis(50);
+const PATIENCE_STEPS: u32 = 2_400;
 
 /// A server that runs until this is dropped.
 pub struct TestServer {
@@ -67,10 +74,8 @@ impl TestServer {
             .expect("mariadb-install-db runs");
         let said = String::from_utf8_lossy(&installed.stderr);
         assert!(installed.status.success(), "mariadb-install-db failed: {said}");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|socket| socket.local_addr())
-            .expect("a free port")
-            .port();
+        let port = free_port();
+        let log = directory.path().join("log");
         let process = Command::new(server)
             .env("TMPDIR", directory.path())
             .arg("--no-defaults")
@@ -86,17 +91,20 @@ impl TestServer {
             ])
             .args(arguments)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).expect("its log"))
             .spawn()
             .expect("mariadbd starts");
-        let server = Self { process, port, _directory: directory };
-        for _ in 0..200 {
+        let mut server = Self { process, port, _directory: directory };
+        for _ in 0..PATIENCE_STEPS {
             if server.connect(None).await.is_ok() {
                 return Some(server);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            if server.process.try_wait().is_ok_and(|ended| ended.is_some()) {
+                break;
+            }
+            tokio::time::sleep(STEP).await;
         }
-        panic!("mariadbd does not answer");
+        panic!("mariadbd does not answer: {}", std::fs::read_to_string(log).unwrap_or_default());
     }
 
     /// The address of a database on it.
