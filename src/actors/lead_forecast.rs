@@ -1,6 +1,7 @@
 //! What a lead job would take, before anything is spent.
 
 use crate::http::api::lead_service::LeadForecast;
+use crate::leads::job::LeadSource;
 use crate::leads::plan::{ModelWork, RetrievalNeeds, Speeds, forecast};
 use crate::leads::settings::ModelMode;
 use crate::leads::{LeadCounts, LeadField, LeadJobSpec, LeadSettings, Prompt};
@@ -51,7 +52,13 @@ pub(super) fn of(
         ..Speeds::default()
     });
     let foretold = forecast(&plan, work.as_ref(), &speeds);
+    let (sheet, id_column) = match &spec.source {
+        LeadSource::Sheet { sheet, id_column, .. } => (sheet.clone(), Some(id_column.clone())),
+        LeadSource::Query { .. } | LeadSource::Ids { .. } => (None, None),
+    };
     LeadForecast {
+        sheet,
+        id_column,
         rows: counts.rows,
         invalid: counts.invalid,
         duplicates: counts.duplicates,

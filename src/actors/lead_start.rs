@@ -19,11 +19,9 @@ use crate::http::api::lead_service::{LeadForecast, LeadProblem, StartLeads, Star
 use crate::leads::job::{LeadJobSpec, LeadSource, ReportFormat};
 use crate::leads::{JobPhase, LeadCounts, LeadProgress};
 use crate::model::OrgName;
-use crate::sheets::{OpenOptions, SheetError, SheetFormat, Workbook, find_id_column};
+use crate::sheets::{OpenOptions, SheetError, SheetFormat, Workbook, find_ids};
 use crate::store::lead_jobs::{IntakeRow, LeadJobStore, LeadStoreError};
 
-/// Rows that the column of ids is guessed from.
-const SAMPLE_ROWS: usize = 100;
 /// Rows counted in one transaction of a forecast.
 const CHUNK_ROWS: usize = 8_192;
 /// Tries of an id that no other job has.
@@ -109,7 +107,8 @@ impl LeadJobs {
                         action: "make the folder of lead jobs",
                         source,
                     })?;
-                    find_ids(&path, &called, sheet.as_deref(), id_column.as_deref(), &OpenOptions::new(spill))
+                    let options = OpenOptions::new(spill);
+                    look_into(&path, &called, sheet.as_deref(), id_column.as_deref(), &options)
                 };
                 let found = blocking(look).await?.map_err(|error| LeadProblem::Wrong(chain(&error)))?;
                 let format = match found.format {
@@ -378,8 +377,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| LeadProblem::Failed(error.to_string()))
 }
 
-/// Finds the sheet and the column with the ids: in the sheet that is named, or in the first that has such a column.
-fn find_ids(
+/// Finds the sheet and the column with the ids.
+fn look_into(
     path: &Path,
     name: &str,
     sheet: Option<&str>,
@@ -389,30 +388,9 @@ fn find_ids(
     let mut workbook = Workbook::open(path, name, options)?;
     let format = workbook.format();
     let is_text = matches!(format, SheetFormat::Csv | SheetFormat::Tsv);
-    let candidates: Vec<String> = match sheet {
-        Some(sheet) => vec![sheet.to_owned()],
-        None => {
-            let first = workbook.first_sheet().map(str::to_owned);
-            let others = workbook.sheet_names().iter().filter(|name| Some(*name) != first.as_ref()).cloned();
-            first.clone().into_iter().chain(others.collect::<Vec<_>>()).collect()
-        }
-    };
-    let mut fault = None;
-    for candidate in &candidates {
-        let found = workbook.rows(Some(candidate)).and_then(|mut rows| {
-            let headers = rows.headers().to_vec();
-            let sample = rows.sample(SAMPLE_ROWS)?;
-            let column = find_id_column(&headers, &sample, id_column)?;
-            let sheet = (!is_text).then(|| rows.sheet().to_owned());
-            Ok(SheetFound { format, sheet, id_column: column.header, place: column.index })
-        });
-        match found {
-            Ok(found) => return Ok(found),
-            // That of the first sheet is the one that somebody expects.
-            Err(error) => fault = fault.or(Some(error)),
-        }
-    }
-    Err(fault.unwrap_or(SheetError::NoSheets))
+    let (sheet, column) = find_ids(&mut workbook, sheet, id_column)?;
+    let sheet = (!is_text).then_some(sheet);
+    Ok(SheetFound { format, sheet, id_column: column.header, place: column.index })
 }
 
 /// Puts a copy of a sheet into its job's folder; one that is ours already moves there.

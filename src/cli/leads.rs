@@ -275,9 +275,15 @@ async fn follow(line: &Line<'_>, job: &str, quiet: bool) -> Result<LeadProgress,
     if !quiet && bar.is_none() {
         eprintln!("{job}");
     }
+    let mut has_told_place = quiet;
     let (mut said_phase, mut quiet_until) = (None, Duration::ZERO);
     loop {
         let view = line.ask(LeadsAsk::Job { job: job.to_owned() }).await?;
+        if !std::mem::replace(&mut has_told_place, true)
+            && let Some(place) = ids_place(&view["spec"]["source"]["sheet"])
+        {
+            eprintln!("ids from {place}");
+        }
         let progress: LeadProgress = match serde_json::from_value(view["progress"].clone()) {
             Ok(progress) => progress,
             Err(error) => {
@@ -309,6 +315,15 @@ async fn follow(line: &Line<'_>, job: &str, quiet: bool) -> Result<LeadProgress,
         }
         clock.sleep(LOOK_EVERY).await;
     }
+}
+
+/// Where the ids were found: nobody should learn from the report that it was another sheet.
+fn ids_place(of: &Value) -> Option<String> {
+    let column = of["id_column"].as_str()?;
+    Some(match of["sheet"].as_str() {
+        Some(sheet) => format!("sheet `{sheet}`, column `{column}`"),
+        None => format!("column `{column}`"),
+    })
 }
 
 /// How far a job is, in one line.
@@ -358,6 +373,9 @@ fn show_forecast(forecast: &Value, json: bool) {
         return;
     }
     let number = |key: &str| forecast[key].as_u64().unwrap_or_default();
+    if let Some(place) = ids_place(forecast) {
+        show::say_line(format_args!("ids from {place}"));
+    }
     show::say_line(format_args!(
         "{} rows: {} different leads, {} duplicates, {} without a usable id",
         number("rows"),
@@ -472,6 +490,15 @@ mod tests {
         };
         let said = words(&progress);
         assert_eq!(said, "assessing: 30000 of 50000 leads, 500/s, 40 s left, cost 1.2500, 27 calls");
+    }
+
+    #[test]
+    fn it_is_told_where_the_ids_were_found() {
+        let of = json!({ "sheet": "Data", "id_column": "Lead ID" });
+        assert_eq!(ids_place(&of).as_deref(), Some("sheet `Data`, column `Lead ID`"));
+        let of = json!({ "sheet": null, "id_column": "Id" });
+        assert_eq!(ids_place(&of).as_deref(), Some("column `Id`"));
+        assert_eq!(ids_place(&Value::Null), None);
     }
 
     #[rstest]

@@ -152,7 +152,7 @@ enum CliCommand {
         /// The org to ask [default: that of the configuration]
         #[arg(long)]
         org: Option<OrgName>,
-        /// The sheet with the ids [default: the first]
+        /// The sheet with the ids [default: the first of those not hidden that has ids]
         #[arg(long)]
         sheet: Option<String>,
         /// The head of the column with the ids [default: the column that holds them]

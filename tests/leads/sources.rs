@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use penstock::http::api::lead_service::{StartLeads, StartSource};
-use penstock::leads::job::ReportFormat;
+use penstock::leads::job::{LeadSource, ReportFormat};
 use penstock::leads::{LeadField, LeadOutcome, ModelVerdict};
 
 use crate::model::{asking, endpoint, list, results};
@@ -116,6 +116,14 @@ fn a_workbook_goes_through_with_its_sheet_and_column_named_or_guessed() {
         let live = known(&client(&plant), false, 12).await;
         let path = rig.folder.path().join("two.xlsx");
         let mut book = rust_xlsxwriter::Workbook::new();
+        // What a person does not see is not taken, though it has ids and stands first.
+        let hidden = book.add_worksheet().set_name("Last year").unwrap().set_hidden(true);
+        hidden.write_row(0, 0, ["Lead ID"]).unwrap();
+        for (row, lead) in (1..).zip(&live[9..]) {
+            hidden.write_row(row, 0, [lead.id.clone()]).unwrap();
+        }
+        let cover = book.add_worksheet().set_name("Cover").unwrap().set_active(true);
+        cover.write_row(0, 0, ["Leads of the autumn"]).unwrap();
         let first = book.add_worksheet().set_name("Leads").unwrap();
         first.write_row(0, 0, ["Who", "Record"]).unwrap();
         for (row, lead) in (1..).zip(&live[..5]) {
@@ -140,6 +148,14 @@ fn a_workbook_goes_through_with_its_sheet_and_column_named_or_guessed() {
         };
         let guessed = done(&plant, start(None, None)).await;
         assert_eq!((guessed.progress.counts.rows, guessed.progress.counts.assessed), (5, 5));
+        let LeadSource::Sheet { sheet: taken, id_column, .. } = &guessed.spec.source else {
+            panic!("a sheet")
+        };
+        assert_eq!((taken.as_deref(), id_column.as_str()), (Some("Leads"), "Record"));
+        let told = service(&plant).forecast(start(None, None)).await.unwrap();
+        assert_eq!((told.sheet.as_deref(), told.id_column.as_deref()), (Some("Leads"), Some("Record")));
+        let hidden = done(&plant, start(Some("last year"), None)).await;
+        assert_eq!(hidden.progress.counts.rows, 3, "a sheet that is named may be hidden");
         let named = done(&plant, start(Some("More"), Some("New Id"))).await;
         let counts = named.progress.counts;
         assert_eq!((counts.rows, counts.assessed, counts.duplicates), (7, 7, 0));

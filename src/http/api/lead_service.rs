@@ -41,7 +41,7 @@ pub enum StartSource {
         path: PathBuf,
         /// As the person called it; its extension tells the format.
         name: String,
-        /// The sheet; `None`: the only one, or the first that has a column of ids.
+        /// The sheet; `None`: the only one, or the first of those not hidden that has a column of ids.
         sheet: Option<String>,
         /// Head of the column with the ids; `None`: the one that holds them.
         id_column: Option<String>,
@@ -92,6 +92,10 @@ pub enum LeadProblem {
 /// What a job would take, before anything is spent.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct LeadForecast {
+    /// The sheet that the ids were found in; `None` in a file that has one, and without a file.
+    pub sheet: Option<String>,
+    /// Head of the column with the ids; `None` without a file.
+    pub id_column: Option<String>,
     /// Data rows.
     pub rows: u64,
     /// Rows whose id is none.

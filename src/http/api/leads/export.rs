@@ -21,7 +21,7 @@ use crate::leads::report_row::{ReportRow, RowPlace, RowsInMemory};
 use crate::leads::{Lead, LeadCounts, LeadId, LeadSettings, Presence};
 use crate::model::OrgName;
 use crate::sheets::report::{ReportError, ReportHead, write_report};
-use crate::sheets::{OpenOptions, Workbook};
+use crate::sheets::{OpenOptions, Workbook, find_ids};
 
 /// Bytes of results in one request.
 const RESULTS_BYTES_MAX: usize = 8 << 20;
@@ -260,7 +260,8 @@ fn make(
         About::Sheet { path, name, sheet, id_column } => {
             let mut workbook = Workbook::open(&path, &name, options)?;
             let joined = join(&mut workbook, sheet.as_deref(), id_column.as_deref(), results)?;
-            let source = LeadSource::Sheet { file: name.clone(), name, sheet, id_column: joined.id_column };
+            let (sheet, id_column) = (Some(joined.sheet), joined.id_column);
+            let source = LeadSource::Sheet { file: name.clone(), name, sheet, id_column };
             (Some(workbook), joined.rows, joined.counts, source)
         }
     };
@@ -310,6 +311,8 @@ fn table(results: Vec<LeadResult>) -> (Vec<ReportRow>, LeadCounts) {
 }
 
 struct Joined {
+    /// The sheet that the ids were found in.
+    sheet: String,
     id_column: String,
     rows: Vec<ReportRow>,
     counts: LeadCounts,
@@ -322,13 +325,14 @@ fn join(
     id_column: Option<&str>,
     results: Vec<LeadResult>,
 ) -> Result<Joined, Refused> {
-    let column = super::validation::id_column(workbook, sheet, id_column)?;
+    let (sheet, column) = find_ids(workbook, sheet, id_column)?;
     let mut known: HashMap<LeadId, Arc<LeadResult>> =
         results.into_iter().map(|result| (result.lead.id, Arc::new(result))).collect();
     let mut first_rows: HashMap<LeadId, u64> = HashMap::new();
-    let mut joined = Joined { id_column: column.header, rows: Vec::new(), counts: LeadCounts::default() };
+    let (counts, rows) = (LeadCounts::default(), Vec::new());
+    let mut joined = Joined { sheet, id_column: column.header, rows, counts };
     let counts = &mut joined.counts;
-    let mut rows = workbook.rows(sheet)?;
+    let mut rows = workbook.rows(Some(&joined.sheet))?;
     while let Some(row) = rows.next_row()? {
         if joined.rows.len() == ROWS_MAX {
             return Err(Refused::wrong(format!(

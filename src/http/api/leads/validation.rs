@@ -17,14 +17,12 @@ use super::envelope::{Refused, success};
 use super::excel::{source_of, with_defaults};
 use super::upload::{UploadedFile, blocking};
 use crate::leads::{IdFault, LeadId, ReadId};
-use crate::sheets::{self, CellView, IdColumn, OpenOptions, OwnedCell, RowView, SheetError, Workbook};
+use crate::sheets::{self, CellView, OpenOptions, OwnedCell, SheetError, Workbook};
 
 /// Ids in one question. Encoded in an address they take 27 bytes each, and 16 KiB are the limit.
 const IDS_A_QUESTION: usize = 400;
 /// Ids of a list that is checked without a file.
 const LISTED_MAX: usize = 1_000;
-/// Rows that the column of ids is guessed from.
-const SAMPLE_ROWS: usize = 100;
 /// Characters of a cell that are repeated.
 const WRITTEN_CHARACTERS: usize = 64;
 
@@ -242,9 +240,11 @@ fn scan_at(
     options: &OpenOptions,
 ) -> Result<Scan, SheetError> {
     let mut workbook = Workbook::open(path, name, options)?;
-    let column = id_column(&mut workbook, wanted.sheet.as_deref(), wanted.id_column.as_deref())?;
+    // The sheet and the column that a job would take.
+    let (sheet, column) =
+        sheets::find_ids(&mut workbook, wanted.sheet.as_deref(), wanted.id_column.as_deref())?;
     let mut found = Scan { id_column: column.header, valid: BTreeSet::new(), invalid: Vec::new() };
-    let mut rows = workbook.rows(wanted.sheet.as_deref())?;
+    let mut rows = workbook.rows(Some(&sheet))?;
     while let Some(row) = rows.next_row()? {
         let cell = row.cell(column.index);
         match read_id(cell) {
@@ -259,23 +259,6 @@ fn scan_at(
         }
     }
     Ok(found)
-}
-
-/// The column of the ids: the one named, else guessed from the first rows.
-pub(super) fn id_column(
-    workbook: &mut Workbook,
-    sheet: Option<&str>,
-    wanted: Option<&str>,
-) -> Result<IdColumn, SheetError> {
-    let mut rows = workbook.rows(sheet)?;
-    let headers = rows.headers().to_vec();
-    let mut sample = Vec::new();
-    while sample.len() < SAMPLE_ROWS
-        && let Some(row) = rows.next_row()?
-    {
-        sample.push(owned(row, headers.len()));
-    }
-    sheets::find_id_column(&headers, &sample, wanted)
 }
 
 /// Words that stand for nothing, as older exports have them.
@@ -309,17 +292,33 @@ fn cut(written: &str) -> String {
     written.chars().take(WRITTEN_CHARACTERS).collect()
 }
 
-/// A row that outlives its reader; only what the guess of a column looks at.
-fn owned(row: RowView<'_>, width: usize) -> Vec<OwnedCell> {
-    (0..width)
-        .map(|column| match row.cell(column) {
-            CellView::Empty => OwnedCell::Empty,
-            CellView::Text(text) => OwnedCell::Text(text.to_owned()),
-            CellView::Number { value, written, .. } => {
-                OwnedCell::Number { value, written: written.to_owned(), format: "General".to_owned() }
-            }
-            CellView::Bool(value) => OwnedCell::Bool(value),
-            CellView::Error(code) => OwnedCell::Error(code.to_owned()),
-        })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_looked_for_where_a_job_looks_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.xlsx");
+        let mut book = rust_xlsxwriter::Workbook::new();
+        for (name, id, hidden) in [
+            ("Cover", "a title", false),
+            ("Old", "00Q5g00000AbCdFEAV", true),
+            ("Data", "00Q5g00000AbCdE", false),
+        ] {
+            let sheet = book.add_worksheet().set_name(name).unwrap().set_hidden(hidden);
+            sheet.write_row(0, 0, ["Who", "Lead"]).unwrap();
+            sheet.write_row(1, 0, ["x", id]).unwrap();
+        }
+        book.save(&path).unwrap();
+        let options = OpenOptions::new(folder.path());
+        let scan = |sheet: Option<&str>| {
+            let wanted = Wanted { sheet: sheet.map(str::to_owned), id_column: None, valid: 9, invalid: 9 };
+            scan_at(&path, "list.xlsx", &wanted, &options)
+        };
+        let found = scan(None).unwrap();
+        let ids: Vec<&str> = found.valid.iter().map(LeadId::as_str).collect();
+        assert_eq!((found.id_column.as_str(), ids), ("Lead", vec!["00Q5g00000AbCdEEAV"]));
+        assert_eq!(scan(Some("Old")).unwrap().valid.len() + scan(Some("Old")).unwrap().invalid.len(), 1);
+    }
 }

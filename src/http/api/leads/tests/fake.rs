@@ -270,6 +270,8 @@ impl LeadService for Fake {
         now(self.rows_of(&start.source).map(|rows| {
             let counts = read(rows.into_iter()).counts;
             LeadForecast {
+                sheet: None,
+                id_column: None,
                 rows: counts.rows,
                 invalid: counts.invalid,
                 duplicates: counts.duplicates,
