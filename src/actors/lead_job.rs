@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::engine::{Closed, Engine, Journal, JournalError, JournalWrite, LocalInbox, Table};
@@ -96,6 +97,14 @@ pub(super) struct KnownJob {
     /// As it was last; of a running job, the run knows better.
     pub(super) last: LeadProgress,
     pub(super) run: Option<Arc<LeadRun>>,
+    /// Runs that this process has begun: whoever waited for their turn sees by it that somebody was faster.
+    pub(super) begun: u64,
+}
+
+impl KnownJob {
+    fn at_rest(spec: Arc<LeadJobSpec>, last: LeadProgress) -> Self {
+        Self { spec, last, run: None, begun: 0 }
+    }
 }
 
 /// What is left of a job that is over.
@@ -144,6 +153,9 @@ pub struct LeadJobParts {
 pub struct LeadJobs {
     pub(super) parts: Arc<LeadJobParts>,
     pub(super) known: Arc<DashMap<String, KnownJob>>,
+    /// Whoever holds it may look whether a job runs and begin it: of two that ask for the same job at the same moment the
+    /// second finds what the first has begun.
+    pub(super) beginning: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl std::fmt::Debug for LeadJobs {
@@ -162,12 +174,12 @@ struct Found {
 impl LeadJobs {
     /// The jobs below a folder: those that are over as they ended, the unfinished ones until [`LeadJobs::resume`] takes them up.
     pub async fn load(parts: LeadJobParts) -> Self {
-        let jobs = Self { parts: Arc::new(parts), known: Arc::default() };
+        let jobs = Self { parts: Arc::new(parts), known: Arc::default(), beginning: Arc::default() };
         let (folder, keep) = (jobs.parts.folder.clone(), jobs.parts.settings.keep_jobs);
         let wall = jobs.parts.clock.wall();
         let over = tokio::task::spawn_blocking(move || summaries(&folder, wall, keep)).await;
         for Summary { spec, progress } in over.unwrap_or_default() {
-            let known = KnownJob { spec: Arc::new(spec), last: progress, run: None };
+            let known = KnownJob::at_rest(Arc::new(spec), progress);
             jobs.known.insert(known.spec.job.clone(), known);
         }
         for record in jobs.unfinished() {
@@ -177,7 +189,7 @@ impl LeadJobs {
                     if progress.phase == JobPhase::Done {
                         progress.phase = JobPhase::Reporting;
                     }
-                    let known = KnownJob { spec, last: progress, run: None };
+                    let known = KnownJob::at_rest(spec, progress);
                     jobs.known.insert(known.spec.job.clone(), known);
                 }
                 Err(error) => {
@@ -199,7 +211,10 @@ impl LeadJobs {
     pub fn resume(&self) {
         for record in self.unfinished() {
             let jobs = self.clone();
-            tokio::spawn(async move { jobs.launch(record.job.as_str()).await });
+            tokio::spawn(async move {
+                let _turn = jobs.beginning.lock().await;
+                jobs.launch(record.job.as_str()).await;
+            });
         }
     }
 
@@ -265,7 +280,15 @@ impl LeadJobs {
         let value = serde_json::to_vec(&record).map_err(|error| JournalError::Failed(error.to_string()))?;
         let key = spec.job.clone();
         self.parts.journal.commit(vec![JournalWrite::Put { table: Table::Jobs, key, value }]).await?;
-        self.known.insert(spec.job.clone(), KnownJob { spec, last, run: None });
+        match self.known.entry(spec.job.clone()) {
+            // What runs knows better how far it is, and who forgot it would run the job a second time.
+            Entry::Occupied(known) if known.get().run.is_some() => {}
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                (known.spec, known.last) = (spec, last);
+            }
+            Entry::Vacant(place) => drop(place.insert(KnownJob::at_rest(spec, last))),
+        }
         Ok(())
     }
 
@@ -333,6 +356,9 @@ impl LeadJobs {
 
     /// Makes the run of a job; `None` when there is one.
     async fn begin(&self, job: &str) -> Result<Option<Arc<LeadRun>>, LeadJobError> {
+        if self.known.get(job).is_some_and(|known| known.run.is_some()) {
+            return Ok(None);
+        }
         let Found { store, spec, progress } = self.find(job).await?;
         let asker = self.parts.asker.clone().filter(|_| spec.ask_model);
         let left_out = noted_left_out(&store).await?;
@@ -349,14 +375,12 @@ impl LeadJobs {
             began: self.parts.clock.elapsed(),
         });
         let is_first = {
-            let mut known = self.known.entry(job.to_owned()).or_insert_with(|| KnownJob {
-                spec: Arc::clone(&spec),
-                last: progress.clone(),
-                run: None,
-            });
+            let known = self.known.entry(job.to_owned());
+            let mut known = known.or_insert_with(|| KnownJob::at_rest(Arc::clone(&spec), progress.clone()));
             let is_first = known.run.is_none();
             if is_first {
                 known.run = Some(Arc::clone(&run));
+                known.begun += 1;
             }
             is_first
         };

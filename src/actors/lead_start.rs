@@ -59,6 +59,7 @@ impl LeadJobs {
             max_cost: start.max_cost.or(settings.model.as_ref().and_then(|model| model.max_cost)),
             reports: if start.reports.is_empty() { vec![format] } else { start.reports.clone() },
         };
+        let _turn = self.beginning.lock().await;
         if start.take_up
             && let Some(known) = self.same_job(&spec, &start.source).await
         {
@@ -222,8 +223,10 @@ impl LeadJobs {
     /// # Errors
     /// When there is no such job, or it runs.
     pub(super) async fn retry(&self, job: &str) -> Result<Arc<LeadJobSpec>, LeadProblem> {
+        let begun = self.known.get(job).map(|known| known.begun).ok_or_else(|| no_such_job(job))?;
+        let _turn = self.beginning.lock().await;
         let known = self.known.get(job).map(|known| known.clone()).ok_or_else(|| no_such_job(job))?;
-        if known.run.is_some() {
+        if known.run.is_some() || known.begun != begun {
             return Err(LeadProblem::NotYet(format!(
                 "{job} runs; what fails in it can be tried again once it is over"
             )));
@@ -232,6 +235,7 @@ impl LeadJobs {
         Ok(known.spec)
     }
 
+    /// Begins a job anew that does not run. Whoever calls it holds `beginning`.
     async fn begin_again(&self, job: &str, reopen: bool) -> Result<(), LeadProblem> {
         let found = async {
             let store = self.store_of(job).await?;

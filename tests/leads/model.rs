@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aisim::{BatchEnd, BatchPlan, FaultRule};
-use penstock::http::api::lead_service::StartLeads;
+use penstock::http::api::lead_service::{LeadProblem, StartLeads};
 use penstock::leads::{JobPhase, LeadOutcome, LeadResult, ModelVerdict, Money};
 use penstock::plant::Plant;
 
@@ -350,6 +350,34 @@ fn what_an_expired_batch_leaves_unanswered_goes_into_another_one() {
         let counts = view.progress.counts;
         assert_eq!((view.progress.phase, counts.model_answered, counts.failed), (JobPhase::Done, 40, 0));
         assert!(answers(&server).values().all(|times| *times == 1), "nobody is asked twice");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn once_a_job_that_several_begin_or_retry_at_the_same_moment_runs_and_is_paid_once() {
+    in_system(async {
+        let server = endpoint(&["prose@times=90"]).await;
+        let rig = rig(&server, "attempts = 1\nconcurrency = 2");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 30).await;
+        let service = service(&plant);
+        let same = || StartLeads { take_up: true, ..asking(&path) };
+        let started = futures_util::future::join_all((0..3).map(|_| service.start(same()))).await;
+        let jobs: std::collections::BTreeSet<String> =
+            started.into_iter().map(|spec| spec.unwrap().job.clone()).collect();
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        let job = jobs.first().unwrap().clone();
+        let view = over(&plant, &job).await;
+        assert_eq!((view.progress.counts.failed, service.jobs().len()), (30, 1));
+        let asked = server.stats().questions;
+
+        let tried = futures_util::future::join_all((0..5).map(|_| service.retry(&job))).await;
+        let refused = tried.iter().filter(|tried| matches!(tried, Err(LeadProblem::NotYet(_)))).count();
+        assert_eq!((tried.iter().filter(|tried| tried.is_ok()).count(), refused), (1, 4), "{tried:?}");
+        assert!(service.watch(&job).is_some() || service.job(&job).unwrap().progress.phase.is_over());
+        over(&plant, &job).await;
+        assert_eq!(server.stats().questions, asked + 30, "one retry has asked");
         close(plant).await;
     });
 }
