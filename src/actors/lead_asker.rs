@@ -167,19 +167,19 @@ impl LeadAsker {
     ) -> Result<ModelVerdict, Unsettled> {
         let body = prompt.request(asked.lead);
         let tokens = estimated_tokens(&body);
-        let answer_tokens = u64::from(self.model.max_completion_tokens);
-        let question_tokens = tokens.saturating_sub(answer_tokens);
-        let dearest = cost(&self.model.price, question_tokens, answer_tokens, false);
+        let dearest = self.dearest(tokens, false);
         let mut spent = Spent::default();
         let mut attempt = 1;
         loop {
             let Some(set_aside) = budget.set_aside(dearest).await else {
-                let most = budget.most().unwrap_or_default();
-                let reason = format!("the job's budget of {most} is reached");
-                return Ok(ModelVerdict::Failed { reason, spent });
+                return Ok(ModelVerdict::Failed { reason: budget.is_reached(), spent });
             };
             let asked_at = self.gate.clock().elapsed();
             let grant = self.gate.permit(tokens).await;
+            // Whoever waited for their turn while the endpoint refused the key need not hear the same.
+            if let Some(why) = budget.closed() {
+                return Err(Unsettled::Stop(why));
+            }
             let sent_at = self.gate.clock().elapsed();
             self.metrics
                 .model_throttle_wait_seconds_total
@@ -194,7 +194,11 @@ impl LeadAsker {
                 Err(error) => error.usage().unwrap_or_default(),
             };
             let is_sent = !matches!(&answer, Err(ChatError::Throttled { .. } | ChatError::QuotaSpent { .. }));
-            let price = self.count(&mut spent, usage, is_sent, false);
+            let is_untold = match &answer {
+                Ok(_) => usage.total() == 0,
+                Err(error) => error.may_be_charged(),
+            };
+            let price = self.count(&mut spent, usage, is_sent, is_untold.then_some(dearest), false);
             set_aside.spend(price);
             let why = match answer {
                 Ok(answer) => match self.judge(prompt, asked.lead, &answer.content).await {
@@ -215,6 +219,10 @@ impl LeadAsker {
                     }
                 },
                 Err(error) => {
+                    if error.next_step() == NextStep::Stop {
+                        // Before its place is free: the next in line looks for it.
+                        budget.close(&chain(&error));
+                    }
                     grant.settle(&seen);
                     match error.next_step() {
                         NextStep::Wait => continue,
@@ -270,7 +278,12 @@ impl LeadAsker {
             Ok(answer) => answer.usage,
             Err(error) => error.usage().unwrap_or_default(),
         };
-        self.count(&mut spent, usage, true, true);
+        let is_untold = match &answer {
+            Ok(_) => usage.total() == 0,
+            Err(error) => error.may_be_charged(),
+        };
+        let dearest = is_untold.then(|| self.dearest(estimated_tokens(&prompt.request(asked.lead)), true));
+        self.count(&mut spent, usage, true, dearest, true);
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) if error.next_step() == NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
@@ -287,9 +300,23 @@ impl LeadAsker {
         }
     }
 
-    /// Counts a request; gives what it cost.
-    fn count(&self, spent: &mut Spent, usage: Usage, is_sent: bool, in_batch: bool) -> Money {
-        let price = cost(&self.model.price, usage.prompt_tokens, usage.completion_tokens, in_batch);
+    /// The highest price of a question of so many tokens, its longest answer included.
+    fn dearest(&self, tokens: u64, in_batch: bool) -> Money {
+        let answer_tokens = u64::from(self.model.max_completion_tokens);
+        cost(&self.model.price, tokens.saturating_sub(answer_tokens), answer_tokens, in_batch)
+    }
+
+    /// Counts a request; gives what it cost: by its usage, or as much as it may have cost `at_most` where nobody told that.
+    fn count(
+        &self,
+        spent: &mut Spent,
+        usage: Usage,
+        is_sent: bool,
+        at_most: Option<Money>,
+        in_batch: bool,
+    ) -> Money {
+        let told = cost(&self.model.price, usage.prompt_tokens, usage.completion_tokens, in_batch);
+        let price = at_most.unwrap_or(told);
         spent.prompt_tokens += usage.prompt_tokens;
         spent.completion_tokens += usage.completion_tokens;
         spent.cost += price;

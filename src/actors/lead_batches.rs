@@ -54,8 +54,7 @@ impl LeadJobs {
                     let limits = BatchLimits::default();
                     let most = affordable(run, &asker).await?.min(limits.lines);
                     if most == 0 {
-                        let budget = run.budget.most().unwrap_or_default();
-                        self.fail_waiting(run, &format!("the job's budget of {budget} is reached")).await?;
+                        self.fail_waiting(run, &run.budget.is_reached()).await?;
                         continue;
                     }
                     match run.store.make_batch(most, limits.bytes).await? {

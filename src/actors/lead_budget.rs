@@ -1,11 +1,11 @@
-//! What a lead job may still spend.
+//! What a lead job may still spend, and whether it may ask at all.
 //!
 //! Promises: what is spent never passes the bound by more than an endpoint charges beyond the longest answer it was asked
 //! for: before a question goes its highest price is set aside, and one that fits only if those under way turn out cheaper
-//! waits for them.
+//! waits for them. An answer that nobody tells the usage of, or that was lost on its way, has cost that price.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -25,6 +25,8 @@ pub struct LeadBudget {
     /// Leads whose answers are counted: an answer is found again when its batch is run again.
     counted: Mutex<HashSet<Ordinal>>,
     changed: Notify,
+    /// Why no question of the job is worth asking any more.
+    closed: OnceLock<String>,
 }
 
 /// Money that is set aside; dropped, it is free again.
@@ -38,7 +40,7 @@ impl LeadBudget {
     /// A budget of which so much is spent.
     pub fn new(most: Option<Money>, spent: Money) -> Self {
         let account = Mutex::new(Account { spent, set_aside: Money::default() });
-        Self { most, account, counted: Mutex::default(), changed: Notify::new() }
+        Self { most, account, counted: Mutex::default(), changed: Notify::new(), closed: OnceLock::new() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Account> {
@@ -48,6 +50,22 @@ impl LeadBudget {
     /// The bound.
     pub fn most(&self) -> Option<Money> {
         self.most
+    }
+
+    /// Why a question is not asked that the bound leaves no money for, and what to do.
+    pub fn is_reached(&self) -> String {
+        let most = self.most.unwrap_or_default();
+        format!("the job's budget of {most} is reached; a retry with a higher `max_cost` goes on")
+    }
+
+    /// No further question is asked: the endpoint refuses all of them alike. The first reason stands.
+    pub fn close(&self, why: &str) {
+        drop(self.closed.set(why.to_owned()));
+    }
+
+    /// Why no further question is asked; `None` while they are.
+    pub fn closed(&self) -> Option<String> {
+        self.closed.get().cloned()
     }
 
     /// The answer about a lead is counted, as it was spent.

@@ -62,7 +62,8 @@ pub struct Spent {
     pub prompt_tokens: u64,
     /// Tokens of the answer.
     pub completion_tokens: u64,
-    /// What they cost at the configured price. All that was paid for this lead in this job, also for answers of no use.
+    /// What they cost at the configured price; of an answer without usage, or lost on its way, as much as it may have cost
+    /// at most. All that was paid for this lead in this job, also for answers of no use.
     pub cost: Money,
     /// Requests that were sent.
     pub requests: u32,

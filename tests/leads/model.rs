@@ -381,3 +381,37 @@ fn once_a_job_that_several_begin_or_retry_at_the_same_moment_runs_and_is_paid_on
         close(plant).await;
     });
 }
+
+#[test]
+fn a_budget_holds_where_answers_tell_no_usage_or_are_lost() {
+    in_system(async {
+        for fault in ["no_usage", "cut", "drop"] {
+            let server = endpoint(&[fault]).await;
+            let rig = rig(&server, "concurrency = 4\nattempts = 2");
+            let plant = rig.plant().await;
+            let path = list(&rig, &plant, 60).await;
+            let most = Money::from_units(0.02);
+            let view = done(&plant, StartLeads { max_cost: Some(most), ..asking(&path) }).await;
+            let (counts, stats) = (view.progress.counts, server.stats());
+            assert!(counts.cost <= most && counts.cost > Money(0), "{fault}: {} of {most}", counts.cost);
+            let charged = stats.prompt_tokens + 2 * stats.completion_tokens;
+            assert!(charged <= most.0, "{fault}: {charged} of {most}");
+            assert!(counts.failed > 0, "{fault}: what the budget does not reach has failed");
+            close(plant).await;
+        }
+    });
+}
+
+#[test]
+fn a_refused_key_is_shown_to_the_endpoint_once_and_not_by_each_question_in_line() {
+    in_system(async {
+        let server = endpoint(&["unauthorized"]).await;
+        let rig = rig(&server, "concurrency = 1");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 200).await;
+        let view = run(&plant, asking(&path)).await;
+        assert_eq!(view.progress.phase, JobPhase::Failed);
+        assert_eq!(server.log().len(), 1, "the others were not sent");
+        close(plant).await;
+    });
+}

@@ -173,6 +173,17 @@ impl ChatError {
         }
     }
 
+    /// Whether an answer may have been made, and be charged, that nobody has seen or that does not say what it took.
+    pub fn may_be_charged(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            // Where no connection was made, no question was asked.
+            Self::Network { source, .. } => source.as_ref().is_none_or(|error| !error.is_connect()),
+            Self::BadAnswer { usage, .. } => usage.total() == 0,
+            _ => false,
+        }
+    }
+
     /// What it took, where the endpoint said so.
     pub fn usage(&self) -> Option<Usage> {
         match self {
