@@ -131,6 +131,13 @@ pub enum LeadsAsk {
     Retry {
         /// The job's id.
         job: String,
+        /// Most that it may spend from now on, what it has spent included; `None`: as before.
+        max_cost: Option<f64>,
+    },
+    /// Why most of the failed leads of a finished job have failed.
+    Failures {
+        /// The job's id.
+        job: String,
     },
     /// Copies a report of a finished job.
     Report {

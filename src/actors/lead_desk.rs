@@ -22,7 +22,7 @@ use crate::http::api::lead_service::{
     InvalidRow, LeadForecast, LeadJobView, LeadProblem, LeadService, QueriedIds, StartLeads,
 };
 use crate::leads::job::{LeadJobSpec, LeadProgress, ReportFormat};
-use crate::leads::{FreeMail, Lead, LeadId, LeadResult, LeadSettings, ModelVerdict, Presence};
+use crate::leads::{FreeMail, Lead, LeadId, LeadResult, LeadSettings, ModelVerdict, Money, Presence};
 use crate::limiter::Priority;
 use crate::model::OrgName;
 use crate::salesforce::{LeadColumns, LeadColumnsError, OrgClient, OrgError, ParentCache, ReadLead};
@@ -206,9 +206,13 @@ impl LeadService for LeadDesk {
         self.known(job).ok()?.run.map(|run| run.progress.subscribe())
     }
 
-    fn retry(&self, job: &str) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>> {
+    fn retry(
+        &self,
+        job: &str,
+        max_cost: Option<Money>,
+    ) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>> {
         let job = job.to_owned();
-        Box::pin(async move { self.jobs.retry(&job).await })
+        Box::pin(async move { self.jobs.retry(&job, max_cost).await })
     }
 
     fn report(&self, job: &str, format: ReportFormat) -> BoxFuture<'_, Result<PathBuf, LeadProblem>> {

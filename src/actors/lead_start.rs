@@ -17,7 +17,8 @@ use super::lead_report::report_name;
 use super::lead_terms::LeadTerms;
 use crate::http::api::lead_service::{LeadForecast, LeadProblem, StartLeads, StartSource};
 use crate::leads::job::{LeadJobSpec, LeadSource, ReportFormat};
-use crate::leads::{JobPhase, LeadCounts, LeadProgress};
+use crate::leads::settings::Price;
+use crate::leads::{JobPhase, LeadCounts, LeadProgress, Money};
 use crate::model::OrgName;
 use crate::sheets::{OpenOptions, SheetError, SheetFormat, Workbook, find_ids};
 use crate::store::lead_jobs::{IntakeRow, LeadJobStore, LeadStoreError};
@@ -35,6 +36,13 @@ struct SheetFound {
     place: usize,
 }
 
+/// What is done to a job before it is begun anew because somebody wants what failed tried again.
+#[derive(Clone, Copy)]
+struct Retry {
+    /// Most that the job may spend from now on, what it has spent included; `None`: as before.
+    max_cost: Option<Money>,
+}
+
 impl LeadJobs {
     /// Begins a job. When this returns it is in the journal.
     ///
@@ -45,6 +53,7 @@ impl LeadJobs {
         if state.draining || self.parts.engine.is_closed() {
             return Err(LeadProblem::Busy("the daemon is leaving; try again once it is back".to_owned()));
         }
+        self.check_bound(start.max_cost, start.ask_model)?;
         let org = self.org(start.org.as_ref())?;
         let (source, place, format) = self.look_at(&start.source).await?;
         let settings = &self.parts.settings;
@@ -213,16 +222,20 @@ impl LeadJobs {
             return Err(no_such_job(job));
         };
         if known.run.is_none() {
-            self.begin_again(job, false).await?;
+            self.begin_again(job, None).await?;
         }
         Ok(known.spec)
     }
 
-    /// Tries again what failed.
+    /// Tries again what failed; with `max_cost` the job may spend so much in all from now on.
     ///
     /// # Errors
     /// When there is no such job, or it runs.
-    pub(super) async fn retry(&self, job: &str) -> Result<Arc<LeadJobSpec>, LeadProblem> {
+    pub(super) async fn retry(
+        &self,
+        job: &str,
+        max_cost: Option<Money>,
+    ) -> Result<Arc<LeadJobSpec>, LeadProblem> {
         let begun = self.known.get(job).map(|known| known.begun).ok_or_else(|| no_such_job(job))?;
         let _turn = self.beginning.lock().await;
         let known = self.known.get(job).map(|known| known.clone()).ok_or_else(|| no_such_job(job))?;
@@ -231,15 +244,33 @@ impl LeadJobs {
                 "{job} runs; what fails in it can be tried again once it is over"
             )));
         }
-        self.begin_again(job, true).await?;
-        Ok(known.spec)
+        self.check_bound(max_cost, known.spec.ask_model)?;
+        self.begin_again(job, Some(Retry { max_cost })).await?;
+        Ok(self.known.get(job).map_or(known.spec, |known| Arc::clone(&known.spec)))
+    }
+
+    /// A bound that nothing is counted against would be none.
+    fn check_bound(&self, max_cost: Option<Money>, ask_model: bool) -> Result<(), LeadProblem> {
+        let price = self.parts.settings.model.as_ref().filter(|_| ask_model).map(|model| model.price);
+        let is_free = |price: Price| price.prompt_per_million.0 == 0 && price.completion_per_million.0 == 0;
+        if max_cost.is_some() && price.is_some_and(is_free) {
+            return Err(LeadProblem::Wrong(
+                "`max_cost` can never be reached: give `leads.model.prompt_price` and \
+                 `leads.model.completion_price` in the config"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Begins a job anew that does not run. Whoever calls it holds `beginning`.
-    async fn begin_again(&self, job: &str, reopen: bool) -> Result<(), LeadProblem> {
+    async fn begin_again(&self, job: &str, retry: Option<Retry>) -> Result<(), LeadProblem> {
         let found = async {
             let store = self.store_of(job).await?;
-            if reopen {
+            if let Some(Retry { max_cost }) = retry {
+                if max_cost.is_some() {
+                    store.set_max_cost(max_cost).await?;
+                }
                 store.reopen_failed().await?;
             }
             let ended = store.intake().await?.ended;
@@ -248,8 +279,11 @@ impl LeadJobs {
             Ok::<_, LeadJobError>((phase, store.counts().await?))
         };
         let (phase, counts) = found.await.map_err(|error| problem(&error))?;
-        let spec =
+        let mut spec =
             self.known.get(job).map(|known| Arc::clone(&known.spec)).ok_or_else(|| no_such_job(job))?;
+        if let Some(Retry { max_cost: max_cost @ Some(_) }) = retry {
+            spec = Arc::new(LeadJobSpec { max_cost, ..(*spec).clone() });
+        }
         // Its reports tell of before.
         let (folder, formats) =
             (self.folder(job), [ReportFormat::Xlsx, ReportFormat::Csv, ReportFormat::Jsonl]);
@@ -270,6 +304,7 @@ impl LeadJobs {
     /// # Errors
     /// What is wrong with the source.
     pub(super) async fn forecast(&self, start: StartLeads) -> Result<LeadForecast, LeadProblem> {
+        self.check_bound(start.max_cost, start.ask_model)?;
         let org = self.org(start.org.as_ref())?;
         let (source, place, format) = self.look_at(&start.source).await?;
         let settings = &self.parts.settings;

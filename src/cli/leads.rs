@@ -158,7 +158,13 @@ pub(super) fn leads(config: &Config, ask: Ask) -> u8 {
 }
 
 /// Tries what failed again, and writes the report anew.
-pub(super) fn retry(config: &Config, job: String, out: Option<PathBuf>, json: bool) -> u8 {
+pub(super) fn retry(
+    config: &Config,
+    job: String,
+    out: Option<PathBuf>,
+    max_cost: Option<f64>,
+    json: bool,
+) -> u8 {
     let target = match out.as_deref().map(|out| absolute(out).map(|out| target_of(&out, Some(out.clone())))) {
         None => None,
         Some(Ok(Ok(target))) => Some(target),
@@ -168,7 +174,7 @@ pub(super) fn retry(config: &Config, job: String, out: Option<PathBuf>, json: bo
         }
         Some(Err(error)) => return tell(&error),
     };
-    converse(config, LeadsAsk::Retry { job: job.clone() }, async move |line, _| {
+    converse(config, LeadsAsk::Retry { job: job.clone(), max_cost }, async move |line, _| {
         follow_and_fetch(line, &job, target.as_ref(), json).await
     })
 }
@@ -254,13 +260,24 @@ async fn follow_and_fetch(line: &Line<'_>, job: &str, target: Option<&Target>, j
     }
     let counts = &progress.counts;
     if counts.failed + counts.unread > 0 {
-        eprintln!(
-            "{} leads failed; they are listed in the report, and `penstock leads retry {job}` tries them again",
-            counts.failed + counts.unread
-        );
+        let ask = LeadsAsk::Failures { job: job.to_owned() };
+        let commonest = line.ask(ask).await.unwrap_or_default();
+        eprintln!("{}", failed_words(job, counts.failed + counts.unread, &commonest["commonest"]));
         return FAILED;
     }
     0
+}
+
+/// That leads failed, mostly why, and what to do.
+fn failed_words(job: &str, failed: u64, commonest: &Value) -> String {
+    let why = match (commonest["reason"].as_str(), commonest["leads"].as_u64()) {
+        (Some(reason), Some(leads)) if leads == failed => format!(" ({reason})"),
+        (Some(reason), Some(leads)) => format!(" ({leads} of them: {reason})"),
+        _ => String::new(),
+    };
+    format!(
+        "{failed} leads failed{why}; they are listed in the report, and `penstock leads retry {job}` tries them again"
+    )
 }
 
 /// Shows progress until the job is over.
@@ -490,6 +507,17 @@ mod tests {
         };
         let said = words(&progress);
         assert_eq!(said, "assessing: 30000 of 50000 leads, 500/s, 40 s left, cost 1.2500, 27 calls");
+    }
+
+    #[test]
+    fn the_commonest_reason_of_failure_is_named() {
+        let commonest = json!({ "reason": "the org did not answer", "leads": 3 });
+        let said = failed_words("leads-1", 5, &commonest);
+        assert!(said.starts_with("5 leads failed (3 of them: the org did not answer); they"), "{said}");
+        assert!(
+            failed_words("leads-1", 3, &commonest).starts_with("3 leads failed (the org did not answer); ")
+        );
+        assert!(failed_words("leads-1", 3, &Value::Null).starts_with("3 leads failed; "));
     }
 
     #[test]

@@ -165,7 +165,7 @@ enum CliCommand {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2000))]
         ai_batch_size: Option<u32>,
         /// Most that the model may cost, in the currency of the configured prices
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = money)]
         max_cost: Option<f64>,
         /// Asks no model
         #[arg(long)]
@@ -274,6 +274,9 @@ enum LeadsCommand {
         /// The new report
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Most that the job may cost from now on, what it has cost included [default: as before]
+        #[arg(long, value_name = "MONEY", value_parser = money)]
+        max_cost: Option<f64>,
         #[command(flatten)]
         output: Output,
     },
@@ -392,6 +395,14 @@ enum CacheCommand {
     },
 }
 
+/// Reads an amount of money: not negative, and not without end.
+fn money(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(units) if (0.0..=1e9).contains(&units) => Ok(units),
+        _ => Err("an amount of money from 0 to 1000000000 is needed, such as 2.50".to_owned()),
+    }
+}
+
 /// Parses the arguments and does what they say. Signals must have been blocked before.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -437,8 +448,8 @@ fn dispatch(command: CliCommand) -> u8 {
             }
         }
         CliCommand::Leads { command: Some(command), .. } => match command {
-            LeadsCommand::Retry { job, config, out, output } => {
-                with_config(&config, |config, _| leads::retry(&config, job, out, output.json))
+            LeadsCommand::Retry { job, config, out, max_cost, output } => {
+                with_config(&config, |config, _| leads::retry(&config, job, out, max_cost, output.json))
             }
             LeadsCommand::List { config, output } => {
                 with_config(&config, |config, _| leads::list(&config, output.json))
@@ -695,5 +706,27 @@ fn search(
             eprintln!("penstock: {message}");
             FAILED
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("2.50", Some(2.5))]
+    #[case("0", Some(0.0))]
+    #[case("-1", None)]
+    #[case("NaN", None)]
+    #[case("inf", None)]
+    #[case("2,50", None)]
+    fn a_bound_is_an_amount_of_money(#[case] text: &str, #[case] units: Option<f64>) {
+        let args = ["penstock", "leads", "list.csv", &format!("--max-cost={text}")].map(str::to_owned);
+        let parsed = Cli::try_parse_from(args).ok().and_then(|cli| match cli.command {
+            CliCommand::Leads { max_cost, .. } => max_cost,
+            _ => None,
+        });
+        assert_eq!(parsed, units);
     }
 }

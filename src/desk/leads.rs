@@ -1,5 +1,6 @@
 //! What a person at the shell asks of lead jobs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,12 @@ use serde_json::{Value, json};
 use super::{FAILED, LEFT_OVER, WRONG_USAGE};
 use crate::control::{LeadsAsk, LeadsOrder, Reply};
 use crate::http::api::lead_service::{LeadJobView, LeadProblem, LeadService, StartLeads, StartSource};
-use crate::leads::Money;
+use crate::leads::{LeadResult, Money};
+
+/// Results looked at together.
+const RESULTS_AT_ONCE: usize = 1_000;
+/// Different reasons that are told apart.
+const MOST_REASONS: usize = 1_000;
 
 /// Performs it.
 ///
@@ -32,9 +38,15 @@ pub async fn perform(service: &dyn LeadService, ask: LeadsAsk) -> Result<Value, 
             let jobs: Vec<Value> = service.jobs().iter().map(view_as_json).collect();
             Ok(json!({ "jobs": jobs }))
         }
-        LeadsAsk::Retry { job } => {
-            let spec = service.retry(&job).await.map_err(refused)?;
+        LeadsAsk::Retry { job, max_cost } => {
+            let spec = service.retry(&job, money_of(max_cost)?).await.map_err(refused)?;
             Ok(json!({ "job": spec.job }))
+        }
+        LeadsAsk::Failures { job } => {
+            let commonest = commonest_failure(service, &job).await.map_err(refused)?;
+            Ok(
+                json!({ "commonest": commonest.map(|(reason, leads)| json!({ "reason": reason, "leads": leads })) }),
+            )
         }
         LeadsAsk::Report { job, format, to } => {
             let made = service.report(&job, format).await.map_err(refused)?;
@@ -50,6 +62,38 @@ pub async fn perform(service: &dyn LeadService, ask: LeadsAsk) -> Result<Value, 
                     Err(Reply::Failed { message: "the daemon is leaving".to_owned(), exit_code: LEFT_OVER })
                 }
             }
+        }
+    }
+}
+
+/// An amount that a person gave: what is none would otherwise count as nothing, or as no bound.
+fn money_of(units: Option<f64>) -> Result<Option<Money>, Reply> {
+    match units {
+        Some(units) if !(0.0..=1e9).contains(&units) => {
+            let wrong = format!("`max_cost` takes an amount of money from 0 to 1000000000, not `{units}`");
+            Err(refused(LeadProblem::Wrong(wrong)))
+        }
+        units => Ok(units.map(Money::from_units)),
+    }
+}
+
+/// Why most of a job's failed leads have failed, and how many for that reason; `None` when none has.
+async fn commonest_failure(
+    service: &dyn LeadService,
+    job: &str,
+) -> Result<Option<(String, u64)>, LeadProblem> {
+    let (mut reasons, mut from) = (BTreeMap::new(), 0);
+    loop {
+        let results = service.results(job, from, RESULTS_AT_ONCE).await?;
+        for reason in results.iter().filter_map(LeadResult::why_failed) {
+            // Reasons that differ for each lead are none that many share.
+            if reasons.len() < MOST_REASONS || reasons.contains_key(reason) {
+                *reasons.entry(reason.to_owned()).or_insert(0_u64) += 1;
+            }
+        }
+        match results.last() {
+            Some(last) if results.len() == RESULTS_AT_ONCE => from = last.ordinal.saturating_add(1),
+            _ => return Ok(reasons.into_iter().max_by_key(|(_, leads)| *leads)),
         }
     }
 }
@@ -71,7 +115,7 @@ fn start_of(order: LeadsOrder) -> Result<StartLeads, Reply> {
         ask_model: !order.rules_only,
         read_batch: order.read_batch,
         assess_batch: order.assess_batch,
-        max_cost: order.max_cost.map(Money::from_units),
+        max_cost: money_of(order.max_cost)?,
         reports: order.reports,
         take_up: true,
     })
@@ -108,6 +152,25 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[rstest::rstest]
+    #[case(None, Ok(None))]
+    #[case(Some(2.5), Ok(Some(Money(2_500_000))))]
+    #[case(Some(f64::NAN), Err("not `NaN`"))]
+    #[case(Some(f64::INFINITY), Err("not `inf`"))]
+    #[case(Some(-1.0), Err("not `-1`"))]
+    fn a_bound_that_is_no_amount_is_refused(
+        #[case] units: Option<f64>,
+        #[case] expected: Result<Option<Money>, &str>,
+    ) {
+        match (money_of(units), expected) {
+            (Ok(money), Ok(expected)) => assert_eq!(money, expected),
+            (Err(Reply::Failed { message, exit_code }), Err(part)) => {
+                assert!(message.ends_with(part) && exit_code == WRONG_USAGE, "{message}");
+            }
+            (found, _) => panic!("{found:?}"),
+        }
+    }
 
     #[test]
     fn a_report_is_copied_whole_over_what_was_there() {

@@ -153,6 +153,15 @@ impl LeadResult {
         }
     }
 
+    /// Why trying again may bring more; `None` when it may not.
+    pub fn why_failed(&self) -> Option<&str> {
+        match &self.outcome {
+            LeadOutcome::Assessed(Assessment { model: ModelVerdict::Failed { reason, .. }, .. })
+            | LeadOutcome::Unread { reason } => Some(reason),
+            LeadOutcome::Assessed(_) | LeadOutcome::NoRecord => None,
+        }
+    }
+
     /// Whether trying again may bring more: it could not be read, or the model gave no usable answer.
     pub fn is_failed(&self) -> bool {
         match &self.outcome {

@@ -115,7 +115,7 @@ fn a_refused_key_fails_the_job_and_a_retry_goes_on_where_it_was() {
         assert_eq!((view.progress.counts.open, view.progress.counts.failed), (60, 0));
 
         server.clear_faults();
-        let spec = service(&plant).retry(&view.spec.job).await.unwrap();
+        let spec = service(&plant).retry(&view.spec.job, None).await.unwrap();
         let view = over(&plant, &spec.job).await;
         assert_eq!((view.progress.phase, view.progress.counts.model_answered), (JobPhase::Done, 60));
         close(plant).await;
@@ -286,7 +286,7 @@ fn a_key_that_is_refused_in_the_middle_costs_no_answer_that_was_given() {
         assert_eq!(view.progress.phase, JobPhase::Failed);
         assert!(view.progress.counts.open > 0 && view.progress.counts.failed == 0);
         server.clear_faults();
-        service(&plant).retry(&spec.job).await.unwrap();
+        service(&plant).retry(&spec.job, None).await.unwrap();
         let view = over(&plant, &spec.job).await;
         let counts = view.progress.counts;
         assert_eq!((view.progress.phase, counts.model_answered), (JobPhase::Done, 120));
@@ -372,7 +372,7 @@ fn once_a_job_that_several_begin_or_retry_at_the_same_moment_runs_and_is_paid_on
         assert_eq!((view.progress.counts.failed, service.jobs().len()), (30, 1));
         let asked = server.stats().questions;
 
-        let tried = futures_util::future::join_all((0..5).map(|_| service.retry(&job))).await;
+        let tried = futures_util::future::join_all((0..5).map(|_| service.retry(&job, None))).await;
         let refused = tried.iter().filter(|tried| matches!(tried, Err(LeadProblem::NotYet(_)))).count();
         assert_eq!((tried.iter().filter(|tried| tried.is_ok()).count(), refused), (1, 4), "{tried:?}");
         assert!(service.watch(&job).is_some() || service.job(&job).unwrap().progress.phase.is_over());
@@ -412,6 +412,58 @@ fn a_refused_key_is_shown_to_the_endpoint_once_and_not_by_each_question_in_line(
         let view = run(&plant, asking(&path)).await;
         assert_eq!(view.progress.phase, JobPhase::Failed);
         assert_eq!(server.log().len(), 1, "the others were not sent");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_retry_with_a_higher_bound_goes_on_where_the_budget_ended() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let rig = rig(&server, "concurrency = 4");
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 60).await;
+        let start = StartLeads { max_cost: Some(Money::from_units(0.01)), ..asking(&path) };
+        let view = done(&plant, start).await;
+        let job = view.spec.job.clone();
+        assert!(view.progress.counts.failed > 0, "{:?}", view.progress.counts);
+        service(&plant).retry(&job, None).await.unwrap();
+        let same = over(&plant, &job).await.progress.counts;
+        assert!(same.failed > 0 && same.cost <= Money::from_units(0.01), "{same:?}");
+        let spec = service(&plant).retry(&job, Some(Money::from_units(5.0))).await.unwrap();
+        assert_eq!(spec.max_cost, Some(Money::from_units(5.0)));
+        let counts = over(&plant, &job).await.progress.counts;
+        assert_eq!((counts.model_answered, counts.failed), (60, 0));
+        close(plant).await;
+        // The job has kept its bound, not only the process.
+        let plant = rig.plant().await;
+        assert_eq!(service(&plant).job(&job).unwrap().spec.max_cost, Some(Money::from_units(5.0)));
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_bound_without_prices_is_refused_and_without_a_model_needs_none() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let text = format!("[leads.model]\nbase_url = \"{}\"\nmodel = \"sim\"\n", server.base_url());
+        let rig = Rig::new().with_config(&text);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 3).await;
+        let bound = Some(Money::from_units(1.0));
+        let start = || StartLeads { max_cost: bound, ..asking(&path) };
+        for refused in [
+            service(&plant).start(start()).await.map(drop).unwrap_err(),
+            service(&plant).forecast(start()).await.map(drop).unwrap_err(),
+        ] {
+            let LeadProblem::Wrong(why) = refused else { panic!("{refused:?}") };
+            assert!(why.contains("prompt_price"), "{why}");
+        }
+        assert!(service(&plant).jobs().is_empty(), "nothing was begun");
+        let rules = done(&plant, StartLeads { ask_model: false, ..start() }).await;
+        let refused = service(&plant).retry(&rules.spec.job, bound).await;
+        assert!(refused.is_ok(), "no model is asked: {refused:?}");
+        over(&plant, &rules.spec.job).await;
         close(plant).await;
     });
 }

@@ -142,8 +142,13 @@ pub trait LeadService: Send + Sync + 'static {
     /// Follows a job; the sender goes away when it is over.
     fn watch(&self, job: &str) -> Option<watch::Receiver<LeadProgress>>;
 
-    /// Tries a job's failed and unread leads again, and what was left when it failed.
-    fn retry(&self, job: &str) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>>;
+    /// Tries a job's failed and unread leads again, and what was left when it failed. With `max_cost` it may spend so much from
+    /// now on, what it has spent included.
+    fn retry(
+        &self,
+        job: &str,
+        max_cost: Option<Money>,
+    ) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>>;
 
     /// Where a report of a finished job is; made now when the job did not ask for this form.
     fn report(&self, job: &str, format: ReportFormat) -> BoxFuture<'_, Result<PathBuf, LeadProblem>>;

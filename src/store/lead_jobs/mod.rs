@@ -38,7 +38,7 @@ pub use self::report::StoredRows;
 use self::worker::{Answer, Change, Request, View, Worker, Written};
 use super::disk::{SharedDisk, is_full};
 use super::writer::StoreThread;
-use crate::leads::{IdFault, JobPhase, LeadCounts, LeadId, LeadJobSpec, LeadResult, Ordinal};
+use crate::leads::{IdFault, JobPhase, LeadCounts, LeadId, LeadJobSpec, LeadResult, Money, Ordinal};
 
 /// Name of a job's file within its folder.
 pub const JOB_FILE: &str = "job.sqlite";
@@ -247,6 +247,19 @@ impl LeadJobStore {
             change.state.job.phase = phase;
             change.state.job.error = error;
             Ok(0)
+        })
+        .await
+        .map(|_written| ())
+    }
+
+    /// Sets the most that the job may spend, what it has spent included.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub async fn set_max_cost(&self, max_cost: Option<Money>) -> Result<(), LeadStoreError> {
+        self.write_with(move |change| {
+            change.state.job.spec.max_cost = max_cost;
+            schema::keep_spec(change.connection, change.path, &change.state.job.spec).map(|()| 0)
         })
         .await
         .map(|_written| ())

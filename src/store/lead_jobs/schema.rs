@@ -185,6 +185,14 @@ pub fn keep_job_row(connection: &Connection, path: &Path, job: &JobRow) -> Resul
         .during("keep where the lead job is", path)
 }
 
+/// Keeps what was asked for, when that has changed.
+pub fn keep_spec(connection: &Connection, path: &Path, spec: &LeadJobSpec) -> Result<(), LeadStoreError> {
+    connection
+        .execute("UPDATE job SET spec = ?1 WHERE only = 0", [to_json(spec)])
+        .map(|_changed| ())
+        .during("keep what was asked of the lead job", path)
+}
+
 fn to_json(value: &impl serde::Serialize) -> String {
     // Neither has a map with keys other than texts, nor anything else that JSON lacks.
     serde_json::to_string(value).unwrap_or_default()

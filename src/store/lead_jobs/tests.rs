@@ -445,3 +445,13 @@ async fn bytes_that_are_wrong_are_told_as_damage_and_never_read_as_something_els
     other.execute("UPDATE row_chunks SET data = x'09'", []).unwrap();
     assert!(store.open_leads(0, 9).await.unwrap_err().is_damage());
 }
+
+#[tokio::test]
+async fn a_changed_bound_is_there_when_the_job_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LeadJobStore::create(folder.path(), &spec(), disk()).unwrap();
+    store.set_max_cost(Some(Money(7))).await.unwrap();
+    drop(store);
+    let (_store, kept) = LeadJobStore::open(folder.path(), disk()).unwrap();
+    assert_eq!(kept, LeadJobSpec { max_cost: Some(Money(7)), ..spec() });
+}

@@ -179,7 +179,7 @@ pub(super) const OPERATIONS: [Operation; 22] = [
         "/v1/jobs/{job}/retry",
         "retryJob",
         "Tries failed and unread leads again",
-        Nothing,
+        Query(&["max_cost"]),
         Accepted,
     ),
 ];
@@ -293,10 +293,14 @@ fn parameter(operation: &Operation, name: &str) -> Value {
             "Number of the first lead, from 0",
             json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX, "default": 0 }),
         ),
+        "max_cost" => (
+            "Most that the job may spend from now on, what it has spent included, in units of the currency",
+            json!({ "type": "number", "minimum": 0, "maximum": 1e9 }),
+        ),
         "where" => ("A condition, or a whole statement on leads, in SOQL", json!({ "type": "string" })),
         _ => ("Begins the name of the file", json!({ "type": "string" })),
     };
-    debug_assert!(operation.method == "get", "only addresses have parameters");
+    debug_assert!(matches!(operation.takes, Query(_)), "what a body says stands in its schema");
     json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
 }
 

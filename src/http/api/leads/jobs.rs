@@ -148,7 +148,9 @@ pub(super) async fn show(call: Call) -> Result<HttpResponse, Refused> {
 /// `POST /v1/jobs/{job}/retry`.
 pub(super) async fn retry(call: Call) -> Result<HttpResponse, Refused> {
     let view = job_of(&call)?;
-    let spec = call.service().retry(&view.spec.job).await?;
+    let sent = call.query()?;
+    sent.only(&["max_cost"])?;
+    let spec = call.service().retry(&view.spec.job, sent.money("max_cost")?).await?;
     Ok(accepted(&spec.job, None))
 }
 

@@ -305,7 +305,16 @@ impl LeadService for Fake {
         self.jobs.lock().unwrap().get(job)?.sender.as_ref().map(watch::Sender::subscribe)
     }
 
-    fn retry(&self, job: &str) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>> {
+    fn retry(
+        &self,
+        job: &str,
+        max_cost: Option<Money>,
+    ) -> BoxFuture<'_, Result<Arc<LeadJobSpec>, LeadProblem>> {
+        if max_cost.is_some() {
+            let mut jobs = self.jobs.lock().unwrap();
+            let view = &mut jobs.get_mut(job).expect("a job").view;
+            view.spec = Arc::new(LeadJobSpec { max_cost, ..(*view.spec).clone() });
+        }
         let view = self.job(job).expect("the door has looked");
         now(match view.progress.phase {
             phase if phase.is_over() => Ok(view.spec),

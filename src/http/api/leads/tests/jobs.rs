@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::client::{BOUNDARY, Form};
 use super::fake::{FAILED, GOOD};
 use super::{rig, rig_with};
-use crate::http::api::lead_service::{StartLeads, StartSource};
+use crate::http::api::lead_service::{LeadService as _, StartLeads, StartSource};
 use crate::leads::job::{JobPhase, ReportFormat};
 use crate::leads::settings::Money;
 
@@ -166,6 +166,10 @@ fn a_report_is_not_there_before_its_job_is_done() {
     assert_eq!(got.problem(409), "not_yet");
     assert!(got.text().contains("the disk is full"), "{}", got.text());
     assert_eq!(rig.send("POST /v1/jobs/leads-1/retry", &[], b"").data(202)["job"], "leads-1");
+    assert_eq!(rig.send("POST /v1/jobs/leads-1/retry?max_cost=-1", &[], b"").problem(400), "invalid_request");
+    assert_eq!(rig.send("POST /v1/jobs/leads-1/retry?max_cots=1", &[], b"").problem(400), "invalid_request");
+    rig.send("POST /v1/jobs/leads-1/retry?max_cost=2.5", &[], b"").data(202);
+    assert_eq!(rig.fake.job("leads-1").unwrap().spec.max_cost, Some(Money(2_500_000)));
 }
 
 #[rstest]
