@@ -200,7 +200,7 @@ impl SheetTask {
     pub(super) fn read(self, chunks: &mpsc::Sender<Vec<IntakeRow>>) -> Result<(), SheetError> {
         let mut workbook = Workbook::open(&self.path, &self.name, &self.options)?;
         let mut rows = workbook.rows(self.sheet.as_deref())?;
-        let named = |at: &usize| rows.headers().get(*at).is_some_and(|header| *header == self.id_column);
+        let named = |at: &usize| crate::sheets::column_name(rows.headers(), *at) == self.id_column;
         let column = match self.place.filter(named) {
             Some(column) => column,
             None => crate::sheets::find_id_column(rows.headers(), &[], Some(&self.id_column))?.index,

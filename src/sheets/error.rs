@@ -59,7 +59,8 @@ pub enum SheetError {
     },
     /// No column that looks like ids.
     #[error(
-        "no column holds Lead ids (15 or 18 characters from 00Q); name it, the columns found are {}",
+        "no column holds Lead ids (15 or 18 characters from 00Q); name it, and delete rows that stand above the table's \
+         heads; the columns found are {}",
         listed(found)
     )]
     NoIdColumn {

@@ -1,8 +1,9 @@
 //! Which column holds the ids.
 
-use super::Workbook;
 use super::cell::OwnedCell;
 use super::error::SheetError;
+use super::rows::lettered;
+use super::{MOST_COLUMNS, Workbook};
 use crate::leads::LeadId;
 
 /// The column that holds the ids.
@@ -54,7 +55,23 @@ pub fn find_ids(
     Err(first_fault.unwrap_or(SheetError::NoSheets))
 }
 
-/// The column named, or the one that holds most Lead ids in the sample, or the one whose head says that it does.
+/// What a column is called: its head, or where it has none its letter, as `Column B`. A column beyond the last head has
+/// none: a title may stand where the heads were looked for.
+pub fn column_name(headers: &[String], index: usize) -> String {
+    headers.get(index).cloned().unwrap_or_else(|| lettered(index))
+}
+
+/// The column that `B` or `Column B` means.
+fn by_letters(wanted: &str) -> Option<usize> {
+    let wanted = wanted.trim().to_ascii_uppercase();
+    let letters = wanted.strip_prefix("COLUMN ").unwrap_or(&wanted).trim();
+    let is_column = (1..=3).contains(&letters.len()) && letters.bytes().all(|byte| byte.is_ascii_uppercase());
+    let number = letters.bytes().fold(0, |number, byte| number * 26 + usize::from(byte - b'A') + 1);
+    (is_column && number <= MOST_COLUMNS).then(|| number - 1)
+}
+
+/// The column named, by its head or its letter, or the one that holds most Lead ids in the sample, or the one whose head
+/// says that it does. Columns that only the sample reaches count too.
 ///
 /// # Errors
 /// When no column has the name, or none is like ids: the sentence lists the columns.
@@ -63,12 +80,16 @@ pub fn find_id_column(
     sample: &[Vec<OwnedCell>],
     wanted: Option<&str>,
 ) -> Result<IdColumn, SheetError> {
-    let column = |index: usize, why: String| IdColumn { index, header: headers[index].clone(), why };
+    let column = |index: usize, why: String| IdColumn { index, header: column_name(headers, index), why };
+    let widest = sample.iter().map(Vec::len).max().map(|widest| widest.max(headers.len()));
     if let Some(wanted) = wanted {
         let same = headers.iter().position(|header| header == wanted.trim());
         let alike =
             || headers.iter().position(|header| header.to_lowercase() == wanted.trim().to_lowercase());
-        return match same.or_else(alike) {
+        // As far as the rows reach: `Key` is a column's letters too.
+        let within = widest.unwrap_or(headers.len());
+        let lettered = || by_letters(wanted).filter(|index| *index < within);
+        return match same.or_else(alike).or_else(lettered) {
             Some(index) => Ok(column(index, "named".to_owned())),
             None => Err(SheetError::NoSuchColumn { wanted: wanted.to_owned(), found: headers.to_vec() }),
         };
@@ -78,11 +99,11 @@ pub fn find_id_column(
         sample.iter().filter(is_id).count()
     };
     let rank = |index: usize| {
-        let name = plain(&headers[index]);
+        let name = plain(headers.get(index)?);
         NAMES.iter().position(|known| **known == name)
     };
     // Most ids; of as many, the better name; of as good ones, the first.
-    let best = (0..headers.len())
+    let best = (0..widest.unwrap_or(headers.len()))
         .map(|index| (ids_in(index), rank(index), index))
         .max_by_key(|&(ids, rank, index)| (ids, std::cmp::Reverse((rank.unwrap_or(NAMES.len()), index))));
     match best {

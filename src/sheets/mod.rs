@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use cell::{CellView, FormatId, OwnedCell, RowView};
 pub use error::SheetError;
-pub use id_column::{IdColumn, find_id_column, find_ids};
+pub use id_column::{IdColumn, column_name, find_id_column, find_ids};
 pub use preview::{PREVIEW_ROWS, Preview, preview};
 pub use rows::Rows;
 

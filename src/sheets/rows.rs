@@ -1,13 +1,14 @@
 //! The rows of one sheet, whichever file it came from: head row, numbers, blank rows in between.
 //!
 //! Promises: every row between the head and the last row that holds anything is told, blank ones too, with the number that
-//! a spreadsheet shows; blank rows behind the last one are not.
+//! a spreadsheet shows; blank rows behind the last one are not. No lead is taken for a head.
 
 use super::cell::{CellView, FormatId, OwnedCell, RowBuffer, RowView};
 use super::delimited::DelimitedRows;
 use super::error::SheetError;
 use super::xls::XlsRows;
 use super::xlsx::XlsxRows;
+use crate::leads::LeadId;
 
 /// Where rows come from. Each `read` fills the buffer with the next row that holds anything and tells its number.
 pub(super) enum Source<'a> {
@@ -42,13 +43,15 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Reads the head row.
+    /// Reads the head row. A first row that holds a Lead's id is no head but data: the columns go by their letters then.
     pub(super) fn start(mut source: Source<'a>, sheet: &str) -> Result<Self, SheetError> {
         let mut row = RowBuffer::default();
         let Some(head_row) = source.read(&mut row)? else {
             return Err(SheetError::EmptySheet { sheet: sheet.to_owned() });
         };
         let head = RowView { number: head_row, buffer: &row };
+        let is_data =
+            head.cells().any(|cell| matches!(cell, CellView::Text(text) if LeadId::read(text).is_ok()));
         let mut headers: Vec<String> = head
             .cells()
             .enumerate()
@@ -61,7 +64,7 @@ impl<'a> Rows<'a> {
                     CellView::Bool(false) => "FALSE",
                     CellView::Empty => "",
                 };
-                if text.is_empty() { format!("Column {}", column_letters(column)) } else { text.to_owned() }
+                if text.is_empty() || is_data { lettered(column) } else { text.to_owned() }
             })
             .collect();
         // Styled cells without a head, to the right of the last one, are no columns.
@@ -72,13 +75,14 @@ impl<'a> Rows<'a> {
             .map(|(column, _)| column + 1)
             .last();
         headers.truncate(last.unwrap_or_default());
+        let (ahead, head_row) = if is_data { (Some(head_row), head_row - 1) } else { (None, head_row) };
         Ok(Self {
             source,
             sheet: sheet.to_owned(),
             headers,
             head_row,
             told: head_row,
-            ahead: None,
+            ahead,
             row,
             blank: RowBuffer::default(),
             ended: false,
@@ -95,7 +99,8 @@ impl<'a> Rows<'a> {
         &self.headers
     }
 
-    /// The number of the head row, 1 unless blank rows stand before it.
+    /// The number of the head row, 1 unless blank rows stand before it. Of a sheet without a head it is that of the row
+    /// before the first, which may be 0.
     pub fn head_row(&self) -> u64 {
         self.head_row
     }
@@ -175,6 +180,11 @@ impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows").field("sheet", &self.sheet).field("told", &self.told).finish_non_exhaustive()
     }
+}
+
+/// What a column without a head is called: `Column C`.
+pub(super) fn lettered(column: usize) -> String {
+    format!("Column {}", column_letters(column))
 }
 
 /// `A`, `B` ... `Z`, `AA`: how a spreadsheet calls a column.

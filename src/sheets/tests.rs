@@ -71,7 +71,15 @@ const ID: &str = "00Q5e00000A1b2cEAB";
 #[case::named_wrong(&["Name", "Key"], &["", ""], Some("Ids"),
     Err("no column `Ids`; the columns found are `Name`, `Key`"))]
 #[case::none(&["Name", "Age"], &["x", "7"], None,
-    Err("no column holds Lead ids (15 or 18 characters from 00Q); name it, the columns found are `Name`, `Age`"))]
+    Err("no column holds Lead ids (15 or 18 characters from 00Q); name it, and delete rows that stand above the table's \
+         heads; the columns found are `Name`, `Age`"))]
+#[case::beyond_the_heads(&["Leads of autumn"], &["Ada", "00Q5e00000A1b2c"], None, Ok("Column B"))]
+#[case::beyond_and_named(&["Leads of autumn"], &["Ada", ""], Some("column b"), Ok("Column B"))]
+#[case::by_its_letter(&["Leads of autumn"], &["Ada", ""], Some("B"), Ok("Column B"))]
+#[case::a_letter_of_a_column_with_a_head(&["Name", "Key"], &["x", ""], Some("b"), Ok("Key"))]
+#[case::a_head_before_a_letter(&["B", "A"], &["x", ""], Some("B"), Ok("B"))]
+#[case::a_letter_nobody_has(&["Name", "Key"], &["x", ""], Some("C"),
+    Err("no column `C`; the columns found are `Name`, `Key`"))]
 fn the_column_of_ids_is_found_by_its_ids_then_by_its_name(
     #[case] headers: &[&str],
     #[case] row: &[&str],
@@ -139,6 +147,30 @@ fn without_a_name_the_first_sheet_that_has_ids_is_taken() {
     assert!(matches!(find_ids(&mut book, Some("None"), None), Err(SheetError::EmptySheet { .. })));
     let preview = preview(&folder.path().join("the file"), "a.xlsx", None, &OpenOptions::new(folder.path()));
     assert_eq!(preview.unwrap().sheet, "Leads");
+}
+
+#[rstest]
+#[case::first(
+    "00Q5e00000A1b2c,Ada\n00Q5e00000A1b2d,Bob\n",
+    &["0: Column A|Column B", "1: '00Q5e00000A1b2c'|'Ada'", "2: '00Q5e00000A1b2d'|'Bob'"]
+)]
+#[case::below_blank_rows(
+    "\n\n00Q5e00000A1b2c\n\nx\n",
+    &["2: Column A", "3: '00Q5e00000A1b2c'", "4: ", "5: 'x'"]
+)]
+#[case::a_head("Lead Id,00Q5e00000\nx,y\n", &["1: Lead Id|00Q5e00000", "2: 'x'|'y'"])]
+fn a_sheet_without_heads_loses_no_lead(#[case] text: &str, #[case] expected: &[&str]) {
+    assert_eq!(rows_of("list.csv", text.as_bytes()), expected);
+}
+
+#[test]
+fn a_preview_of_a_sheet_without_heads_shows_its_first_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("list.csv");
+    std::fs::write(&path, format!("{ID},Ada\n{ID},Bob\n")).unwrap();
+    let preview = preview(&path, "list.csv", None, &OpenOptions::new(folder.path())).unwrap();
+    assert_eq!((preview.total_rows, preview.preview_rows[0][1].shown()), (2, "Ada".into()));
+    assert_eq!(preview.id_column.unwrap().header, "Column A");
 }
 
 #[test]

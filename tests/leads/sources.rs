@@ -109,6 +109,36 @@ fn an_org_with_enrichment_gives_its_fields_and_those_of_parents() {
 }
 
 #[test]
+fn a_list_without_heads_and_one_below_a_title_lose_no_lead() {
+    let rig = Rig::new();
+    in_system(async {
+        let plant = rig.plant().await;
+        let live = known(&client(&plant), false, 3).await;
+        let text: String = live.iter().map(|lead| format!("{},x\n", lead.id)).collect();
+        let path = rig.file("bare.csv", &text);
+        let view = done(&plant, sheet(&path)).await;
+        assert_eq!((view.progress.counts.rows, view.progress.counts.assessed), (3, 3));
+        let report = csv_report(&plant, &view.spec.job).await;
+        let ids: Vec<&String> = report.iter().map(|row| &row["Column A"]).collect();
+        assert_eq!(ids, live.iter().map(|lead| &lead.id).collect::<Vec<_>>(), "each row, in its order");
+        assert!(report.iter().all(|row| row["AI_Status"] == "Analyzed"));
+        let jsonl = service(&plant).report(&view.spec.job, ReportFormat::Jsonl).await.unwrap();
+        let first = std::fs::read_to_string(jsonl).unwrap();
+        let first: serde_json::Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+        assert_eq!((&first["row"], first["input"]["Column A"].as_str()), (&1.into(), Some(&*live[0].id)));
+        let workbook = service(&plant).report(&view.spec.job, ReportFormat::Xlsx).await.unwrap();
+        assert_eq!(summary(&workbook)["Total rows"].to_string(), "3");
+
+        let text: String = live.iter().map(|lead| format!("x,{}\n", lead.id)).collect();
+        let path = rig.file("titled.csv", &format!("Leads of autumn\nWho,Lead ID\n{text}"));
+        let view = done(&plant, sheet(&path)).await;
+        let counts = view.progress.counts;
+        assert_eq!((counts.rows, counts.invalid, counts.assessed), (4, 1, 3));
+        close(plant).await;
+    });
+}
+
+#[test]
 fn a_workbook_goes_through_with_its_sheet_and_column_named_or_guessed() {
     let rig = Rig::new();
     in_system(async {

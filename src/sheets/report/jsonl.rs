@@ -17,6 +17,7 @@ use crate::leads::{
 };
 use crate::sheets::Rows;
 use crate::sheets::cell::{CellView, RowView};
+use crate::sheets::rows::lettered;
 use crate::store::atomic_file::AtomicFile;
 
 pub(super) struct JsonlReport {
@@ -85,7 +86,7 @@ impl Serialize for Input<'_> {
             let head = match self.heads.get(column) {
                 Some(head) => Cow::Borrowed(head.as_str()),
                 None if cell.is_empty() => continue,
-                None => Cow::Owned(told_apart(self.heads, [headless(column).as_str()]).concat()),
+                None => Cow::Owned(told_apart(self.heads, [lettered(column).as_str()]).concat()),
             };
             match cell {
                 CellView::Empty => map.serialize_entry(&head, &())?,
@@ -103,12 +104,6 @@ impl Serialize for Input<'_> {
         }
         map.end()
     }
-}
-
-/// What a column without a head is called.
-fn headless(column: usize) -> String {
-    let column = u16::try_from(column).unwrap_or(u16::MAX);
-    format!("Column {}", rust_xlsxwriter::utility::column_number_to_name(column))
 }
 
 /// A lead: its id, whether it is there, and its values by the names they have in answers over HTTP.
