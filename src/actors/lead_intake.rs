@@ -14,7 +14,7 @@ use super::fetcher::{OrgClients, chain, stage_error};
 use super::lead_run::{LeadRun, LeadRuns};
 use super::rate_limiter::{counted, on_behalf, priority_of};
 use crate::leads::job::LeadSource;
-use crate::leads::{IdFault, LeadId};
+use crate::leads::{IdFault, LeadId, reads_as_number};
 use crate::messages::IntakeAsk;
 use crate::salesforce::{CursorCheckpoint, QueryError};
 use crate::sheets::{CellView, OpenOptions, SheetError, Workbook};
@@ -247,7 +247,7 @@ pub(super) fn of_text(text: &str) -> RowId {
     match LeadId::read(text) {
         Ok(read) => RowId::Lead { id: read.id, repaired: read.repaired },
         Err(fault) => {
-            let fault = if bare.parse::<f64>().is_ok() { IdFault::Number } else { fault };
+            let fault = if reads_as_number(bare) { IdFault::Number } else { fault };
             RowId::Invalid { written: cut(bare), fault }
         }
     }
@@ -270,6 +270,8 @@ mod tests {
     #[case::long_with_blanks(" 00Q5g00000AbCdEEAV ", "lead")]
     #[case::case_lost("00q5g00000abcdeeav", "repaired")]
     #[case::scientific("1.2E+17", "number")]
+    #[case::with_a_comma("1,2E+17", "number")]
+    #[case::short_and_small("00q5g000000g9xu", "case_lost")]
     #[case::digits("120000000000000000", "number")]
     #[case::contact("0035g00000AbCdE", "other_object")]
     #[case::too_long("00Q5g00000AbCdEEAV1", "length")]

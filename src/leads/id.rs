@@ -44,6 +44,11 @@ pub enum IdFault {
     /// Something other than ASCII letters and digits.
     #[error("characters other than letters and digits")]
     Characters,
+    /// 15 characters whose case is lost: without the last three nobody can tell which letters were large.
+    #[error(
+        "its letters have lost their case, which 15 characters cannot restore: use the id of 18 characters"
+    )]
+    CaseLost,
     /// The id of another object.
     #[error("the id of another object: a Lead's id begins with 00Q")]
     OtherObject,
@@ -60,6 +65,7 @@ impl IdFault {
             Self::NotText => "not_text",
             Self::Length(_) => "length",
             Self::Characters => "characters",
+            Self::CaseLost => "case_lost",
             Self::OtherObject => "other_object",
             Self::Checksum => "checksum",
         }
@@ -93,8 +99,10 @@ impl LeadId {
             }
             length => return Err(IdFault::Length(u16::try_from(length).unwrap_or(u16::MAX))),
         };
-        if &id[..LEAD_PREFIX.len()] != LEAD_PREFIX.as_bytes() {
-            return Err(IdFault::OtherObject);
+        let prefix = &id[..LEAD_PREFIX.len()];
+        if prefix != LEAD_PREFIX.as_bytes() {
+            let is_case_lost = prefix.eq_ignore_ascii_case(LEAD_PREFIX.as_bytes()) && bytes.len() == SHORT;
+            return Err(if is_case_lost { IdFault::CaseLost } else { IdFault::OtherObject });
         }
         Ok(ReadId { id: Self(id), repaired })
     }
@@ -109,6 +117,13 @@ impl LeadId {
     pub fn key(&self) -> &[u8] {
         &self.0[..SHORT]
     }
+}
+
+/// Whether a text is what a spreadsheet wrote for a number, `1.2E+17` or with a comma `1,2E+17`: it has lost the id then.
+pub fn reads_as_number(text: &str) -> bool {
+    let bare = text.trim();
+    // `inf` and `nan` are numbers to a program alone.
+    bare.starts_with(|first: char| !first.is_alphabetic()) && bare.replace(',', ".").parse::<f64>().is_ok()
 }
 
 /// The three characters that make an id safe where case is lost.
@@ -194,6 +209,7 @@ mod tests {
     #[case::dash("00Q5g00000-bCdE", Err(IdFault::Characters))]
     #[case::umlaut("00Q5g00000äbCdE", Err(IdFault::Characters))]
     #[case::account("001M000000qfPyS", Err(IdFault::OtherObject))]
+    #[case::short_in_lower_case("00q5g000000g9xu", Err(IdFault::CaseLost))]
     #[case::digit_under_a_bit("00Q5g00000AbCdEEBV", Err(IdFault::Checksum))]
     #[case::strange_suffix("00Q5g00000AbCdEEA9", Err(IdFault::Checksum))]
     fn ids_are_read_as_people_paste_them(

@@ -33,7 +33,7 @@ pub use assess::{assess_by_rules, assess_with, confidence};
 pub use domains::FreeMail;
 pub use enforce::{WebsiteVerdict, enforce, websites_to_check};
 pub use field::{FieldMapping, FieldPath, LeadField};
-pub use id::{IdFault, LeadId, ReadId};
+pub use id::{IdFault, LeadId, ReadId, reads_as_number};
 pub use job::{JobPhase, LeadCounts, LeadJobSpec, LeadProgress};
 pub use lead::{Lead, Presence};
 pub use money::cost;

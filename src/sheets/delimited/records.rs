@@ -10,15 +10,13 @@ use std::io::{self, Read};
 
 use memchr::{memchr, memchr3};
 
-use crate::sheets::cell::{FormatId, RowBuffer, Slot};
+use crate::sheets::cell::{RowBuffer, Slot};
 use crate::sheets::error::SheetError;
 use crate::sheets::{LONGEST_ROW, MOST_COLUMNS};
 
 /// Bytes read at a time.
 const BUFFER: usize = 64 * 1024;
 const QUOTE: u8 = b'"';
-/// Lengths of a number in scientific notation, such as `1.2E+17`.
-const SCIENTIFIC: std::ops::RangeInclusive<usize> = 5..=24;
 
 /// Reads records from UTF-8.
 pub(in crate::sheets) struct Records<R> {
@@ -80,8 +78,7 @@ impl<R: Read> Records<R> {
         self.number += 1;
         loop {
             let begin = text.len();
-            let is_quoted = self.fill()? && self.buffer[self.at] == QUOTE;
-            if is_quoted {
+            if self.fill()? && self.buffer[self.at] == QUOTE {
                 self.at += 1;
                 self.quoted(text)?;
             }
@@ -90,7 +87,7 @@ impl<R: Read> Records<R> {
                 let why = format!("it has more than {MOST_COLUMNS} columns");
                 return Err(SheetError::Damaged { part: format!("row {}", self.number), why });
             }
-            row.slots.push(slot_of(text, begin, is_quoted));
+            row.slots.push(slot_of(text, begin));
             if ended == Ended::Row {
                 return Ok(true);
             }
@@ -172,34 +169,9 @@ impl<R: Read> Records<R> {
     }
 }
 
-/// Makes a cell of the text from `begin` on. All are text, but for a number in scientific notation without quotes: that is
-/// what a spreadsheet makes of a long number, and what it held before is lost.
-fn slot_of(text: &[u8], begin: usize, is_quoted: bool) -> Slot {
+/// Makes a cell of the text from `begin` on. All are text: what looks like a number may be a part's name, such as `12e+3`, and
+/// whoever looks for ids knows a number in their column.
+fn slot_of(text: &[u8], begin: usize) -> Slot {
     let (start, end) = (begin as u32, text.len() as u32);
-    let written = &text[begin..];
-    if written.is_empty() {
-        return Slot::Empty;
-    }
-    if !is_quoted
-        && SCIENTIFIC.contains(&written.len())
-        && written[written.len() - 1].is_ascii_digit()
-        && let Some(value) = scientific(written)
-    {
-        return Slot::Number { value, start, end, format: FormatId::GENERAL };
-    }
-    Slot::Text { start, end }
-}
-
-/// `1.23E+17`, with a comma where that is the decimal point.
-fn scientific(written: &[u8]) -> Option<f64> {
-    let at = written.windows(2).position(|pair| matches!(pair, b"E+" | b"e+"))?;
-    let (mantissa, exponent) = (&written[..at], &written[at + 2..]);
-    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let mut halves = mantissa.splitn(2, |&byte| byte == b'.' || byte == b',');
-    let is_mantissa = halves.next().is_some_and(is_number) && halves.next().is_none_or(is_number);
-    if !is_mantissa || !is_number(exponent) {
-        return None;
-    }
-    let text = std::str::from_utf8(written).ok()?.replace(',', ".");
-    text.parse().ok().filter(|value: &f64| value.is_finite())
+    if start == end { Slot::Empty } else { Slot::Text { start, end } }
 }

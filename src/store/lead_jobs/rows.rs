@@ -172,6 +172,7 @@ fn fault_code(fault: IdFault) -> (u8, u16) {
         IdFault::Characters => (3, 0),
         IdFault::OtherObject => (4, 0),
         IdFault::Checksum => (5, 0),
+        IdFault::CaseLost => (6, 0),
     }
 }
 
@@ -183,6 +184,7 @@ fn fault_of(code: u8, length: u32) -> Result<IdFault, Unreadable> {
         3 => IdFault::Characters,
         4 => IdFault::OtherObject,
         5 => IdFault::Checksum,
+        6 => IdFault::CaseLost,
         _ => return Err(Unreadable("what is wrong with a row's id is of no known kind")),
     })
 }

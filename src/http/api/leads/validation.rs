@@ -16,7 +16,7 @@ use super::answering::INVALID_LISTED;
 use super::envelope::{Refused, success};
 use super::excel::{source_of, with_defaults};
 use super::upload::{UploadedFile, blocking};
-use crate::leads::{IdFault, LeadId, ReadId};
+use crate::leads::{IdFault, LeadId, ReadId, reads_as_number};
 use crate::sheets::{self, CellView, OpenOptions, OwnedCell, SheetError, Workbook};
 
 /// Ids in one question. Encoded in an address they take 27 bytes each, and 16 KiB are the limit.
@@ -272,6 +272,7 @@ pub(super) fn read_id(cell: CellView<'_>) -> Option<Result<ReadId, IdFault>> {
     match cell {
         CellView::Empty => None,
         CellView::Text(text) if is_blank(text) => None,
+        CellView::Text(text) if reads_as_number(text) => Some(Err(IdFault::Number)),
         CellView::Text(text) => Some(LeadId::read(text)),
         CellView::Number { .. } => Some(Err(IdFault::Number)),
         CellView::Bool(_) | CellView::Error(_) => Some(Err(IdFault::NotText)),
