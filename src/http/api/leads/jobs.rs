@@ -21,8 +21,8 @@ use super::envelope::{Refused, json_answer};
 use super::excel::{source_of, with_defaults};
 use super::parameters::{Parameters, report_format};
 use super::seed_view::object;
-use super::upload::blocking;
-use super::{Call, texts};
+use super::upload::{FILE, blocking};
+use super::{Call, headers, texts};
 use crate::leads::job::{JobPhase, ReportFormat};
 use crate::salesforce::lead_query::guard;
 
@@ -49,12 +49,17 @@ pub(super) async fn begin(mut call: Call) -> Result<HttpResponse, Refused> {
     if kind.starts_with("multipart/") {
         let mut upload = call.upload(&[], 0).await?;
         let fields = &upload.fields;
-        fields.only(&[&["sheet", "id_column"], &OPTIONS[..]].concat())?;
+        fields.only(&[&[FILE, "sheet", "id_column"], &OPTIONS[..]].concat())?;
         let (sheet, id_column) = (fields.name("sheet")?, fields.name("id_column")?);
         let start = options(fields)?;
         let file = upload.file()?;
         let source = source_of(&file, &sheet, &id_column, true);
         return start_job(&call, StartLeads { source, ..start }).await;
+    }
+    if !headers::is_json(Some(&kind)) {
+        return Err(Refused::wrong_media_type(
+            "send a form (`multipart/form-data`) with the `file`, or `application/json` with `ids` or `soql`",
+        ));
     }
     let sent = call.object().await?;
     sent.only(&["ids", "soql", "options"])?;

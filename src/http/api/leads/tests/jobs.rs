@@ -81,6 +81,11 @@ fn bodies_are_bounded_and_of_one_of_two_types() {
         rig.send("POST /v1/leads", &["Content-Type: text/csv"], b"x").problem(415),
         "unsupported_media_type"
     );
+    let refused = rig.send("POST /v1/leads", &["Content-Type: text/csv"], b"x").text();
+    assert!(refused.contains("multipart/form-data") && refused.contains("application/json"), "{refused}");
+    let misspelt = Form::new(&[("fiel", "x")]).end();
+    let refused = rig.send("POST /v1/leads", &[BOUNDARY], &misspelt).text();
+    assert!(refused.contains("no parameter `fiel`; there are `file`, `sheet`"), "{refused}");
     let typo = Form::new(&[("id_colum", "x")]).file("a.csv", b"x\n").end();
     assert!(rig.send("POST /v1/leads", &[BOUNDARY], &typo).text().contains("no parameter `id_colum`"));
     assert_eq!(rig.left_over(), 0);
