@@ -147,7 +147,7 @@ impl LeadResult {
             LeadOutcome::NoRecord => match self.lead.presence {
                 Presence::Merged { .. } => "Merged Lead",
                 Presence::Deleted => "Deleted Lead",
-                Presence::Found | Presence::Converted | Presence::NotVisible => "Invalid Lead ID",
+                Presence::Found | Presence::Converted | Presence::NotVisible => "Lead Not Visible",
             },
             LeadOutcome::Unread { .. } => "Not Analyzed",
         }

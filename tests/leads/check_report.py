@@ -51,7 +51,8 @@ ALONE = ["Lead ID", "First Name", "Last Name", "Phone", "Country", "Title", "Ind
          "Email Domain", "Not in TAM", "Suspicious Enrichment", "Acquisition Score", "Enrichment Score",
          "AI Coherence Score", "Final Confidence Score", "Explanation", "Corrections", "Inferences", "AI Status",
          "Lead Presence", "Note"]
-GONE = {"Invalid Lead ID", "Merged Lead", "Deleted Lead"}
+NO_RECORD = {"Merged Lead", "Deleted Lead", "Lead Not Visible"}
+GONE = {"Invalid Lead ID", *NO_RECORD}
 MOST_TOLD = 50
 
 
@@ -217,7 +218,8 @@ def check_report(path, expected, source=None, sheet=None):
                 fresh["leads"] += note != "no id" and not note.startswith("no Lead id")
                 yes = [value[flag] for flag in FLAGS & set(value)]
                 fresh["issues"] += "Yes" in yes
-            lists["Invalid IDs"] += is_gone
+            lists["Invalid IDs"] += status == "Invalid Lead ID"
+            lists["No Record"] += status in NO_RECORD
             lists["Failed"] += status == "AI Assessment Failed" or note.startswith("not read") or "; not read" in note
             check_colours(check, where, named, cells[:len(heads)], is_gone)
             check.true(f"{where}: a formula", all(cell.data_type != "f" for cell in cells if cell is not EMPTY))
@@ -268,7 +270,7 @@ def check_summary(check, report, rows, fresh, notes, expected):
         "Duplicate rows": notes["duplicate"], "Repaired ids": notes["repaired"], "Different leads": fresh["leads"],
         "Assessed": fresh["Analyzed"], "AI failed": fresh["AI Assessment Failed"],
         "Merged into another": fresh["Merged Lead"], "Deleted": fresh["Deleted Lead"],
-        "Unknown or not visible": fresh["Invalid Lead ID"], "Leads with issues": fresh["issues"],
+        "Unknown or not visible": fresh["Lead Not Visible"], "Leads with issues": fresh["issues"],
     }
     for label, count in counted.items():
         check.same(f"summary, `{label}` against the rows", figures.get(label), count)
@@ -279,7 +281,7 @@ def check_summary(check, report, rows, fresh, notes, expected):
 
 
 def check_lists(check, report, counted, expected):
-    for name in ("Invalid IDs", "Failed"):
+    for name in ("Invalid IDs", "No Record", "Failed"):
         check.same(f"a list `{name}` where there is something for it", name in report.sheets, counted[name] > 0)
         if name not in report.sheets:
             continue
@@ -374,7 +376,7 @@ def self_test():
         "a failed lead counted as a success": lambda book: put(figure(book, "Assessed"), 3),
         "the average": lambda book: put(figure(book, "Average confidence"), 44.9),
         "a lost reason": lambda book: put(book["Failed"].cell(2, 4), None),
-        "a row missing in its list": lambda book: book["Invalid IDs"].delete_rows(2),
+        "a row missing in its list": lambda book: book["No Record"].delete_rows(2),
         "a head that is not ours": lambda book: put(cell(book, "AI_Status", 1), "Status"),
         "no filter": lambda book: setattr(book["Analysis Results"].auto_filter, "ref", None),
         "nothing frozen": lambda book: setattr(book["Analysis Results"], "freeze_panes", None),

@@ -101,7 +101,7 @@ def report(_bins, programs, folder):
         assert counts["not_visible"] == 2 and counts["duplicates"] > 0 and counts["repaired"] > 0, counts
         expected = {
             "rows": len(rows),
-            "sheets": ["Analysis Results", "Summary", "Invalid IDs"],
+            "sheets": ["Analysis Results", "Summary", "Invalid IDs", "No Record"],
             "summary": {"Total rows": len(rows), "Different leads": counts["leads"]},
             "statuses": dict(statuses(rows, counts)),
         }
@@ -127,7 +127,8 @@ def statuses(rows, counts):
         if not text:
             continue
         valid = text[:3].upper() == "00Q" and len(text) in (15, 18)
-        found["Analyzed" if valid and not text.startswith("00Q5g00000zz") else "Invalid Lead ID"] += 1
+        seen_by_org = not text.startswith("00Q5g00000zz")
+        found["Invalid Lead ID" if not valid else "Analyzed" if seen_by_org else "Lead Not Visible"] += 1
         seen.add(text)
     return found
 

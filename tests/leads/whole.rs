@@ -55,7 +55,7 @@ fn a_list_goes_in_and_every_row_comes_back_with_what_became_of_its_lead() {
             let expected = if lead.master_record_id.is_some() { "Merged Lead" } else { "Deleted Lead" };
             assert_eq!(status(first_gone + nth), expected);
         }
-        assert_eq!(status(first_gone + gone.len()), "Invalid Lead ID");
+        assert_eq!(status(first_gone + gone.len()), "Lead Not Visible");
         let mine = |row: &std::collections::BTreeMap<String, String>| {
             let mut row = row.clone();
             row.retain(|head, _| head.contains('_') && head != "Note_2");

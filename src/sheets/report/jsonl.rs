@@ -1,4 +1,5 @@
-//! Reports as lines of JSON: `row`, `input` (the sheet's cells by head), `lead` and `outcome`.
+//! Reports as lines of JSON: `row`, `input` (the sheet's cells by head) or, of what is no id without a sheet, `written`, then
+//! `lead` and `outcome`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -44,8 +45,13 @@ impl Output for JsonlReport {
         self.note.clear();
         verdict.note(&mut self.note);
         let input = sheet.map(|row| Input { row, heads: &self.heads, dates: &self.dates });
+        let written = match &row.place {
+            RowPlace::Invalid { written, .. } if input.is_none() => Some(written.as_str()),
+            _ => None,
+        };
         let line = Line {
             row: row.row,
+            written,
             input,
             lead: verdict.result().map(LeadShown),
             outcome: outcome(row, &verdict, &self.note),
@@ -67,6 +73,9 @@ struct Line<'a> {
     row: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<Input<'a>>,
+    /// What was given where an id should be, when it is none and no sheet shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written: Option<&'a str>,
     lead: Option<LeadShown<'a>>,
     outcome: OutcomeShown<'a>,
 }

@@ -93,7 +93,7 @@ fn a_workbook_keeps_the_sheet_and_adds_the_verdicts() {
             "Invalid Lead ID",
             "Analyzed",
             "Not Analyzed",
-            "Invalid Lead ID",
+            "Lead Not Visible",
             "Not Analyzed",
             "Merged Lead",
             "AI Assessment Failed",
@@ -161,7 +161,8 @@ fn rows_to_look_at_are_listed_with_their_reasons() {
     let sample = Sample::new();
     let (target, written) = write(&sample, ReportFormat::Xlsx, Some(&sample.workbook()));
     written.unwrap();
-    assert_eq!(open(&target).sheet_names(), ["Analysis Results", "Summary", "Invalid IDs", "Failed"]);
+    let sheets = ["Analysis Results", "Summary", "Invalid IDs", "No Record", "Failed"];
+    assert_eq!(open(&target).sheet_names(), sheets);
     let listed = |sheet: &str| {
         let (heads, rows) = table(&target, sheet);
         assert_eq!(heads, ["Row", "Id", "Status", "Reason"]);
@@ -170,8 +171,8 @@ fn rows_to_look_at_are_listed_with_their_reasons() {
     };
     let pair = |row: &str, id: &str| (row.to_owned(), id.to_owned());
     let (twin, merged) = (sample::id(TWIN), sample::id("00Q5g0000000008"));
-    let invalid = [pair("3", "12345"), pair("6", twin.as_str()), pair("8", merged.as_str())];
-    assert_eq!(listed("Invalid IDs"), invalid);
+    assert_eq!(listed("Invalid IDs"), [pair("3", "12345")]);
+    assert_eq!(listed("No Record"), [pair("6", twin.as_str()), pair("8", merged.as_str())]);
     let (failed, unread) = (sample::id("00Q5g0000000009"), sample::id("00Q5g0000000010"));
     assert_eq!(listed("Failed"), [pair("9", failed.as_str()), pair("10", unread.as_str())]);
 }
@@ -416,6 +417,24 @@ fn a_line_of_json_without_a_sheet_has_no_input() {
     let text = fs::read_to_string(target).unwrap();
     assert_eq!(text.lines().count(), 10);
     assert!(!text.contains("\"input\""));
+    let second: serde_json::Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+    assert_eq!((&second["written"], &second["lead"]), (&"12345".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn what_is_no_id_is_shown_without_a_sheet_and_is_no_formula() {
+    let mut sample = Sample::new().of_ids();
+    let RowPlace::Invalid { written, .. } = &mut sample.rows[1].place else { panic!("it is no id") };
+    *written = "=1+2".to_owned();
+    let (target, made) = write(&sample, ReportFormat::Csv, None);
+    made.unwrap();
+    let mut reader = csv::Reader::from_path(target).unwrap();
+    let row = reader.records().nth(1).unwrap().unwrap();
+    assert_eq!(&row[0], "'=1+2");
+    let (target, made) = write(&sample, ReportFormat::Xlsx, None);
+    made.unwrap();
+    let xml = parts(&target).remove("xl/worksheets/sheet1.xml").unwrap();
+    assert!(xml.contains("=1+2") && !xml.contains("<f>") && !xml.contains("<f "));
 }
 
 #[rstest]

@@ -9,6 +9,8 @@ use crate::leads::{Assessment, LeadField, LeadOutcome, LeadResult, ModelVerdict,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Column {
     LeadId,
+    /// What was given where an id should be, when it is none: without a sheet it stands nowhere else.
+    LeadIdOrWritten,
     Field(LeadField),
     EmailDomain,
     NotInTam,
@@ -56,7 +58,7 @@ pub(super) const BESIDE: [Added; 13] = [
 
 /// A table of leads (report A): the seed's 27 columns, and two of ours.
 pub(super) const ALONE: [Added; 29] = [
-    added(Column::LeadId, "Lead ID", 21.0),
+    added(Column::LeadIdOrWritten, "Lead ID", 21.0),
     field(LeadField::FirstName, 14.0),
     field(LeadField::LastName, 16.0),
     field(LeadField::Phone, 18.0),
@@ -116,8 +118,10 @@ pub(super) enum Cell<'a> {
 /// The lists that rows are also put on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listed {
-    /// Its id leads to no lead.
+    /// What stands there is no id.
     Invalid,
+    /// The org has no record of its lead for us.
+    NoRecord,
     /// Its lead could not be read, or the model gave no usable answer.
     Failed,
 }
@@ -163,13 +167,13 @@ impl<'r> Verdict<'r> {
             RowPlace::Invalid { .. } => Some(Listed::Invalid),
             RowPlace::Lead { result, .. } if result.is_failed() => Some(Listed::Failed),
             RowPlace::Lead { result, .. } => {
-                matches!(result.outcome, LeadOutcome::NoRecord).then_some(Listed::Invalid)
+                matches!(result.outcome, LeadOutcome::NoRecord).then_some(Listed::NoRecord)
             }
         }
     }
 
     /// The id for a list: as it was written when it is none.
-    pub(super) fn id_shown(&self) -> &str {
+    pub(super) fn id_shown(&self) -> &'r str {
         match &self.row.place {
             RowPlace::Blank => "",
             RowPlace::Invalid { written, .. } => written,
@@ -210,6 +214,12 @@ impl<'r> Verdict<'r> {
         let scores = assessment.map(|assessment| assessment.scores).unwrap_or_default();
         let flags = assessment.map(|assessment| assessment.flags);
         match column {
+            Column::LeadIdOrWritten => {
+                return match self.id_shown() {
+                    "" => Cell::Empty,
+                    text => Cell::Text(text),
+                };
+            }
             Column::LeadId => {
                 return result.map_or(Cell::Empty, |result| Cell::Text(result.lead.id.as_str()));
             }

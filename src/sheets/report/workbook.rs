@@ -1,4 +1,5 @@
-//! Reports as workbooks. Beside the rows there are a sheet `Summary`, and where there are any `Invalid IDs` and `Failed`.
+//! Reports as workbooks. Beside the rows there are a sheet `Summary`, and where there are any `Invalid IDs`, `No Record` and
+//! `Failed`.
 
 use std::path::Path;
 
@@ -65,6 +66,7 @@ pub(super) struct WorkbookReport<'h> {
     /// The row of the heads.
     head_row: u32,
     invalid: List,
+    no_record: List,
     failed: List,
     bounds: Bounds,
     scratch: String,
@@ -117,6 +119,7 @@ impl<'h> WorkbookReport<'h> {
             rows,
             head_row: 0,
             invalid: List::new("Invalid IDs"),
+            no_record: List::new("No Record"),
             failed: List::new("Failed"),
             bounds,
             scratch: String::new(),
@@ -230,7 +233,7 @@ impl Output for WorkbookReport<'_> {
         }
         let verdict = Verdict::of(row);
         let listed = verdict.listed();
-        let is_invalid = listed == Some(Listed::Invalid);
+        let is_invalid = matches!(listed, Some(Listed::Invalid | Listed::NoRecord));
         if let Some(sheet) = sheet {
             for column in 0..self.own_columns {
                 self.own_cell(column, sheet.cell(column), is_invalid)?;
@@ -252,6 +255,7 @@ impl Output for WorkbookReport<'_> {
         let list = match listed {
             None => return Ok(()),
             Some(Listed::Invalid) => &mut self.invalid,
+            Some(Listed::NoRecord) => &mut self.no_record,
             Some(Listed::Failed) => &mut self.failed,
         };
         self.scratch.clear();
@@ -273,7 +277,7 @@ impl Output for WorkbookReport<'_> {
         }
         let mut sheets = self.done;
         sheets.extend([self.rows, summary]);
-        for list in [self.invalid, self.failed] {
+        for list in [self.invalid, self.no_record, self.failed] {
             sheets.extend(list.finish(&self.styles)?);
         }
         let largest = sheets.iter().map(|sheet| sheet.bytes).max().unwrap_or_default();

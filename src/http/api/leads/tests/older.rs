@@ -83,7 +83,7 @@ fn a_small_list_is_answered_with_its_leads() {
         (&failed["ai_assessment_status"], &failed["confidence_assessment"]),
         (&json!("failed: prose"), &Value::Null)
     );
-    assert_eq!(data["not_analyzed"][0]["status"], "Invalid Lead ID");
+    assert_eq!(data["not_analyzed"][0]["status"], "Lead Not Visible");
     assert!(data.get("performance_metrics").is_none());
     assert_eq!(rig.left_over(), 0, "the job has taken the file");
 }
