@@ -254,6 +254,7 @@ impl Plant {
         let clients = org_clients(config, &simulators, &gate, &outside)?;
         let (runs, lead_runs) = (SchemaRuns::default(), LeadRuns::default());
         let lead_settings = Arc::new(config.leads.settings());
+        state.make_leads()?;
         let asker = leads::asker(&lead_settings, &engine, &state, &outside, &metrics)?;
 
         let actors = &config.actors;

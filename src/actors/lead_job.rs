@@ -18,6 +18,7 @@ use super::fetcher::{OrgClients, chain, pause_of};
 use super::lead_asker::LeadAsker;
 use super::lead_run::{LeadRun, LeadRuns, RunParts};
 use super::lead_terms::noted_left_out;
+use super::lead_upkeep::{age, sweep};
 use super::rate_limiter::{LimiterBook, counted, priority_of};
 use super::schema_job::JobRecord;
 use crate::clock::SharedClock;
@@ -177,7 +178,12 @@ impl LeadJobs {
         let jobs = Self { parts: Arc::new(parts), known: Arc::default(), beginning: Arc::default() };
         let (folder, keep) = (jobs.parts.folder.clone(), jobs.parts.settings.keep_jobs);
         let wall = jobs.parts.clock.wall();
-        let over = tokio::task::spawn_blocking(move || summaries(&folder, wall, keep)).await;
+        let in_journal = jobs.unfinished().into_iter().map(|record| record.job.as_str().to_owned()).collect();
+        let look = move || {
+            sweep(&folder, &in_journal);
+            summaries(&folder, wall, keep)
+        };
+        let over = tokio::task::spawn_blocking(look).await;
         for Summary { spec, progress } in over.unwrap_or_default() {
             let known = KnownJob::at_rest(Arc::new(spec), progress);
             jobs.known.insert(known.spec.job.clone(), known);
@@ -207,8 +213,9 @@ impl LeadJobs {
         records.filter(|record| record.kind == KIND).collect()
     }
 
-    /// Takes up every unfinished job; called once, when the daemon starts.
+    /// Takes up every unfinished job, and from now on takes away those that are old; called once, when the daemon starts.
     pub fn resume(&self) {
+        self.keep_tidy();
         for record in self.unfinished() {
             let jobs = self.clone();
             tokio::spawn(async move {
@@ -646,10 +653,7 @@ fn summaries(folder: &Path, now: jiff::Timestamp, keep: Duration) -> Vec<Summary
     for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
         let path = entry.path().join(SUMMARY);
         let Ok(text) = std::fs::read(&path) else { continue };
-        let written = std::fs::metadata(&path).and_then(|data| data.modified());
-        let written = written.ok().and_then(|time| jiff::Timestamp::try_from(time).ok());
-        let age = written.map(|written| now.duration_since(written)).unwrap_or_default();
-        if Duration::try_from(age).is_ok_and(|age| age > keep) {
+        if age(&path, now).is_some_and(|age| age > keep) {
             tracing::info!(folder = %entry.path().display(), "a lead job is old enough to go");
             drop(std::fs::remove_dir_all(entry.path()));
             continue;

@@ -21,7 +21,7 @@ use crate::leads::settings::Price;
 use crate::leads::{JobPhase, LeadCounts, LeadProgress, Money};
 use crate::model::OrgName;
 use crate::sheets::{OpenOptions, SheetError, SheetFormat, Workbook, find_ids};
-use crate::store::lead_jobs::{IntakeRow, LeadJobStore, LeadStoreError};
+use crate::store::lead_jobs::{FORECAST, IntakeRow, LeadJobStore, LeadStoreError};
 
 /// Rows counted in one transaction of a forecast.
 const CHUNK_ROWS: usize = 8_192;
@@ -284,6 +284,9 @@ impl LeadJobs {
         if let Some(Retry { max_cost: max_cost @ Some(_) }) = retry {
             spec = Arc::new(LeadJobSpec { max_cost, ..(*spec).clone() });
         }
+        // In the journal before its summary goes: a job that neither knows would be swept away.
+        let last = LeadProgress { phase, counts, ..not_begun(&spec) };
+        self.accept(spec, last).await.map_err(|error| problem(&error))?;
         // Its reports tell of before.
         let (folder, formats) =
             (self.folder(job), [ReportFormat::Xlsx, ReportFormat::Csv, ReportFormat::Jsonl]);
@@ -293,8 +296,6 @@ impl LeadJobs {
             }
         })
         .await?;
-        let last = LeadProgress { phase, counts, ..not_begun(&spec) };
-        self.accept(spec, last).await.map_err(|error| problem(&error))?;
         self.launch(job).await;
         Ok(())
     }
@@ -336,7 +337,7 @@ impl LeadJobs {
         let (disk, of_store) = (Arc::clone(&self.parts.disk), spec.clone());
         let made = tokio::task::spawn_blocking(move || -> Result<_, LeadJobError> {
             std::fs::create_dir_all(&parent).map_err(io)?;
-            let folder = tempfile::Builder::new().prefix(".forecast-").tempdir_in(&parent).map_err(io)?;
+            let folder = tempfile::Builder::new().prefix(FORECAST).tempdir_in(&parent).map_err(io)?;
             let store = LeadJobStore::create(folder.path(), &of_store, disk)?;
             Ok((folder, store))
         });

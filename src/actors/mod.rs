@@ -25,6 +25,7 @@ mod lead_report;
 pub mod lead_run;
 mod lead_start;
 pub mod lead_terms;
+mod lead_upkeep;
 pub mod limiter_book;
 pub mod model_gate;
 pub mod push_desk;

@@ -2,11 +2,15 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::clock::SharedClock;
+
+/// Rights of a folder with people's data.
+const OWNER_ALONE: u32 = 0o700;
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,18 @@ impl StateFolder {
     /// Folder of the lead jobs' folders, and of the assessments of all of them.
     pub fn leads(&self) -> PathBuf {
         self.path.join("leads")
+    }
+
+    /// Makes the folder of [`StateFolder::leads`] for its owner alone, also where an older penstock made it for everybody:
+    /// what people have sent, and what the org has of them, lies in it.
+    ///
+    /// # Errors
+    /// See [`StateFolderError`].
+    pub fn make_leads(&self) -> Result<(), StateFolderError> {
+        let path = self.leads();
+        let made = fs::DirBuilder::new().recursive(true).mode(OWNER_ALONE).create(&path);
+        let made = made.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(OWNER_ALONE)));
+        made.map_err(|source| StateFolderError::Io { path, source })
     }
 
     /// The socket that a daemon listens on.

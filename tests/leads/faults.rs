@@ -191,3 +191,35 @@ fn a_query_whose_cursor_is_lost_finds_each_lead_once() {
         close(plant).await;
     });
 }
+
+#[test]
+fn an_old_job_goes_while_the_daemon_runs_and_the_folder_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rig = Rig::new().with_config("[leads]\nkeep_jobs = \"2s\"\n");
+    let folder = rig.config.state_dir.join("leads");
+    // What a process left that was killed in the middle of a count, in a folder that everybody may read.
+    std::fs::create_dir_all(folder.join(".forecast-x")).unwrap();
+    std::fs::create_dir_all(folder.join("leads-20260101T000000000")).unwrap();
+    in_system(async {
+        let plant = rig.plant().await;
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("-")), "{left:?}");
+        plant.leads.jobs_behind().resume();
+        let path = list(&rig, &plant, 3).await;
+        let view = done(&plant, sheet(&path)).await;
+        assert!(folder.join(&view.spec.job).exists());
+        for _ in 0..200 {
+            if service(&plant).jobs().is_empty() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(service(&plant).jobs().is_empty(), "nobody is told of it");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        assert!(!folder.join(&view.spec.job).exists());
+        close(plant).await;
+    });
+}

@@ -13,6 +13,10 @@ use super::{JOB_FILE, schema};
 use crate::clock::SharedClock;
 use crate::leads::{JobPhase, LeadCounts, LeadJobSpec};
 
+/// In front of the name of a folder in which the ids of a list are only counted.
+pub const FORECAST: &str = ".forecast-";
+/// In front of the name of every job.
+const JOB: &str = "leads-";
 /// In front of the name of a job that goes.
 const GOING: &str = ".going-";
 /// In the name of a job that was put aside.
@@ -103,6 +107,29 @@ impl LeadJobsFolder {
         Ok(removed)
     }
 
+    /// Removes what a killed process left: counts of lists, jobs on their way out, and folders of jobs that nobody knows and
+    /// that have not found a row. A job that has, or that cannot be read, stays. Answers their names.
+    ///
+    /// # Errors
+    /// The first of the operating system; the rest stays for the next time.
+    pub fn sweep(&self, is_known: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for left in self.folders(|name| name.starts_with(FORECAST) || name.starts_with(GOING))? {
+            fs::remove_dir_all(&left)?;
+            swept.extend(name_of(&left));
+        }
+        let is_job = |name: &str| name.starts_with(JOB) && !name.contains(ASIDE);
+        for folder in self.folders(|name| is_job(name) && !is_known(name))? {
+            match look(&folder) {
+                Err(LeadStoreError::Missing(_)) => {}
+                Ok(job) if job.counts == LeadCounts::default() => {}
+                Ok(_) | Err(_) => continue,
+            }
+            swept.extend(self.remove_folder(&folder)?);
+        }
+        Ok(swept)
+    }
+
     /// Removes a job with all that is in its folder. One that is not there is no error.
     ///
     /// # Errors
@@ -112,9 +139,7 @@ impl LeadJobsFolder {
     }
 
     fn remove_folder(&self, folder: &Path) -> io::Result<Option<String>> {
-        let Some(name) = folder.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            return Ok(None);
-        };
+        let Some(name) = name_of(folder) else { return Ok(None) };
         let going = self.path.join(format!("{GOING}{name}"));
         match fs::rename(folder, &going) {
             Ok(()) => {}
@@ -131,7 +156,7 @@ impl LeadJobsFolder {
     /// Those of the rename.
     pub fn put_aside(&self, folder: &Path, clock: &SharedClock) -> io::Result<PathBuf> {
         let stamp = clock.wall().strftime("%Y%m%dT%H%M%S%3f");
-        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(folder).unwrap_or_default();
         let aside = self.path.join(format!("{name}{ASIDE}{stamp}"));
         fs::rename(folder, &aside)?;
         Ok(aside)
@@ -141,6 +166,10 @@ impl LeadJobsFolder {
     pub fn disk_bytes(&self) -> u64 {
         bytes_below(&self.path)
     }
+}
+
+fn name_of(folder: &Path) -> Option<String> {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned())
 }
 
 /// Reads a job without its rows.
@@ -227,6 +256,35 @@ mod tests {
         assert!(aside.join(JOB_FILE).exists());
         assert_eq!(names(&folder).len(), 3);
         assert!(folder.disk_bytes() > 12_000);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_no_job_that_anybody_knows_or_that_has_rows() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = LeadJobsFolder::new(root.path().to_owned());
+        let clock = ManualClock::new();
+        make(&folder, "leads-1-known", JobPhase::Intake, &clock);
+        make(&folder, "leads-2-unknown", JobPhase::Intake, &clock);
+        make(&folder, "leads-3-with-rows", JobPhase::Assessing, &clock);
+        let path = folder.job("leads-3-with-rows").join(JOB_FILE);
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let mut row = schema::job_row(&connection, &path).unwrap();
+        row.counts.rows = 1;
+        schema::keep_job_row(&connection, &path, &row).unwrap();
+        drop(connection);
+        for empty in ["leads-4-empty", "leads-5-damaged", "uploads", ".forecast-x", ".going-leads-0"] {
+            fs::create_dir(folder.job(empty)).unwrap();
+        }
+        fs::write(folder.job("leads-5-damaged").join(JOB_FILE), [b'x'; 4096]).unwrap();
+        fs::write(folder.job(".forecast-x").join(JOB_FILE), b"").unwrap();
+        let mut swept = folder.sweep(|job| job == "leads-1-known").unwrap();
+        swept.sort();
+        assert_eq!(swept, [".forecast-x", ".going-leads-0", "leads-2-unknown", "leads-4-empty"]);
+        assert_eq!(
+            names(&folder),
+            ["leads-1-known", "leads-3-with-rows", "leads-5-damaged", "uploads"],
+            "what could be somebody's stays"
+        );
     }
 
     #[test]

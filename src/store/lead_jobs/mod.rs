@@ -33,7 +33,7 @@ use rusqlite::{OptionalExtension, params};
 pub use self::batches::{EndpointBatch, Question};
 pub(crate) use self::error::During;
 pub use self::error::LeadStoreError;
-pub use self::folder::{FoundLeadJob, LeadJobSummary, LeadJobsFolder};
+pub use self::folder::{FORECAST, FoundLeadJob, LeadJobSummary, LeadJobsFolder};
 pub use self::report::StoredRows;
 use self::worker::{Answer, Change, Request, View, Worker, Written};
 use super::disk::{SharedDisk, is_full};
