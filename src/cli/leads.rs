@@ -23,7 +23,7 @@ use crate::leads::{JobPhase, LeadCounts, LeadProgress};
 use crate::model::OrgName;
 use crate::plant::Plant;
 use crate::signals;
-use crate::store::state_folder::control_socket_path;
+use crate::store::state_folder::{control_socket_path, leads_folder};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Elsewhere than on a terminal, where lines pile up.
@@ -129,6 +129,15 @@ pub(super) fn leads(config: &Config, ask: Ask) -> u8 {
             return USAGE;
         }
     };
+    // Before anything is spent, not when all of it is. What only counts, or leaves, writes nothing.
+    if !ask.explain
+        && !ask.detach
+        && let Err(message) = check_target(&target.path, Some(&file))
+    {
+        eprintln!("penstock: {message}");
+        return USAGE;
+    }
+    let jobs = jobs_folder(config);
     let order = LeadsOrder {
         file,
         org: ask.org,
@@ -153,7 +162,7 @@ pub(super) fn leads(config: &Config, ask: Ask) -> u8 {
             show::say_line(format_args!("{job}"));
             return 0;
         }
-        follow_and_fetch(line, &job, Some(&target), json).await
+        follow_and_fetch(line, &job, &jobs, Some(&target), json).await
     })
 }
 
@@ -174,8 +183,13 @@ pub(super) fn retry(
         }
         Some(Err(error)) => return tell(&error),
     };
+    if let Some(Err(message)) = target.as_ref().map(|target| check_target(&target.path, None)) {
+        eprintln!("penstock: {message}");
+        return USAGE;
+    }
+    let jobs = jobs_folder(config);
     converse(config, LeadsAsk::Retry { job: job.clone(), max_cost }, async move |line, _| {
-        follow_and_fetch(line, &job, target.as_ref(), json).await
+        follow_and_fetch(line, &job, &jobs, target.as_ref(), json).await
     })
 }
 
@@ -235,11 +249,52 @@ fn target_of(file: &Path, out: Option<PathBuf>) -> Result<Target, String> {
     }
 }
 
-async fn follow_and_fetch(line: &Line<'_>, job: &str, target: Option<&Target>, json: bool) -> u8 {
-    let progress = match follow(line, job, json).await {
-        Ok(progress) => progress,
+/// Where the jobs' folders are, with their reports.
+fn jobs_folder(config: &Config) -> PathBuf {
+    let folder = leads_folder(&config.state_dir);
+    absolute(&folder).unwrap_or(folder)
+}
+
+/// Whether a report can be written there; `input` is the list that it is about.
+fn check_target(target: &Path, input: Option<&Path>) -> Result<(), String> {
+    let shown = target.display();
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!(
+            "the report `{shown}`: there is no folder `{}`; make it first",
+            folder.display()
+        ));
+    }
+    if target.is_dir() {
+        return Err(format!("the report `{shown}` is a folder; name a file in it"));
+    }
+    let same = |input: &Path| Some(std::fs::canonicalize(target).ok()? == std::fs::canonicalize(input).ok()?);
+    if input.and_then(same) == Some(true) {
+        return Err(format!(
+            "the report `{shown}` would take the place of the list itself; name another file"
+        ));
+    }
+    // As the report will be: beside its place, then renamed.
+    match tempfile::Builder::new().prefix(".penstock-report-").tempfile_in(folder) {
+        Ok(_gone_at_once) => Ok(()),
+        Err(error) => {
+            Err(format!("the report `{shown}` cannot be written: {error}; name another place by --out"))
+        }
+    }
+}
+
+async fn follow_and_fetch(
+    line: &Line<'_>,
+    job: &str,
+    jobs: &Path,
+    target: Option<&Target>,
+    json: bool,
+) -> u8 {
+    let Followed { progress, reports } = match follow(line, job, json).await {
+        Ok(followed) => followed,
         Err(code) => return code,
     };
+    let lies_at = |format: ReportFormat| jobs.join(job).join(format!("report.{}", format.extension()));
     if progress.phase == JobPhase::Failed {
         let why = progress.error.as_deref().unwrap_or("no reason is known");
         eprintln!("penstock: {job} failed: {why}");
@@ -249,10 +304,16 @@ async fn follow_and_fetch(line: &Line<'_>, job: &str, target: Option<&Target>, j
     if let Some(target) = target {
         let ask = LeadsAsk::Report { job: job.to_owned(), format: target.format, to: target.path.clone() };
         if let Err(code) = line.ask(ask).await {
+            eprintln!(
+                "the job is done and its report lies in `{}`; `penstock leads retry {job} --out FILE` writes it to FILE",
+                lies_at(target.format).display()
+            );
             return code;
         }
     }
-    let report = target.map(|target| target.path.as_path());
+    // Whoever has named no place is told where it is.
+    let kept = reports.first().map(|format| lies_at(*format));
+    let report = target.map(|target| target.path.as_path()).or(kept.as_deref());
     if json {
         show::say_line(format_args!("{}", json!({ "job": job, "progress": progress, "report": report })));
     } else {
@@ -280,8 +341,14 @@ fn failed_words(job: &str, failed: u64, commonest: &Value) -> String {
     )
 }
 
+/// A job that is over, and the forms of its reports.
+struct Followed {
+    progress: LeadProgress,
+    reports: Vec<ReportFormat>,
+}
+
 /// Shows progress until the job is over.
-async fn follow(line: &Line<'_>, job: &str, quiet: bool) -> Result<LeadProgress, u8> {
+async fn follow(line: &Line<'_>, job: &str, quiet: bool) -> Result<Followed, u8> {
     let clock = SystemClock::shared();
     let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
@@ -328,7 +395,8 @@ async fn follow(line: &Line<'_>, job: &str, quiet: bool) -> Result<LeadProgress,
             if let Some(bar) = &bar {
                 bar.finish_and_clear();
             }
-            return Ok(progress);
+            let reports = serde_json::from_value(view["spec"]["reports"].clone()).unwrap_or_default();
+            return Ok(Followed { progress, reports });
         }
         clock.sleep(LOOK_EVERY).await;
     }
@@ -489,6 +557,20 @@ mod tests {
     #[test]
     fn a_report_of_another_form_is_refused() {
         assert!(target_of(Path::new("/a/list.csv"), Some("/b/x.pdf".into())).is_err());
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_written_is_refused_before_the_job_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("list.csv");
+        std::fs::write(&list, "Id\n").unwrap();
+        let refused = |target: &Path| check_target(target, Some(&list)).unwrap_err();
+        assert!(refused(&folder.path().join("nowhere/report.csv")).contains("there is no folder"));
+        assert!(refused(folder.path()).contains("is a folder"));
+        assert!(refused(&folder.path().join("./list.csv")).contains("the list itself"));
+        assert!(refused(Path::new("/proc/report.csv")).contains("cannot be written"));
+        assert_eq!(check_target(&folder.path().join("report.csv"), Some(&list)), Ok(()));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the try leaves nothing");
     }
 
     #[test]
