@@ -200,7 +200,8 @@ fn write_request(stream: &mut TcpStream, first_line: &str, headers: &[&str], bod
 fn read_head(stream: &mut TcpStream) -> String {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
-        assert_eq!(stream.read(&mut byte).expect("an answer"), 1, "{}", String::from_utf8_lossy(&head));
+        let more = stream.read_exact(&mut byte);
+        assert!(more.is_ok(), "{more:?}: {}", String::from_utf8_lossy(&head));
         head.push(byte[0]);
     }
     String::from_utf8(head).unwrap()

@@ -89,7 +89,8 @@ impl Line {
     pub fn until(&mut self, end: &str) -> String {
         let (mut read, mut byte) = (Vec::new(), [0]);
         while !read.ends_with(end.as_bytes()) {
-            assert_eq!(self.0.read(&mut byte).expect("more"), 1, "{}", String::from_utf8_lossy(&read));
+            let more = self.0.read_exact(&mut byte);
+            assert!(more.is_ok(), "{more:?}: {}", String::from_utf8_lossy(&read));
             read.push(byte[0]);
         }
         String::from_utf8(read).unwrap()
