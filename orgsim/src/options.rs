@@ -63,6 +63,8 @@ pub struct Options {
     pub long_request_after: Duration,
     /// With so many long requests running, the next request is turned away: 5 in a Developer Edition, else 25.
     pub long_requests_max: usize,
+    /// Salesforce's id of the org, of 15 characters.
+    pub organization_id: String,
     /// Faults in force from the start.
     pub faults: Vec<crate::FaultRule>,
 }
@@ -113,6 +115,7 @@ impl Default for Options {
             per_app_limit: None,
             long_request_after: Duration::from_secs(20),
             long_requests_max: 5,
+            organization_id: "00D5g0000001234".to_owned(),
             faults: Vec::new(),
             bulk: BulkOptions::default(),
             data: crate::dml::DataOptions::default(),

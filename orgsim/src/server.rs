@@ -97,7 +97,8 @@ impl Server {
         model: OrgModel,
         rows: Box<dyn RowSource>,
     ) -> Result<Self, StartError> {
-        let org = OrgData::new(model, rows);
+        let mut org = OrgData::new(model, rows);
+        org.organization_id = crate::ids::with_suffix(&options.organization_id);
         FaultRule::check(&options.faults, &org).map_err(|source| StartError::Faults { source })?;
         let keys = jwt::Keys::read(&options.jwt_keys).map_err(|at| StartError::JwtKey { number: at + 1 })?;
         let bound = Bound::bind(&options).await.map_err(|source| StartError::Listen { source })?;

@@ -183,7 +183,7 @@ impl SyncDesk {
         let describe = self.describe(&client, &settings.object).await?;
         let org_now = client.org_now(CLOCK_SEEN_WITHIN).await?;
         let facts = self.records.facts(&settings.object);
-        let ground = self.survey(&client, settings, &describe, org_now, &facts).await?;
+        let ground = self.survey(&client, settings, &describe, org_now, &facts, with.full).await?;
         let open = self.rows_load(&client, &ground, &facts);
         let volume =
             self.count_at_org(&client, &open.plan.object, &open.condition, open.with_deleted).await?;

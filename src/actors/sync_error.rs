@@ -32,12 +32,12 @@ pub enum SyncError {
     #[error(transparent)]
     Shape(#[from] ShapeError),
     /// The table cannot take the rows.
-    #[error("table `{table}`: {source}")]
+    #[error("table `{table}`: {why}")]
     Evolve {
         /// As configured.
         table: String,
-        /// Why.
-        source: EvolveError,
+        /// Why; told with the table, and no source that would be told once more.
+        why: EvolveError,
     },
     /// The journal.
     #[error("note the load in the journal")]
@@ -219,6 +219,13 @@ mod tests {
         let full = Arc::new(WarehouseError::Full("no room".to_owned()));
         let full = ExtractError::Handover { load, source: Box::new(LineError::Warehouse(full)) };
         assert_eq!(SyncError::from(full).to_string(), "the warehouse has no room: no room");
+    }
+
+    #[test]
+    fn why_a_table_takes_no_rows_is_told_once() {
+        let why = EvolveError::NotOurs(vec!["City".to_owned()]);
+        let told = super::super::fetcher::chain(&SyncError::Evolve { table: "lead".to_owned(), why });
+        assert_eq!(told.matches("was not made by penstock").count(), 1, "{told}");
     }
 
     #[test]

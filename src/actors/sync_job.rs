@@ -15,11 +15,13 @@ use super::sync_error::SyncError;
 use super::sync_extract::ExtractError;
 use super::sync_line::{point, strike};
 use super::sync_order::{RunView, SyncOverrides};
-use super::sync_plan::{Ground, fingerprint, settings_for};
+use super::sync_plan::{Ground, settings_for};
 use super::sync_record::OpenLoad;
 use super::sync_report::Report;
+use crate::model::OrganizationId;
 use crate::salesforce::OrgClient;
-use crate::sync::{CommitReceipt, ObjectSettings, SyncResult};
+use crate::sync::origin::{fingerprint, is_put_back};
+use crate::sync::{CommitReceipt, ObjectSettings, SyncResult, Watermark};
 use crate::warehouse::{Warehouse, WarehouseError};
 
 /// Times that an object is planned anew because the org has changed under the plan.
@@ -66,7 +68,10 @@ impl SyncDesk {
     async fn run(&self, cx: &RunCx<'_>, report: &mut Report) -> Result<(), SyncError> {
         let object = &cx.settings.object;
         let open = self.records.open_load(object);
-        let of_others = open.as_ref().and_then(|open| self.why_of_others(cx, open));
+        let of_others = match &open {
+            Some(open) => self.why_of_others(cx, open).await?,
+            None => None,
+        };
         if let (Some(open), Some(why)) = (&open, &of_others) {
             report.note(format!("load {} {why} and is let go of", open.plan.id));
             self.let_go(&cx.client, &open.plan).await;
@@ -99,16 +104,23 @@ impl SyncDesk {
         self.sync_besides(cx, &ground, report).await
     }
 
-    /// Why a load that is not over is none of this configuration's.
-    fn why_of_others(&self, cx: &RunCx<'_>, open: &OpenLoad) -> Option<String> {
+    /// Why a load that is not over is none of this configuration's, or of this org's or this warehouse's.
+    async fn why_of_others(&self, cx: &RunCx<'_>, open: &OpenLoad) -> Result<Option<String>, SyncError> {
         let org = cx.client.org();
         if open.plan.org != *org {
-            return Some(format!("was of org `{}`", open.plan.org));
+            return Ok(Some(format!("was of org `{}`", open.plan.org)));
+        }
+        // What is in the target already is tidied up.
+        if open.committed.is_some() {
+            return Ok(None);
         }
         let now = fingerprint(org, &cx.settings, self.parts.settings.deletes);
-        // What is in the target already is tidied up.
-        (open.committed.is_none() && open.fingerprint != now)
-            .then(|| "was planned with another table, match field, filter or deletes".to_owned())
+        // Nobody who cannot log in is asked; what is staged already needs no org to be committed.
+        let organization = cx.client.organization().await.ok().flatten();
+        let plan = open.plan.clone();
+        let mark = self.ask(cx, move |warehouse| warehouse.watermark(&plan.org, &plan.object, &plan.table));
+        let organization = organization.as_ref().map(OrganizationId::as_str);
+        Ok(why_outdated(open, &now, organization, mark.await?).map(str::to_owned))
     }
 
     /// The object's rows: all, or what has changed.
@@ -142,7 +154,7 @@ impl SyncDesk {
         let describe = self.describe(&cx.client, object).await?;
         let org_now = cx.client.org_now(CLOCK_SEEN_WITHIN).await?;
         let facts = self.records.facts(object);
-        self.survey(&cx.client, cx.settings.clone(), &describe, org_now, &facts).await
+        self.survey(&cx.client, cx.settings.clone(), &describe, org_now, &facts, cx.with.full).await
     }
 
     fn disbelieve_if_other(&self, object: &crate::model::ObjectName, error: &SyncError) {
@@ -295,6 +307,25 @@ impl SyncDesk {
             tracing::warn!(object, error = chain(&error), "the result of a sync was not kept");
         }
     }
+}
+
+/// Why a load that is not in its target yet must not come there any more; `now` is the fingerprint of the settings.
+fn why_outdated(
+    open: &OpenLoad,
+    now: &str,
+    organization: Option<&str>,
+    mark: Option<Watermark>,
+) -> Option<&'static str> {
+    let is_other_org = |planned: &String| organization.is_some_and(|organization| organization != planned);
+    if open.fingerprint != now {
+        return Some("was planned with another table, match field, filter or deletes");
+    }
+    if open.organization.as_ref().is_some_and(is_other_org) {
+        return Some("was of another org, to which the same name led then");
+    }
+    // Its watermark would hide what was changed before its window.
+    let began = open.plan.from.and(open.watermark);
+    is_put_back(mark, began).then_some("began where the warehouse, which is of an earlier day, is not yet")
 }
 
 /// How often something was tried in vain.

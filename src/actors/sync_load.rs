@@ -39,11 +39,13 @@ impl SyncDesk {
         let plan = Arc::new(open.plan.clone());
         let receipt = match self.found(cx, &open, &plan).await? {
             Found::Committed(receipt) => {
+                report.changed(&open);
                 self.tell_found(&open, &receipt, report);
                 receipt
             }
             Found::Open(staged) => {
                 self.apply_schema(cx, &mut open).await?;
+                report.changed(&open);
                 let plan = Arc::new(open.plan.clone());
                 let expected = self.stage_all(cx, &mut open, &plan, &staged, report).await?;
                 self.commit(cx, &plan, expected).await?
@@ -414,7 +416,8 @@ fn note_backfill(facts: &mut SyncFacts, open: &OpenLoad) {
 fn taught(mut facts: SyncFacts, open: &OpenLoad, receipt: &CommitReceipt) -> SyncFacts {
     match open.purpose {
         Purpose::Rows => {
-            if let Some(mark) = receipt.watermark {
+            // Such a job moves no watermark, and one that is older than was noted tells of a warehouse that was put back.
+            if let Some(mark) = receipt.watermark.filter(|_| open.existing_job.is_none()) {
                 facts.watermark = Some(mark.at);
             }
             // A job that was there has rows of another day and another question: what the configuration owes stays owed, and
@@ -492,6 +495,7 @@ mod tests {
             skipped: Vec::new(),
             notes: Vec::new(),
             fingerprint: "lead".to_owned(),
+            organization: None,
         }
     }
 

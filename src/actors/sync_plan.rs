@@ -10,11 +10,14 @@ use super::sync_desk::SyncDesk;
 use super::sync_error::SyncError;
 use super::sync_order::SyncOverrides;
 use super::sync_record::{OpenLoad, Purpose, SyncFacts};
-use crate::model::{ObjectDescribe, OrgName};
+use crate::model::ObjectDescribe;
 use crate::salesforce::OrgClient;
 use crate::sync::evolve::{Backfill, Evolution, backfill, evolve, part_of};
 use crate::sync::filter::{Filter, FilterError, where_clause};
 use crate::sync::method::{BulkOffer, Choice, StageOffer, choose, choose_existing};
+use crate::sync::origin::{
+    Origin, RowsAre, chosen_by, fingerprint, is_chosen_otherwise, is_put_back, may_take,
+};
 use crate::sync::shape::{Room, Shape, shape};
 use crate::sync::window::{Window, window};
 use crate::sync::{
@@ -36,6 +39,12 @@ pub(super) struct Ground {
     /// Why every row is read, where that is so.
     pub why_full: Option<String>,
     pub stage: StageOffer,
+    /// Salesforce's id of the org, where the login tells it.
+    pub organization: Option<String>,
+    /// Whose rows the table has, as far as the warehouse knows.
+    pub origin: Origin,
+    /// They are another org's, and every one of them is to be replaced.
+    pub ousts: bool,
     pub notes: Vec<String>,
 }
 
@@ -86,16 +95,6 @@ impl Ground {
     }
 }
 
-/// Of the settings that decide which rows a target holds, and as what.
-pub(super) fn fingerprint(org: &OrgName, settings: &ObjectSettings, deletes: DeletePolicy) -> String {
-    let deletes = match deletes {
-        DeletePolicy::Flag => "flag",
-        DeletePolicy::Remove => "remove",
-    };
-    let filter = settings.filter.as_deref().unwrap_or_default();
-    format!("{org}\n{}\n{}\n{deletes}\n{filter}", settings.table, settings.match_field.to_lowercase())
-}
-
 /// The settings of an object as an order changes them.
 pub(super) fn settings_for(settings: &ObjectSettings, with: &SyncOverrides) -> ObjectSettings {
     let mut settings = settings.clone();
@@ -125,13 +124,39 @@ pub(super) fn stage_offer(settings: &ObjectSettings, caps: &Caps) -> StageOffer 
     }
 }
 
+/// The bulk job of somebody else that is to be read instead of one of ours; each is taken once.
+fn adopted<'s>(settings: &'s ObjectSettings, facts: &SyncFacts) -> Option<&'s String> {
+    settings.existing_job_id.as_ref().filter(|job| !facts.jobs_taken.contains(job))
+}
+
+/// Why what has changed is not enough, though table and window are there.
+fn why_again(
+    kept: &Origin,
+    watermark: Option<Watermark>,
+    facts: &SyncFacts,
+    now: &str,
+) -> Option<&'static str> {
+    if is_put_back(watermark, facts.watermark) {
+        return Some(
+            "the warehouse is of an earlier day than the last sync, and what has become of its rows since is not known",
+        );
+    }
+    match is_chosen_otherwise(kept.chosen_by.as_deref(), &facts.fingerprint, now) {
+        true if kept.chosen_by.is_none() && facts.fingerprint.is_empty() => {
+            Some("by which filter and deletes its rows were chosen is not known")
+        }
+        true => Some("table, match field, filter or deletes are configured otherwise than at the last sync"),
+        false => None,
+    }
+}
+
 /// Why every row is to be read; `None`: what has changed is enough.
 fn why_full(
     settings: &ObjectSettings,
     shape: &Shape,
     watermark: Option<Watermark>,
     window: Option<&Window>,
-    is_other: bool,
+    why_again: Option<&str>,
 ) -> Option<String> {
     let first = || "the target has no load of it yet".to_owned();
     match (watermark, window) {
@@ -139,10 +164,7 @@ fn why_full(
         (_, None) => Some(format!("`{}` has no field that says when a row changed", shape.object)),
         (None, _) => Some(first()),
         (Some(_), Some(window)) if window.is_full() => Some(window.note.clone().unwrap_or_else(first)),
-        _ if is_other => Some(
-            "table, match field, filter or deletes are configured otherwise than at the last sync".to_owned(),
-        ),
-        _ => None,
+        _ => why_again.map(str::to_owned),
     }
 }
 
@@ -155,6 +177,7 @@ impl SyncDesk {
         describe: &ObjectDescribe,
         org_now: Timestamp,
         facts: &SyncFacts,
+        is_full_asked: bool,
     ) -> Result<Ground, SyncError> {
         let all = &self.parts.settings;
         let wrong =
@@ -172,16 +195,26 @@ impl SyncDesk {
             Ok((warehouse.watermark(&org, &object, &table)?, state))
         });
         let (watermark, state) = looked.await?;
-        let evolution = evolve(&shape, &state, caps.precision_max)
-            .map_err(|source| SyncError::Evolve { table: settings.table.to_string(), source })?;
+        let unfit = |why| SyncError::Evolve { table: settings.table.to_string(), why };
+        let organization = client.organization().await?;
+        let now = Origin::of(&settings.object, organization.as_ref());
+        // Rows of somebody else's job are some of an org's, and replace nothing.
+        let is_full_asked = is_full_asked && adopted(&settings, facts).is_none();
+        let rows_are = may_take(&state.origin, &now, is_full_asked).map_err(unfit)?;
+        let evolution = evolve(&shape, &state, caps.precision_max).map_err(unfit)?;
         // Somebody has dropped the table since: what the ledger says of it is of the one that was.
         let watermark = watermark.filter(|_| !evolution.creates);
         let window = shape.cursor.map(|cursor| window(cursor, watermark, org_now, all.overlap));
-        // Empty: whatever is there was made by a daemon with another state folder.
-        let is_other = !facts.fingerprint.is_empty()
-            && facts.fingerprint != fingerprint(&all.org, &settings, all.deletes);
-        let mut why = why_full(&settings, &shape, watermark, window.as_ref(), is_other);
+        let now = fingerprint(&all.org, &settings, all.deletes);
+        let again = why_again(&state.origin, watermark, facts, &now);
+        let mut why = why_full(&settings, &shape, watermark, window.as_ref(), again);
         let mut notes = evolution.notes.clone();
+        let ousts = rows_are == RowsAre::OfAnotherOrg;
+        if let (true, Some(other)) = (ousts, &state.origin.organization) {
+            notes.push(format!(
+                "the rows of the org `{other}` leave the table, which is this org's from now on"
+            ));
+        }
         notes.extend(window.iter().filter_map(|window| window.note.clone()));
         if let Some(blind) = shape.cursor.and_then(|cursor| cursor.blind_to()) {
             notes.push(format!("increments of `{}` miss {blind}", shape.object));
@@ -212,6 +245,9 @@ impl SyncDesk {
             backfill,
             why_full: why,
             stage,
+            organization: organization.map(String::from),
+            origin: state.origin,
+            ousts,
             notes,
         })
     }
@@ -219,7 +255,7 @@ impl SyncDesk {
     /// The load of the object's rows.
     pub(super) fn rows_load(&self, client: &OrgClient, ground: &Ground, facts: &SyncFacts) -> OpenLoad {
         let settings = &ground.settings;
-        let adopted = settings.existing_job_id.clone().filter(|job| !facts.jobs_taken.contains(job));
+        let adopted = adopted(settings, facts).cloned();
         // Nobody knows which rows somebody else's job has, nor as of when.
         let (mode, moves_mark) = match &adopted {
             Some(_) => (LoadMode::Upsert, false),
@@ -235,6 +271,13 @@ impl SyncDesk {
             window.map(|window| window.to).filter(|_| moves_mark),
         );
         let mut open = self.open_load(plan, Purpose::Rows, ground);
+        // A job of somebody else has rows of another question.
+        let origin = Origin {
+            object: Some(settings.object.as_str().to_owned()),
+            organization: ground.organization.clone(),
+            chosen_by: adopted.is_none().then(|| chosen_by(&open.fingerprint)),
+        };
+        (open.plan.origin, open.plan.ousts) = (ground.origin.more(origin), ground.ousts);
         open.condition = ground.condition();
         open.keys_condition = ground.keys_condition().filter(|_| adopted.is_none());
         open.changes = ground.evolution.changes.clone();
@@ -296,6 +339,8 @@ impl SyncDesk {
             schema_version: 0,
             stage: settings.stage_name.clone().filter(|_| settings.use_stage),
             is_filtered: settings.filter.is_some(),
+            origin: None,
+            ousts: false,
         }
     }
 
@@ -320,6 +365,7 @@ impl SyncDesk {
             skipped: Vec::new(),
             notes: Vec::new(),
             fingerprint: fingerprint(&self.parts.settings.org, &ground.settings, self.parts.settings.deletes),
+            organization: ground.organization.clone(),
         }
     }
 }

@@ -101,6 +101,9 @@ pub struct OpenLoad {
     pub notes: Vec<String>,
     /// By what settings it was planned; see [`SyncFacts::fingerprint`].
     pub fingerprint: String,
+    /// Salesforce's id of the org that it was planned for, where the login told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
 }
 
 /// Where the extraction of a load stands: of its rows, and, where there is a filter, of the keys of the window.

@@ -9,6 +9,7 @@ use super::fetcher::chain;
 use super::sync_error::SyncError;
 use super::sync_extract::Extracted;
 use super::sync_record::{OpenLoad, Purpose};
+use crate::sync::told::counted;
 use crate::sync::{CommitReceipt, ErrorKind, LoadPlan, ObjectSettings, SyncResult};
 
 /// A result with nothing in it.
@@ -40,6 +41,11 @@ fn empty(object: &str, table: &str, at: Timestamp) -> SyncResult {
         reconciliation: None,
         notes: Vec::new(),
     }
+}
+
+/// `1 row was`, `2 rows were`.
+fn were(rows: u64) -> String {
+    format!("{} {}", counted(rows, "row"), if rows == 1 { "was" } else { "were" })
 }
 
 /// A sync that did not begin.
@@ -89,10 +95,16 @@ impl Report {
         if open.purpose == Purpose::Rows {
             self.result.last_modified_date = self.result.last_modified_date.or(open.watermark);
             self.result.skipped_fields.clone_from(&open.skipped);
-            self.result.schema_changes.extend(open.changes.iter().cloned());
         }
         for note in &open.notes {
             self.note(note.clone());
+        }
+    }
+
+    /// What was made of the table.
+    pub fn changed(&mut self, open: &OpenLoad) {
+        if open.purpose == Purpose::Rows {
+            self.result.schema_changes.extend(open.changes.iter().cloned());
         }
     }
 
@@ -137,12 +149,16 @@ impl Report {
                     "{what}: {columns} fields refreshed, {written} rows were other than before"
                 ));
             }
-            Purpose::HardDeletes | Purpose::AllKeys => {
-                if receipt.deleted > 0 {
-                    let (deleted, what) = (receipt.deleted, purpose.as_str());
-                    self.note(format!("{deleted} rows were deleted for good at the org ({what})"));
-                }
+            Purpose::HardDeletes | Purpose::AllKeys if receipt.deleted == 0 => {}
+            Purpose::HardDeletes => {
+                self.note(format!("{} deleted for good at the org", were(receipt.deleted)));
             }
+            // Why a row is not among the keys, nobody tells.
+            Purpose::AllKeys if plan.is_filtered => self.note(format!(
+                "{} not at the org any more, or not let through by the filter, and left the table",
+                were(receipt.deleted)
+            )),
+            Purpose::AllKeys => self.note(format!("{} not at the org any more", were(receipt.deleted))),
         }
     }
 

@@ -172,6 +172,8 @@ pub(super) fn plan_for_tests() -> LoadPlan {
         schema_version: 1,
         stage: None,
         is_filtered: false,
+        origin: None,
+        ousts: false,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod describe;
 pub mod document;
 pub mod family;
 pub mod name;
+pub mod organization;
 pub mod soql_condition;
 
 pub use describe::{
@@ -19,3 +20,4 @@ pub use family::{
     WorkflowRuleRow,
 };
 pub use name::{ApiVersion, BadName, FieldName, ObjectName, OrgName};
+pub use organization::OrganizationId;

@@ -23,7 +23,7 @@ use super::stream::OpenAnswer;
 use super::transport::{Body, Http, HttpRequest, HttpResponse, Method};
 use crate::clock::SharedClock;
 use crate::limiter::{Priority, RetryBudget};
-use crate::model::{ApiVersion, GlobalObject, ObjectName, OrgName, RecordCountRow};
+use crate::model::{ApiVersion, GlobalObject, ObjectName, OrgName, OrganizationId, RecordCountRow};
 
 /// How to reach one org.
 #[derive(Debug, Clone)]
@@ -188,6 +188,15 @@ impl OrgClient {
     /// Logs in if there is no session yet: the cheapest way to know whether the credentials work.
     pub async fn log_in(&self) -> Result<(), OrgError> {
         self.shared.auth.session(&self.shared.caller, self.priority, None).await.map(drop)
+    }
+
+    /// The id of the org that is logged in to, where the login tells it. No call but the login, if there is no session yet.
+    ///
+    /// # Errors
+    /// Those of the login.
+    pub async fn organization(&self) -> Result<Option<OrganizationId>, OrgError> {
+        let session = self.shared.auth.session(&self.shared.caller, self.priority, None).await?;
+        Ok(session.organization.clone())
     }
 
     /// Lets a login that the org refused be tried once more.

@@ -76,6 +76,26 @@ pub enum EvolveError {
         /// Column of the key now.
         now: String,
     },
+    /// Its rows are another object's.
+    #[error(
+        "the table has the rows of `{was}`, and is to have those of `{now}`: name another `table`, or rename or drop this one to have it made anew"
+    )]
+    OtherObject {
+        /// The object that its rows are of.
+        was: String,
+        /// The object that is configured.
+        now: String,
+    },
+    /// Its rows are another org's.
+    #[error(
+        "the table has the rows of the org `{was}`, and the login is one to the org `{now}`: name another `table`, or let `penstock sync --full` replace every row, after which the table is this org's"
+    )]
+    OtherOrganization {
+        /// Salesforce's id of the org that its rows are of.
+        was: String,
+        /// Of the org that is logged in to.
+        now: String,
+    },
 }
 
 /// Works out the steps.

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use super::table::{TableLayout, TableName};
 use crate::model::{ObjectName, OrgName};
 
@@ -139,14 +140,31 @@ pub struct LoadPlan {
     /// Its rows are those that a filter lets through.
     #[serde(default)]
     pub is_filtered: bool,
+    /// What is to be known of the table once the load is in it, where that is more than before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The rows that are there are another org's: those that are not staged leave, for nobody has deleted them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ousts: bool,
 }
 
 impl LoadPlan {
     /// Whether rows of the target that were not staged stay there, flagged as deleted. They leave where the policy says so, and
-    /// where every row of a filter was read: most of them have left it, and nobody can tell them from deleted ones.
+    /// where every row of a filter, or its key, was read: most of them have left it, and nobody can tell them from deleted
+    /// ones. So do those of another org.
     pub fn flags_absent(&self) -> bool {
-        let have_left = self.mode == LoadMode::Replace && self.is_filtered;
+        let have_left = match self.mode {
+            LoadMode::Replace => self.is_filtered || self.ousts,
+            LoadMode::KeepKeys => self.is_filtered,
+            LoadMode::Upsert | LoadMode::Refresh | LoadMode::DeleteKeys => false,
+        };
         self.deletes == DeletePolicy::Flag && !have_left
+    }
+
+    /// Whether absent rows that are flagged as deleted stay although others leave. The keys to keep are those of rows that are
+    /// not deleted, so that such a row is never among them, and under this policy it stays.
+    pub fn spares_flagged(&self) -> bool {
+        self.mode == LoadMode::KeepKeys && self.deletes == DeletePolicy::Flag && !self.flags_absent()
     }
 
     /// Whether a row of the target that is newer than the staged one stays.

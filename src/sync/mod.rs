@@ -8,6 +8,7 @@ pub mod explain;
 pub mod filter;
 pub mod load;
 pub mod method;
+pub mod origin;
 pub mod push;
 pub mod report;
 pub mod schedule;
@@ -24,6 +25,7 @@ pub use load::{
     CommitReceipt, DeletePolicy, KEYS_FROM, LoadId, LoadMode, LoadPlan, LoadState, PartNumber, PartReceipt,
     SPARED_FROM, StagedCount, Watermark,
 };
+pub use origin::Origin;
 pub use report::{ErrorKind, SyncMethod, SyncResult};
 pub use settings::{ObjectSettings, SyncProfile, SyncSettings, Thresholds};
 pub use table::{

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
+
 /// Longest part of a table's name that is taken: PostgreSQL cuts longer ones without a word.
 const NAME_MAX: usize = 63;
 
@@ -184,6 +186,8 @@ pub struct TableState {
     pub schema_version: u64,
     /// The column that identified its rows when it was made.
     pub key: Option<String>,
+    /// Whose rows it has.
+    pub origin: Origin,
 }
 
 /// One step from what a table is to what its object needs. Nothing is ever dropped.

@@ -4,6 +4,7 @@
 
 mod crashes;
 mod haunted;
+mod origins;
 #[path = "../support/plants.rs"]
 mod plants;
 mod rig;

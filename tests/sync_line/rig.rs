@@ -80,7 +80,12 @@ pub struct Rig {
 impl Rig {
     /// An org with so many Leads, and objects to sync.
     pub async fn new(leads: u64, objects: Vec<ObjectSettings>) -> Self {
-        let mut options = orgsim::Options::default();
+        Self::of_org("00D5g0000001234", leads, objects).await
+    }
+
+    /// An org of its own id.
+    pub async fn of_org(id: &str, leads: u64, objects: Vec<ObjectSettings>) -> Self {
+        let mut options = orgsim::Options { organization_id: id.to_owned(), ..orgsim::Options::default() };
         for (object, rows) in [("Lead", leads), ("Contact", 300), ("Account", 200)] {
             options.data.records.insert(object.to_owned(), rows);
         }
@@ -111,6 +116,23 @@ impl Rig {
             objects,
         };
         Self { folder, config, server, settings, faults: Arc::new(NoFaults), warehouse: None }
+    }
+
+    /// Another org is behind the same name of the configuration, with so many Leads.
+    pub async fn refreshed(&mut self, id: &str, leads: u64) {
+        let other = Self::of_org(id, leads, Vec::new()).await;
+        self.server = other.server;
+        let text = std::fs::read_to_string(other.folder.path().join("config.toml")).unwrap();
+        let path = self.folder.path().join("config.toml");
+        std::fs::write(&path, text).unwrap();
+        let (state, output) = (self.config.state_dir.clone(), self.config.output_dir.clone());
+        self.config = Config::load(Some(&path), std::iter::empty()).unwrap();
+        (self.config.state_dir, self.config.output_dir) = (state, output);
+    }
+
+    /// The state folder is lost, as on another machine.
+    pub fn lose_state(&self) {
+        std::fs::remove_dir_all(&self.config.state_dir).unwrap();
     }
 
     pub fn file(&self) -> PathBuf {

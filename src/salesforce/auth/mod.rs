@@ -27,6 +27,7 @@ use super::soql::percent_encode;
 use super::transport::{Body, HttpError, HttpErrorKind, HttpRequest, HttpResponse, Method};
 use crate::clock::SharedClock;
 use crate::limiter::Priority;
+use crate::model::OrganizationId;
 use kept_token::TokenKeeper;
 use sf_cli::{CliAnswer, CliRefusal, SfCli};
 
@@ -90,6 +91,8 @@ pub(super) struct Session {
     /// Without a slash at its end.
     pub(super) instance_url: String,
     pub(super) generation: u64,
+    /// Whose it is, where the login tells.
+    pub(super) organization: Option<OrganizationId>,
 }
 
 enum Grant {
@@ -150,7 +153,8 @@ impl Authenticator {
             Credentials::SfCli { alias, cli } => Grant::SfCli { alias, cli },
             Credentials::FixedToken { token, instance_url } => {
                 let instance_url = checked_base_url("instance_url", &instance_url)?;
-                Grant::Fixed(Arc::new(Session { token, instance_url, generation: 0 }))
+                let organization = OrganizationId::of_token(token.expose_secret());
+                Grant::Fixed(Arc::new(Session { token, instance_url, generation: 0, organization }))
             }
         };
         Ok(Self { grant, login_url, state: Mutex::default(), rounds: AtomicU64::new(0) })
@@ -369,7 +373,9 @@ fn read_token(login_url: &str, response: &HttpResponse, generation: u64) -> Resu
     if login_url.starts_with("https://") && !instance_url.starts_with("https://") {
         return Err(unreadable("its `instance_url` would send the token unencrypted", false));
     }
-    let session = Session { token: answer.access_token, instance_url, generation };
+    let told = answer.id.as_deref().and_then(OrganizationId::of_identity);
+    let organization = told.or_else(|| OrganizationId::of_token(answer.access_token.expose_secret()));
+    let session = Session { token: answer.access_token, instance_url, generation, organization };
     Ok(Login { session, refresh_token: answer.refresh_token })
 }
 
@@ -437,7 +443,8 @@ async fn session_of_cli(
         });
     }
     let instance_url = checked_base_url("instance_url", &instance_url)?;
-    Ok(Session { token, instance_url, generation })
+    let organization = OrganizationId::of_token(token.expose_secret());
+    Ok(Session { token, instance_url, generation, organization })
 }
 
 async fn run_cli(cli: &dyn SfCli, arguments: &[&str]) -> Result<CliAnswer, OrgError> {
@@ -482,6 +489,9 @@ struct Login {
 struct TokenAnswer {
     access_token: SecretString,
     instance_url: String,
+    /// Address of the identity, which has the org's id in it.
+    #[serde(default)]
+    id: Option<String>,
     #[serde(default)]
     refresh_token: Option<SecretString>,
 }

@@ -395,6 +395,9 @@ impl Warehouse for DuckDbWarehouse {
                     let mut receipt = this.merge(load, &parts, &target_columns)?;
                     receipt.staged = expected.rows;
                     this.ledger().write(load, &mut receipt)?;
+                    if let Some(origin) = &load.origin {
+                        this.ledger().write_origin(&load.org, &load.table, origin)?;
+                    }
                     Ok(receipt)
                 })?
             }

@@ -1,7 +1,7 @@
 //! What engines behind a driver have written down of tables and columns, which is the same for all of them.
 
-use crate::sync::{ColumnType, KnownColumn, TableColumn};
-use crate::warehouse::{Cell, RowChunk, WarehouseError};
+use crate::sync::{ColumnType, KnownColumn, Origin, TableColumn};
+use crate::warehouse::{Cell, ChunkRow, RowChunk, WarehouseError};
 
 /// What is known of a table beside its columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +12,29 @@ pub struct KnownTable {
     pub deleted_column: String,
     /// The column of the key.
     pub key_column: String,
+    /// Whose rows it has.
+    pub origin: Origin,
+}
+
+/// Columns that a table of tables made before has not.
+pub const ORIGIN: [&str; 2] = ["organization", "chosen_by"];
+
+impl KnownTable {
+    /// What a row of schema version, column for deleted rows, key, object, organization and settings tells.
+    pub fn read(row: ChunkRow<'_>) -> Self {
+        let text = |at| match row.cell(at) {
+            Cell::Text(text) => text.to_owned(),
+            _ => String::new(),
+        };
+        let known = |at| Some(text(at)).filter(|text| !text.is_empty());
+        let schema_version = match row.cell(0) {
+            Cell::Int(version) => u64::try_from(version).unwrap_or(0),
+            Cell::Decimal(version) => version.parse().unwrap_or(0),
+            _ => 0,
+        };
+        let origin = Origin { object: known(3), organization: known(4), chosen_by: known(5) };
+        Self { schema_version, deleted_column: text(1), key_column: text(2), origin }
+    }
 }
 
 /// What becomes of a column.

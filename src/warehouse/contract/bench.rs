@@ -203,6 +203,8 @@ impl<'g> Bench<'g> {
             schema_version: self.version,
             stage: None,
             is_filtered: self.is_filtered,
+            origin: None,
+            ousts: false,
         }
     }
 

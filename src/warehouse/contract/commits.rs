@@ -265,6 +265,30 @@ pub fn all_but_the_kept_keys_are_removed(ground: &mut dyn Ground) {
     assert_eq!(bench.names(), ["a=Ada", "c=Cid"]);
 }
 
+pub fn all_but_the_kept_keys_of_a_filter_leave_whatever_the_policy(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "kept_of_filter");
+    bench.is_filtered = true;
+    bench.load(LoadMode::Upsert, &[row("a", "Ada", 0), row("b", "Bob", 0), gone("c", "Cid", 0)]);
+    // Nobody can tell whether `b` was deleted; of `c` it is known, and the policy keeps it.
+    assert_eq!(bench.load_keys(LoadMode::KeepKeys, &["a", "never"]).deleted, 1);
+    assert_eq!(bench.names(), ["a=Ada", "c=Cid!"]);
+    assert_eq!(bench.load_keys(LoadMode::DeleteKeys, &["a"]).deleted, 1);
+    assert_eq!(bench.names(), ["a=Ada!", "c=Cid!"], "what the org lists as deleted is");
+    bench.deletes = DeletePolicy::Remove;
+    assert_eq!(bench.load_keys(LoadMode::KeepKeys, &["never"]).deleted, 2);
+    assert_eq!(bench.names(), Vec::<String>::new());
+}
+
+pub fn rows_of_another_org_leave_whatever_the_policy(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "ousted");
+    bench.load(LoadMode::Upsert, &[row("a", "Ada", 5), gone("b", "Bob", 5), row("c", "Cid", 5)]);
+    let mut plan = bench.plan(LoadMode::Replace);
+    plan.ousts = true;
+    bench.stage(&plan, 0, &[row("c", "Cyd", 0), row("d", "Dan", 0)]);
+    assert_eq!(counts(&bench.commit(&plan, 2)), [1, 1, 0, 2]);
+    assert_eq!(bench.names(), ["c=Cyd", "d=Dan"]);
+}
+
 pub fn a_deleted_row_is_flagged(ground: &mut dyn Ground) {
     let mut bench = Bench::new(ground, "row_flagged");
     bench.load(LoadMode::Upsert, &[row("a", "Ada", 0)]);

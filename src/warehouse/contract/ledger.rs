@@ -5,7 +5,8 @@
 use super::Ground;
 use super::bench::{Bench, OWNER, chunk, column, counts, mark, row};
 use crate::sync::{
-    ColumnType, DeletePolicy, LoadMode, LoadState, PartNumber, StagedCount, TableLayout, TableName, Watermark,
+    ColumnType, DeletePolicy, LoadMode, LoadState, Origin, PartNumber, SchemaChange, StagedCount,
+    TableLayout, TableName, Watermark,
 };
 use crate::warehouse::{Cell, WarehouseError};
 
@@ -77,6 +78,51 @@ pub fn the_watermark_never_goes_back(ground: &mut dyn Ground) {
     assert_eq!(at(Some(half)), Some(half), "parts of a second count");
     assert_eq!(at(Some(mark(100))), Some(half));
     assert_eq!(at(Some(mark(101))), Some(mark(101)));
+}
+
+pub fn whose_rows_a_table_has_is_known_from_its_loads(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "whose_rows");
+    let known = |text: &str| Some(text.to_owned());
+    assert_eq!(bench.state().origin, Origin { object: known("Lead"), ..Origin::default() });
+    let mut plan = bench.plan(LoadMode::Upsert);
+    let origin =
+        Origin { object: known("Lead"), organization: known("00D5g0000001234EAA"), chosen_by: known("ab'c") };
+    plan.origin = Some(origin.clone());
+    bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
+    assert_eq!(bench.state().origin.organization, None, "not before its rows are there");
+    bench.commit(&plan, 1);
+    assert_eq!(bench.state().origin, origin);
+    bench.load(LoadMode::Upsert, &[row("b", "Bob", 0)]);
+    let mut plan = bench.plan(LoadMode::Replace);
+    plan.origin = Some(Origin { chosen_by: known("d"), ..Origin::default() });
+    bench.stage(&plan, 0, &[row("a", "Ada", 0)]);
+    bench.commit(&plan, 1);
+    assert_eq!(
+        bench.state().origin,
+        Origin { chosen_by: known("d"), ..origin },
+        "the rest is as known as before"
+    );
+    // Whoever makes the table anew knows nothing of the one that was.
+    bench.meddle("DROP TABLE {t}");
+    bench.change(&[SchemaChange::CreateTable { layout: bench.layout.clone() }]).unwrap();
+    assert_eq!(bench.state().origin, Origin { object: known("Lead"), ..Origin::default() });
+}
+
+pub fn a_warehouse_made_before_learns_whose_its_rows_are(ground: &mut dyn Ground) {
+    let mut bench = Bench::new(ground, "made_before");
+    bench.load(LoadMode::Upsert, &[row("a", "Ada", 0)]);
+    let tables = bench.ground.table(&TableName::new(vec![], "_penstock_tables"));
+    for column in ["organization", "chosen_by"] {
+        let column = bench.ground.column(&bench.ground.kept(column));
+        bench.ground.execute(&format!("ALTER TABLE {tables} DROP COLUMN {column}"));
+    }
+    bench.warehouse = bench.another();
+    assert_eq!(bench.state().origin.organization, None);
+    assert!(bench.state().exists && bench.names() == ["a=Ada"]);
+    let mut plan = bench.plan(LoadMode::Upsert);
+    plan.origin = Some(Origin { organization: Some("00D1".to_owned()), ..bench.state().origin });
+    bench.commit(&plan, 0);
+    assert_eq!(Some(bench.state().origin), plan.origin);
 }
 
 pub fn two_owners_do_not_meet(ground: &mut dyn Ground) {

@@ -86,12 +86,17 @@ impl Model {
                 self.0.keys().copied().filter(is_absent).collect()
             }
             LoadMode::DeleteKeys => keys.iter().copied().collect(),
-            LoadMode::KeepKeys => self.0.keys().copied().filter(|id| !staged(id)).collect(),
+            LoadMode::KeepKeys => {
+                // Rows of a filter leave, but for those that the policy keeps though they are deleted.
+                let stays = |row: &Row| plan.is_filtered && row.is_gone && deletes == DeletePolicy::Flag;
+                let absent = self.0.iter().filter(|(id, row)| !staged(id) && !stays(row));
+                absent.map(|(id, _)| *id).collect()
+            }
             LoadMode::Refresh => Vec::new(),
         };
         let flags = deletes == DeletePolicy::Flag
             && match mode {
-                LoadMode::Replace => !plan.is_filtered,
+                LoadMode::Replace | LoadMode::KeepKeys => !plan.is_filtered,
                 mode => mode != LoadMode::Upsert,
             };
         for id in those {

@@ -110,6 +110,9 @@ impl Ending<'_> {
         let before = tables.watermark(session, org, object, &place.told()).map_err(about)?;
         receipt.watermark = before.max(load.to.map(|at| Watermark { at: ledger::kept(at) }));
         tables.enter(session, load, &place.told(), &receipt).map_err(about)?;
+        if let Some(origin) = &load.origin {
+            tables.write_origin(session, org, &place.told(), origin).map_err(about)?;
+        }
         self.stage.let_go().map_err(about)?;
         Ok(receipt)
     }
@@ -134,12 +137,11 @@ impl Ending<'_> {
     }
 
     fn carry_out(&self, merge: &Merge<'_>, keys: u64) -> Result<Done, Fault> {
-        let by_flag = self.load.deletes == DeletePolicy::Flag;
         match self.load.mode {
             LoadMode::Upsert | LoadMode::Replace => self.upsert(merge, keys),
             LoadMode::Refresh => self.refresh(merge, keys),
-            LoadMode::DeleteKeys => self.delete(merge, true, by_flag),
-            LoadMode::KeepKeys => self.delete(merge, false, by_flag),
+            LoadMode::DeleteKeys => self.delete(merge, true),
+            LoadMode::KeepKeys => self.delete(merge, false),
         }
     }
 
@@ -201,9 +203,10 @@ impl Ending<'_> {
         Ok(done)
     }
 
-    fn delete(&self, merge: &Merge<'_>, was_staged: bool, by_flag: bool) -> Result<Done, Fault> {
+    fn delete(&self, merge: &Merge<'_>, was_staged: bool) -> Result<Done, Fault> {
         let matched = self.count(&merge.matched())?;
-        let deleted = self.session.execute(&merge.delete(was_staged, by_flag), &[])?;
+        let (by_flag, spares_flagged) = (self.load.flags_absent(), self.load.spares_flagged());
+        let deleted = self.session.execute(&merge.delete(was_staged, by_flag, spares_flagged), &[])?;
         let unchanged = if was_staged { matched.saturating_sub(deleted) } else { matched };
         Ok(Done { deleted, unchanged, ..Done::default() })
     }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::faults::Fault;
 use super::names::{lock_number, quote};
 use super::session::Session;
-use crate::sync::{CommitReceipt, LoadId, LoadMode, LoadPlan, Watermark};
+use crate::sync::{CommitReceipt, LoadId, LoadMode, LoadPlan, Origin, Watermark};
 
 /// Names of the tables, as in statements.
 pub(super) struct OwnTables {
@@ -39,6 +39,22 @@ impl OwnTables {
         } else {
             format!("CREATE SCHEMA IF NOT EXISTS {};", quote(schema))
         };
+        // Only where they are missing: a table is altered by its owner alone, and waits for everybody who reads it.
+        let lacks: bool = session
+            .row(
+                "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass($1)) AND NOT EXISTS (
+                   SELECT FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'chosen_by')",
+                &[tables],
+            )?
+            .try_get(0)?;
+        let add_origin = if lacks {
+            format!(
+                "ALTER TABLE {tables} ADD COLUMN IF NOT EXISTS organization text,
+                   ADD COLUMN IF NOT EXISTS chosen_by text;"
+            )
+        } else {
+            String::new()
+        };
         session.batch(&format!(
             "BEGIN; SELECT pg_advisory_xact_lock({lock}); {make_schema}
              CREATE TABLE IF NOT EXISTS {loads} (
@@ -52,7 +68,8 @@ impl OwnTables {
              CREATE TABLE IF NOT EXISTS {tables} (
                  target_table text PRIMARY KEY, org text NOT NULL, object text NOT NULL,
                  schema_version bigint NOT NULL, making bigint NOT NULL DEFAULT 0, key_column text,
-                 made_at timestamptz NOT NULL DEFAULT clock_timestamp());
+                 made_at timestamptz NOT NULL DEFAULT clock_timestamp(), organization text, chosen_by text);
+             {add_origin}
              CREATE TABLE IF NOT EXISTS {columns} (
                  target_table text NOT NULL, column_name text NOT NULL, field text, type text NOT NULL,
                  is_active boolean NOT NULL, added_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -149,6 +166,24 @@ impl OwnTables {
                 &mark(receipt.watermark.map(|watermark| watermark.at)),
             ],
         )?;
+        Ok(())
+    }
+
+    /// Writes down whose rows a table has; what is not known stays as it was.
+    pub(super) fn write_origin(
+        &self,
+        session: &Session,
+        org: &str,
+        table: &str,
+        origin: &Origin,
+    ) -> Result<(), Fault> {
+        let sql = format!(
+            "UPDATE {} SET org = $2, object = coalesce($3, object), organization = coalesce($4, organization),
+                 chosen_by = coalesce($5, chosen_by) WHERE target_table = $1",
+            self.tables
+        );
+        let Origin { object, organization, chosen_by } = origin;
+        session.execute(&sql, &[&table, &org, object, organization, chosen_by])?;
         Ok(())
     }
 

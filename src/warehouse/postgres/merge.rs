@@ -198,9 +198,12 @@ impl<'a> Merge<'a> {
         )
     }
 
-    /// Deletes rows whose key was staged, or was not, by a flag or for good.
-    pub(super) fn delete(&self, was_staged: bool, by_flag: bool) -> String {
-        let which = if was_staged { self.staged_keys() } else { format!("NOT {}", self.staged_keys()) };
+    /// Deletes rows whose key was staged, or was not, by a flag or for good; those that are flagged may be spared.
+    pub(super) fn delete(&self, was_staged: bool, by_flag: bool, spares_flagged: bool) -> String {
+        let mut which = if was_staged { self.staged_keys() } else { format!("NOT {}", self.staged_keys()) };
+        if spares_flagged {
+            which = format!("t.{} IS NOT TRUE AND {which}", self.flag);
+        }
         self.remove(by_flag, &which)
     }
 

@@ -5,7 +5,7 @@ use super::ledger::OwnTables;
 use super::names::{Place, catalogue_type, kind_of, kind_text, quote, sql_type, widened};
 use super::session::Session;
 use crate::model::{ObjectName, OrgName};
-use crate::sync::{ColumnType, KnownColumn, SchemaChange, TableColumn, TableLayout, TableState};
+use crate::sync::{ColumnType, KnownColumn, Origin, SchemaChange, TableColumn, TableLayout, TableState};
 use crate::warehouse::WarehouseError;
 
 /// What the engine says of a column.
@@ -44,7 +44,7 @@ pub(super) fn table(
         Relation::Table => true,
         Relation::Other(what) => return Err(no_table(place, what)),
     };
-    let (schema_version, key) = known_table(session, tables, place).map_err(about)?;
+    let KnownTable { schema_version, key, origin } = known_table(session, tables, place).map_err(about)?;
     if !exists {
         return Ok(TableState { schema_version, ..TableState::default() });
     }
@@ -59,6 +59,7 @@ pub(super) fn table(
         columns: known.into_iter().filter_map(KnownColumn::of).collect(),
         schema_version,
         key,
+        origin,
     })
 }
 
@@ -122,16 +123,29 @@ fn known(session: &Session, tables: &OwnTables, place: &Place) -> Result<Vec<Kno
     known.collect()
 }
 
-/// The schema version of a table, and the column of its key.
-fn known_table(session: &Session, tables: &OwnTables, place: &Place) -> Result<(u64, Option<String>), Fault> {
-    let sql = format!("SELECT schema_version, key_column FROM {} WHERE target_table = $1", tables.tables);
+/// What is written down of a table beside its columns.
+#[derive(Default)]
+struct KnownTable {
+    schema_version: u64,
+    key: Option<String>,
+    origin: Origin,
+}
+
+fn known_table(session: &Session, tables: &OwnTables, place: &Place) -> Result<KnownTable, Fault> {
+    let sql = format!(
+        "SELECT schema_version, key_column, object, organization, chosen_by FROM {} WHERE target_table = $1",
+        tables.tables
+    );
     let rows = session.rows(&sql, &[&place.told()])?;
-    let Some(row) = rows.first() else { return Ok((0, None)) };
-    Ok((row.try_get::<_, i64>(0)?.max(0) as u64, row.try_get(1)?))
+    let Some(row) = rows.first() else { return Ok(KnownTable::default()) };
+    let origin =
+        Origin { object: row.try_get(2)?, organization: row.try_get(3)?, chosen_by: row.try_get(4)? };
+    let schema_version = row.try_get::<_, i64>(0)?.max(0) as u64;
+    Ok(KnownTable { schema_version, key: row.try_get(1)?, origin })
 }
 
 pub(super) fn version(session: &Session, tables: &OwnTables, place: &Place) -> Result<u64, Fault> {
-    known_table(session, tables, place).map(|(version, _)| version)
+    known_table(session, tables, place).map(|known| known.schema_version)
 }
 
 /// Makes sure, before rows are moved, that the columns of a load are in the table as they were made.
@@ -337,7 +351,8 @@ impl Steps<'_> {
         let sql = format!(
             "INSERT INTO {} AS known (target_table, org, object, schema_version, making, key_column)
              VALUES ($1, $2, $3, 0, 1, $4) ON CONFLICT (target_table) DO UPDATE
-             SET making = known.making + 1, made_at = clock_timestamp(), key_column = $4",
+             SET making = known.making + 1, made_at = clock_timestamp(), key_column = $4, org = $2, object = $3,
+                 organization = NULL, chosen_by = NULL",
             tables.tables
         );
         let key = layout.columns.get(layout.key).map(|column| column.name.as_str());

@@ -153,6 +153,8 @@ fn plan(load: u64, mode: LoadMode) -> LoadPlan {
         schema_version: 1,
         stage: None,
         is_filtered: false,
+        origin: None,
+        ousts: false,
     }
 }
 

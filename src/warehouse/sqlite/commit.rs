@@ -16,7 +16,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, TransactionBehavior};
 
 use super::pack::{Unpack, is_not_older, same};
-use super::schema::{name_in_file, quoted};
+use super::schema::{name_in_file, quoted, write_origin};
 use super::{errors, ledger};
 use crate::sync::{CommitReceipt, DeletePolicy, LoadMode, LoadPlan, PartNumber, StagedCount};
 use crate::warehouse::staged::{self, Blocks, StagedPart};
@@ -49,6 +49,9 @@ pub(super) fn commit(
     };
     receipt.staged = expected.rows;
     receipt.watermark = ledger::enter(&transaction, load, &receipt)?;
+    if let Some(origin) = &load.origin {
+        write_origin(&transaction, &load.table, origin)?;
+    }
     transaction.commit().map_err(|error| errors::of_commit(&table, &error))?;
     Ok(receipt)
 }
@@ -419,8 +422,11 @@ impl<'a> Target<'a> {
     fn delete(&self) -> Result<CommitReceipt, WarehouseError> {
         self.put_lone_keys(true, &|_| true)?;
         let not = if self.load.mode == LoadMode::KeepKeys { "NOT " } else { "" };
-        let deleted =
-            self.remove_absent(&format!("{} {not}IN (SELECT key FROM temp.staged_key)", self.key()))?;
+        let mut those = format!("{} {not}IN (SELECT key FROM temp.staged_key)", self.key());
+        if self.load.spares_flagged() {
+            those = format!("{those} AND {} IS NOT TRUE", quoted(&self.load.layout.deleted_column));
+        }
+        let deleted = self.remove_absent(&those)?;
         self.forget_keys()?;
         Ok(CommitReceipt { deleted, ..CommitReceipt::default() })
     }

@@ -215,12 +215,12 @@ impl Warehouse for SqliteWarehouse {
     fn apply_schema(
         &mut self,
         _: &OrgName,
-        _: &ObjectName,
+        object: &ObjectName,
         table: &TableName,
         changes: &[SchemaChange],
     ) -> Result<u64, WarehouseError> {
         self.begin();
-        schema::apply(&mut self.writer, table, changes)
+        schema::apply(&mut self.writer, object, table, changes)
     }
 
     fn load_state(&mut self, load: &LoadPlan) -> Result<LoadState, WarehouseError> {

@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::errors;
 use super::pack::{declared, fits};
-use crate::sync::{ColumnType, KnownColumn, SchemaChange, TableColumn, TableLayout, TableName, TableState};
+use crate::model::ObjectName;
+use crate::sync::{
+    ColumnType, KnownColumn, Origin, SchemaChange, TableColumn, TableLayout, TableName, TableState,
+};
 use crate::warehouse::WarehouseError;
 
 /// Penstock's own tables.
@@ -20,7 +23,8 @@ CREATE TABLE IF NOT EXISTS _penstock_loads (
   unchanged INTEGER NOT NULL, deleted INTEGER NOT NULL, schema_version INTEGER NOT NULL, finished_at TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS _penstock_loads_mark ON _penstock_loads (target_table, object, org, to_mark);
 CREATE TABLE IF NOT EXISTS _penstock_tables (
-  target_table TEXT PRIMARY KEY, schema_version INTEGER NOT NULL, first_load INTEGER NOT NULL, key_column TEXT);
+  target_table TEXT PRIMARY KEY, schema_version INTEGER NOT NULL, first_load INTEGER NOT NULL, key_column TEXT,
+  object TEXT, organization TEXT, chosen_by TEXT);
 CREATE TABLE IF NOT EXISTS _penstock_columns (
   target_table TEXT NOT NULL, column_name TEXT NOT NULL, field TEXT NOT NULL, type TEXT NOT NULL,
   is_active INTEGER NOT NULL, added_at TEXT NOT NULL, retired_at TEXT, position INTEGER NOT NULL,
@@ -30,9 +34,20 @@ CREATE TABLE IF NOT EXISTS _penstock_columns (
 /// The time, as the meta tables have it.
 pub(super) const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
-/// Makes penstock's own tables where they are missing.
+/// Columns of `_penstock_tables` that a file made before has not.
+const ORIGIN: [&str; 3] = ["object", "organization", "chosen_by"];
+
+/// Makes penstock's own tables where they are missing, and their columns.
 pub(super) fn make_meta(connection: &Connection, what: &str) -> Result<(), WarehouseError> {
-    connection.execute_batch(META).map_err(|error| errors::of(what, &error))
+    let make = || {
+        connection.execute_batch(META)?;
+        let there = engine_columns(connection, "_penstock_tables")?;
+        let is_missing = |name: &&str| !there.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        ORIGIN.iter().copied().filter(is_missing).try_for_each(|name| {
+            connection.execute_batch(&format!("ALTER TABLE _penstock_tables ADD COLUMN {name} TEXT"))
+        })
+    };
+    make().map_err(|error: rusqlite::Error| errors::of(what, &error))
 }
 
 /// A name in a statement.
@@ -120,13 +135,41 @@ fn text_of(kind: ColumnType) -> String {
     }
 }
 
-/// The schema version of a table, and the column of its key.
-fn known_table(connection: &Connection, table: &str) -> Result<(u64, Option<String>), WarehouseError> {
+/// What is written down of a table beside its columns.
+#[derive(Default)]
+struct KnownTable {
+    schema_version: u64,
+    key: Option<String>,
+    origin: Origin,
+}
+
+fn known_table(connection: &Connection, table: &str) -> Result<KnownTable, WarehouseError> {
+    let read = |row: &rusqlite::Row<'_>| {
+        let origin = Origin { object: row.get(2)?, organization: row.get(3)?, chosen_by: row.get(4)? };
+        Ok(KnownTable { schema_version: row.get(0)?, key: row.get(1)?, origin })
+    };
     connection
-        .prepare_cached("SELECT schema_version, key_column FROM _penstock_tables WHERE target_table = ?1")
-        .and_then(|mut asked| asked.query_row([table], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .prepare_cached(
+            "SELECT schema_version, key_column, object, organization, chosen_by FROM _penstock_tables
+             WHERE target_table = ?1",
+        )
+        .and_then(|mut asked| asked.query_row([table], read).optional())
         .map(Option::unwrap_or_default)
         .map_err(|error| errors::of(table, &error))
+}
+
+/// Writes down whose rows a table has; what is not known stays as it was.
+pub(super) fn write_origin(
+    connection: &Connection,
+    table: &TableName,
+    origin: &Origin,
+) -> Result<(), WarehouseError> {
+    let told = table.to_string();
+    let sql = "UPDATE _penstock_tables SET object = coalesce(?2, object),
+               organization = coalesce(?3, organization), chosen_by = coalesce(?4, chosen_by)
+               WHERE target_table = ?1";
+    let row = params![told, origin.object, origin.organization, origin.chosen_by];
+    connection.execute(sql, row).map(drop).map_err(|error| errors::of(&told, &error))
 }
 
 /// What is known of a table, and what the file says of it.
@@ -140,7 +183,7 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
         !engine.iter().any(|theirs| is_same(ours, theirs) && fits(&theirs.declared, ours.column.kind))
     };
     let exists = !engine.is_empty();
-    let (schema_version, key) = known_table(connection, &table.to_string())?;
+    let KnownTable { schema_version, key, origin } = known_table(connection, &table.to_string())?;
     let altered = known.iter().filter(is_altered).filter(|_| exists);
     Ok(TableState {
         exists,
@@ -152,6 +195,7 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
         altered: altered.map(|ours| ours.column.name.clone()).collect(),
         schema_version,
         key,
+        origin,
         columns: known.into_iter().filter(is_of_a_field).collect(),
     })
 }
@@ -159,6 +203,7 @@ pub(super) fn state(connection: &Connection, table: &TableName) -> Result<TableS
 /// Carries out the steps, and tells the schema version then.
 pub(super) fn apply(
     connection: &mut Connection,
+    object: &ObjectName,
     table: &TableName,
     changes: &[SchemaChange],
 ) -> Result<u64, WarehouseError> {
@@ -167,11 +212,11 @@ pub(super) fn apply(
         let failed = |error: rusqlite::Error| errors::of_table(&told, &error);
         let transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(failed)?;
-        let step = Step { transaction: &transaction, table: &told, name: &name_in_file(table) };
+        let step = Step { transaction: &transaction, object, table: &told, name: &name_in_file(table) };
         if step.apply(change)? {
             transaction
                 .execute(
-                    "INSERT INTO _penstock_tables VALUES (?1, 1, 0, NULL)
+                    "INSERT INTO _penstock_tables (target_table, schema_version, first_load) VALUES (?1, 1, 0)
                      ON CONFLICT (target_table) DO UPDATE SET schema_version = schema_version + 1",
                     [&told],
                 )
@@ -179,11 +224,12 @@ pub(super) fn apply(
             transaction.commit().map_err(|error| errors::of_commit(&told, &error))?;
         }
     }
-    known_table(connection, &told).map(|(version, _)| version)
+    known_table(connection, &told).map(|known| known.schema_version)
 }
 
 struct Step<'a> {
     transaction: &'a Transaction<'a>,
+    object: &'a ObjectName,
     /// As the meta tables have it.
     table: &'a str,
     /// As the file has it.
@@ -264,14 +310,16 @@ impl Step<'_> {
                 format!("{} {}{key}", quoted(&column.name), declared(column.kind))
             })
             .collect();
-        let forget = "INSERT INTO _penstock_tables
-             SELECT ?1, 0, coalesce(max(rowid), 0), ?2 FROM _penstock_loads WHERE true
+        let forget =
+            "INSERT INTO _penstock_tables (target_table, schema_version, first_load, key_column, object)
+             SELECT ?1, 0, coalesce(max(rowid), 0), ?2, ?3 FROM _penstock_loads WHERE true
              ON CONFLICT (target_table) DO UPDATE
-             SET first_load = excluded.first_load, key_column = excluded.key_column";
+             SET first_load = excluded.first_load, key_column = excluded.key_column,
+                 object = excluded.object, organization = NULL, chosen_by = NULL";
         let key = layout.columns.get(layout.key).map(|column| column.name.as_str());
         self.transaction
             .execute_batch(&format!("CREATE TABLE {} ({})", quoted(self.name), lines.join(", ")))
-            .and_then(|()| self.transaction.execute(forget, params![self.table, key]))
+            .and_then(|()| self.transaction.execute(forget, params![self.table, key, self.object.as_str()]))
             .and_then(|_| {
                 self.transaction
                     .execute("DELETE FROM _penstock_columns WHERE target_table = ?1", [self.table])

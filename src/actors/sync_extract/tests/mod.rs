@@ -124,6 +124,8 @@ impl Sim {
             schema_version: 1,
             stage: None,
             is_filtered: false,
+            origin: None,
+            ousts: false,
         };
         ExtractAsk {
             plan: Arc::new(plan),

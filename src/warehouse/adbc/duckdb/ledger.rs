@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::spelling;
 use crate::model::{ObjectName, OrgName};
-use crate::sync::{CommitReceipt, KnownColumn, LoadId, LoadPlan, TableColumn, TableName, Watermark};
+use crate::sync::{CommitReceipt, KnownColumn, LoadId, LoadPlan, Origin, TableColumn, TableName, Watermark};
 use crate::warehouse::adbc::connection::AdbcConnection;
-use crate::warehouse::adbc::known::{ColumnChange, KnownTable, kind_text, known_columns};
+use crate::warehouse::adbc::known::{ColumnChange, KnownTable, ORIGIN, kind_text, known_columns};
 use crate::warehouse::{Cell, WarehouseError};
 
 /// Loads that are in their targets.
@@ -51,6 +51,10 @@ impl Ledger<'_> {
         ];
         for table in tables {
             self.connection.execute(&format!("CREATE TABLE IF NOT EXISTS {table}"))?;
+        }
+        for column in ORIGIN {
+            self.connection
+                .execute(&format!("ALTER TABLE {TABLES} ADD COLUMN IF NOT EXISTS {column} {text}"))?;
         }
         Ok(())
     }
@@ -164,14 +168,11 @@ impl Ledger<'_> {
     pub fn table(&mut self, table: &TableName) -> Result<Option<KnownTable>, WarehouseError> {
         let key = spelling::table_key(table);
         let sql = format!(
-            "SELECT schema_version, deleted_column, key_column FROM {TABLES} WHERE target_table = {key}"
+            "SELECT schema_version, deleted_column, key_column, object, organization, chosen_by FROM {TABLES} \
+             WHERE target_table = {key}"
         );
         let (_, rows) = self.connection.rows(&sql)?;
-        Ok(rows.row(0).map(|row| KnownTable {
-            schema_version: number(row.cell(0)),
-            deleted_column: text(row.cell(1)).to_owned(),
-            key_column: text(row.cell(2)).to_owned(),
-        }))
+        Ok(rows.row(0).map(KnownTable::read))
     }
 
     /// The columns of a table, in the order they were made.
@@ -216,6 +217,29 @@ impl Ledger<'_> {
             values.join(", ")
         );
         self.connection.execute(&sql).map(drop)
+    }
+
+    /// Writes down whose rows a table has; what is not known stays as it was.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn write_origin(
+        &mut self,
+        org: &OrgName,
+        table: &TableName,
+        origin: &Origin,
+    ) -> Result<(), WarehouseError> {
+        let known = [
+            ("object", &origin.object),
+            ("organization", &origin.organization),
+            ("chosen_by", &origin.chosen_by),
+        ];
+        let known = known.into_iter().filter_map(|(column, value)| Some((column, value.as_deref()?)));
+        let set = known.fold(format!("org = {}", spelling::text(org.as_str())), |set, (column, value)| {
+            format!("{set}, {column} = {}", spelling::text(value))
+        });
+        let key = spelling::table_key(table);
+        self.connection.execute(&format!("UPDATE {TABLES} SET {set} WHERE target_table = {key}")).map(drop)
     }
 
     /// Writes a column down.

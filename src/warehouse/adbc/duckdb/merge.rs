@@ -253,7 +253,11 @@ impl Merge<'_> {
             found.push(format!("EXISTS (SELECT 1 FROM {table} AS s WHERE s.{key} = t.{key})"));
         }
         let found = if found.is_empty() { "false".to_owned() } else { found.join(" OR ") };
-        self.remove_absent(&format!("{not}({found})"))
+        let mut those = format!("{not}({found})");
+        if self.load.spares_flagged() {
+            those = format!("{those} AND NOT {}", self.target_deleted());
+        }
+        self.remove_absent(&those)
     }
 
     /// Takes out rows that are not at the org any more, or flags them.

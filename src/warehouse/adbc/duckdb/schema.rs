@@ -3,7 +3,9 @@
 use super::ledger::text;
 use super::{DuckDbWarehouse, spelling};
 use crate::model::{ObjectName, OrgName};
-use crate::sync::{LoadId, PartNumber, SchemaChange, TableColumn, TableLayout, TableName, TableState};
+use crate::sync::{
+    LoadId, Origin, PartNumber, SchemaChange, TableColumn, TableLayout, TableName, TableState,
+};
 use crate::warehouse::adbc::known::{ColumnChange, KnownTable};
 use crate::warehouse::adbc::rows::Constant;
 use crate::warehouse::{RowChunk, WarehouseError};
@@ -70,12 +72,17 @@ impl DuckDbWarehouse {
         if there.is_empty() {
             altered.clear();
         }
+        let (schema_version, key, origin) = known.as_ref().map_or((0, None, Origin::default()), |known| {
+            let key = Some(known.key_column.clone()).filter(|key| !key.is_empty());
+            (known.schema_version, key, known.origin.clone())
+        });
         Ok(TableState {
             exists: !there.is_empty(),
             foreign: there.iter().map(|(name, _)| name.clone()).filter(|name| !is_ours(name)).collect(),
             altered,
-            schema_version: known.as_ref().map_or(0, |known| known.schema_version),
-            key: known.map(|known| known.key_column).filter(|key| !key.is_empty()),
+            schema_version,
+            key,
+            origin,
             columns,
         })
     }
@@ -176,6 +183,7 @@ impl DuckDbWarehouse {
             schema_version: state.schema_version + 1,
             deleted_column: layout.deleted_column.clone(),
             key_column: key_of_layout(layout).to_owned(),
+            origin: Origin::default(),
         };
         self.ledger().write_table(org, object, table, &known)?;
         for (position, column) in layout.columns.iter().enumerate() {

@@ -84,6 +84,9 @@ fn copy_and_merge(
         let before = ledger.watermark(session, &load.org, &load.object, target)?;
         receipt.watermark = before.max(load.to.map(|at| Watermark { at }));
         if ledger.write(session, load, target, &receipt)? {
+            if let Some(origin) = &load.origin {
+                ledger.write_origin(session, &load.org, target, origin)?;
+            }
             return Ok(receipt);
         }
         Err(WarehouseError::InUse(format!("load `{}` was committed by another connection", load.id)))

@@ -11,9 +11,9 @@ use super::session::{OWNER_TABLE, Session, number, words};
 use super::sql::is_as_made;
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
-    CommitReceipt, KnownColumn, LoadId, LoadPlan, TableColumn, TableLayout, TableState, Watermark,
+    CommitReceipt, KnownColumn, LoadId, LoadPlan, Origin, TableColumn, TableLayout, TableState, Watermark,
 };
-use crate::warehouse::adbc::known::{ColumnChange, KnownTable, kind_text, known_columns};
+use crate::warehouse::adbc::known::{ColumnChange, KnownTable, ORIGIN, kind_text, known_columns};
 use crate::warehouse::{Cell, WarehouseError};
 
 const LOADS: &str = "_PENSTOCK_LOADS";
@@ -77,7 +77,7 @@ impl Ledger {
             (
                 TABLES,
                 "TARGET_TABLE VARCHAR PRIMARY KEY, ORG VARCHAR, OBJECT VARCHAR, DELETED_COLUMN VARCHAR, \
-                 KEY_COLUMN VARCHAR, SCHEMA_VERSION NUMBER(38, 0)",
+                 KEY_COLUMN VARCHAR, SCHEMA_VERSION NUMBER(38, 0), ORGANIZATION VARCHAR, CHOSEN_BY VARCHAR",
             ),
             (
                 COLUMNS,
@@ -97,6 +97,13 @@ impl Ledger {
             if !there.iter().any(|row| words(row.cell(0)) == name) {
                 session
                     .execute(&format!("CREATE TABLE IF NOT EXISTS {} ({columns})", home.own(name).full()))?;
+            }
+        }
+        // Of a warehouse made before: where they are there, nothing is altered, for which a login may have no right.
+        let there = self.engine_columns(session, &home.own(TABLES))?;
+        for column in ORIGIN.map(str::to_uppercase) {
+            if !there.iter().any(|there| there.name == column) {
+                session.execute(&format!("ALTER TABLE {} ADD COLUMN {column} VARCHAR", self.tables))?;
             }
         }
         Ok(())
@@ -195,15 +202,12 @@ impl Ledger {
     /// What Snowflake says.
     pub fn known(&self, session: &mut Session, target: &Place) -> Result<Option<KnownTable>, WarehouseError> {
         let (_, rows) = session.rows(&format!(
-            "SELECT SCHEMA_VERSION, DELETED_COLUMN, KEY_COLUMN FROM {} WHERE TARGET_TABLE = {}",
+            "SELECT SCHEMA_VERSION, DELETED_COLUMN, KEY_COLUMN, OBJECT, ORGANIZATION, CHOSEN_BY FROM {} \
+             WHERE TARGET_TABLE = {}",
             self.tables,
             text(&target.key())
         ))?;
-        Ok(rows.row(0).map(|row| KnownTable {
-            schema_version: number(row.cell(0)).unwrap_or(0),
-            deleted_column: words(row.cell(1)).to_owned(),
-            key_column: words(row.cell(2)).to_owned(),
-        }))
+        Ok(rows.row(0).map(KnownTable::read))
     }
 
     /// The columns of a table that are ours, in the order they were made.
@@ -252,6 +256,7 @@ impl Ledger {
         let known = self.known(session, target)?;
         let schema_version = known.as_ref().map_or(0, |known| known.schema_version);
         let key = known.as_ref().map(|known| known.key_column.clone()).filter(|key| !key.is_empty());
+        let origin = known.as_ref().map(|known| known.origin.clone()).unwrap_or_default();
         if engine.is_empty() {
             // Ours or not, its rows are gone.
             return Ok(TableState { schema_version, ..TableState::default() });
@@ -276,7 +281,7 @@ impl Ledger {
         };
         let foreign =
             engine.iter().filter(|column| !is_ours(&column.name)).map(|column| column.name.clone()).collect();
-        Ok(TableState { exists: true, columns, foreign, altered, schema_version, key })
+        Ok(TableState { exists: true, columns, foreign, altered, schema_version, key, origin })
     }
 
     /// Writes a new table down, with its columns. What was loaded into a former table of that name counts no more.
@@ -311,6 +316,20 @@ impl Ledger {
             let columns: Vec<_> = layout.columns.iter().enumerate().collect();
             self.insert_columns(session, target, &columns)
         })
+    }
+
+    /// Writes down whose rows a table has; what is not known stays as it was.
+    ///
+    /// # Errors
+    /// What Snowflake says.
+    pub fn write_origin(
+        &self,
+        session: &mut Session,
+        org: &OrgName,
+        target: &Place,
+        origin: &Origin,
+    ) -> Result<(), WarehouseError> {
+        session.change(&set_origin(&self.tables, org, &target.key(), origin)).map(drop)
     }
 
     fn insert_columns(
@@ -412,6 +431,19 @@ impl Ledger {
     }
 }
 
+fn set_origin(tables: &str, org: &OrgName, table: &str, origin: &Origin) -> String {
+    let known = [
+        ("OBJECT", &origin.object),
+        ("ORGANIZATION", &origin.organization),
+        ("CHOSEN_BY", &origin.chosen_by),
+    ];
+    let known = known.into_iter().filter_map(|(column, value)| Some((column, value.as_deref()?)));
+    let set = known.fold(format!("ORG = {}", text(org.as_str())), |set, (column, value)| {
+        format!("{set}, {column} = {}", text(value))
+    });
+    format!("UPDATE {tables} SET {set} WHERE TARGET_TABLE = {}", text(table))
+}
+
 fn mark(cell: Cell<'_>) -> Option<Watermark> {
     words(cell).parse().ok().map(|at| Watermark { at })
 }
@@ -421,6 +453,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_is_not_known_of_a_table_stays_as_it_was() {
+        let origin =
+            Origin { object: Some("Lead".to_owned()), organization: None, chosen_by: Some("ab".to_owned()) };
+        assert_eq!(
+            set_origin("T", &"acme".parse().unwrap(), "LEAD", &origin),
+            "UPDATE T SET ORG = 'acme', OBJECT = 'Lead', CHOSEN_BY = 'ab' WHERE TARGET_TABLE = 'LEAD'"
+        );
+    }
 
     proptest! {
         #[test]

@@ -314,12 +314,15 @@ impl Merge<'_> {
             staged.push(format!("SELECT {} FROM {}", self.key_name(), self.rows.full()));
         }
         let key = self.of_target(&self.key_name());
-        let is_meant = match (self.load.mode, staged.is_empty()) {
+        let mut is_meant = match (self.load.mode, staged.is_empty()) {
             (LoadMode::KeepKeys, true) => "TRUE".to_owned(),
             (_, true) => "FALSE".to_owned(),
             (LoadMode::KeepKeys, false) => format!("{key} NOT IN ({})", staged.join(" UNION ALL ")),
             (_, false) => format!("{key} IN ({})", staged.join(" UNION ALL ")),
         };
+        if self.load.spares_flagged() {
+            is_meant = format!("{is_meant} AND NOT COALESCE({}, FALSE)", self.target_flag());
+        }
         self.remove(&is_meant)
     }
 
@@ -369,6 +372,8 @@ mod tests {
             schema_version: 1,
             stage: None,
             is_filtered: false,
+            origin: None,
+            ousts: false,
         }
     }
 

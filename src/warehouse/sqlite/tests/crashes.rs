@@ -24,6 +24,8 @@ fn plan(number: u64) -> LoadPlan {
         schema_version: 1,
         stage: None,
         is_filtered: false,
+        origin: None,
+        ousts: false,
     }
 }
 

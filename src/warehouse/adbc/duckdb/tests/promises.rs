@@ -33,6 +33,8 @@ fn plan(number: u64, layout: TableLayout) -> LoadPlan {
         schema_version: 1,
         stage: None,
         is_filtered: false,
+        origin: None,
+        ousts: false,
     }
 }
 

@@ -82,6 +82,8 @@ fn plan(number: u64, mode: LoadMode) -> LoadPlan {
         schema_version: 1,
         stage: None,
         is_filtered: false,
+        origin: None,
+        ousts: false,
     }
 }
 
