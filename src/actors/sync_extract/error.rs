@@ -81,7 +81,7 @@ pub enum ExtractError {
     },
     /// More rows were rejected than the configuration allows.
     #[error(
-        "{rejected} rows of `{object}` do not fit their columns, {allowed} of {rows} may: {examples}; they are in `{file}`, and `max_rejects_per_million` says how many may be left out"
+        "{rejected} rows of `{object}` do not fit their columns, {allowed} of {rows} may: {examples}; they are in `{file}`, and `sync.max_reject_share` says how many may be left out"
     )]
     TooManyRejects {
         /// The object.

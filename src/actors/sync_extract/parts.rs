@@ -43,9 +43,10 @@ pub(super) struct PartMaker {
     /// Of each cell of a part: where its value is in the rows, and what it is.
     cells: Vec<(usize, ColumnType)>,
     names: Vec<String>,
-    /// The key's place in the rows, and whether it may be told: a record's id is nobody's data.
+    /// The key's place in the rows.
     key: usize,
-    key_is_id: bool,
+    /// The place of the record's id, where the rows have it: it may be told, for an id is nobody's data.
+    id: Option<usize>,
     key_kind: ColumnType,
     /// Keys of the page's rejected rows; `None` where the load takes out no row for want of it.
     spared: Option<RowChunk>,
@@ -130,7 +131,7 @@ impl PartMaker {
         Ok(Self {
             wanted: ask.wanted,
             key: place_of(&key.field)?,
-            key_is_id: key.kind == ColumnType::Id,
+            id: place_of("Id").ok(),
             key_kind: key.kind,
             spared: spares.then(|| RowChunk::new(1)),
             decimals,
@@ -321,8 +322,11 @@ impl PartMaker {
             Some(rows::Cell::Text(key)) => Some(key),
             _ => None,
         };
-        let told_key = key.as_deref().filter(|_| self.key_is_id);
-        rejects.take(row, key.as_deref(), told_key, column, reason)?;
+        let id = match self.id.and_then(|at| row.cell(at)) {
+            Some(rows::Cell::Text(id)) => Some(id),
+            _ => None,
+        };
+        rejects.take(row, key.as_deref(), id.as_deref(), column, reason)?;
         let key = cell_of(row.cell(self.key), self.key_kind);
         if let Some(spared) = self.spared.as_mut().filter(|_| key != Cell::Null) {
             spared.push([key]);

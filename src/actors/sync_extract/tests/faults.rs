@@ -174,3 +174,20 @@ async fn an_object_that_is_not_there_is_named() {
     let error = Durable::default().extract(&sim, &ask).await.unwrap_err();
     assert!(matches!(&error, ExtractError::NoObject { .. }), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_does_not_fit_is_told_by_its_id_whatever_identifies_the_rows() {
+    let sim = sim(300).await;
+    let mut ask = sim.ask("Lead", u64::MAX).await;
+    let mut plan = (*ask.plan).clone();
+    let columns = &mut plan.layout.columns;
+    plan.layout.key = columns.iter().position(|column| column.field == "LastName").unwrap();
+    columns.iter_mut().find(|column| column.field == "Status").unwrap().kind = ColumnType::Date;
+    ask.plan = Arc::new(plan);
+    let error = Durable::default().extract(&sim, &ask).await.unwrap_err().to_string();
+    let kept = std::fs::read_to_string(ask.rejects.folder.join(format!("{}.jsonl", ask.plan.id))).unwrap();
+    let line: serde_json::Value = serde_json::from_str(kept.lines().next().unwrap()).unwrap();
+    let (id, name) = (line["row"]["Id"].as_str().unwrap(), line["key"].as_str().unwrap());
+    assert!(error.contains(id) && !error.contains(&format!("`{name}`")), "{error}");
+    assert!(error.contains("`sync.max_reject_share`"), "{error}");
+}
