@@ -13,6 +13,7 @@ use super::spec::{KeyLine, Part, describe_list, read_list, section, words};
 use super::tree::Node;
 use super::values::{ByteSize, Period, Secret};
 use crate::model::{FieldName, ObjectName, OrgName};
+use crate::sync::filter::Filter;
 use crate::sync::schedule::Schedule;
 use crate::sync::{DeletePolicy, ObjectSettings, SyncProfile, SyncSettings, TableName, Thresholds};
 
@@ -409,6 +410,9 @@ fn check_objects(config: &Config, problems: &mut Problems) {
             Ok(_) => {}
             Err(why) => problems.add(&key("table"), why),
         }
+        if let Some(Err(bad)) = object.r#where.as_deref().map(Filter::parse) {
+            problems.add(&key("where"), format!("character {}: {}", bad.position, bad.what));
+        }
         if object.stage_name.is_some() && !object.use_stage {
             problems.add(&key("stage_name"), "is never used: set `use_stage = true`, or take it out");
         }
@@ -603,6 +607,10 @@ mod tests {
     #[case::object_twice(
         "[[sync.object]]\nname = \"Lead\"\n[[sync.object]]\nname = \"lead\"\ntable = \"other\"\n",
         "sync.object[1].name"
+    )]
+    #[case::no_condition(
+        "[[sync.object]]\nname = \"Lead\"\nwhere = \"Rating = 'Hot' LIMIT 5\"\n",
+        "sync.object[0].where"
     )]
     #[case::idle_stage("[[sync.object]]\nname = \"Lead\"\nstage_name = \"S\"\n", "sync.object[0].stage_name")]
     #[case::two_schedules(
