@@ -20,7 +20,7 @@ const JSON: u8 = 9;
 pub(super) fn put_row(row: ChunkRow<'_>, into: &mut Vec<u8>) {
     for cell in row.cells() {
         match cell {
-            Cell::Null => into.push(NULL),
+            Cell::Null | Cell::Unreadable => into.push(NULL),
             Cell::Boolean(value) => into.push(if value { TRUE } else { FALSE }),
             Cell::Int(value) => put(INT, &value.to_le_bytes(), into),
             Cell::Decimal(text) => put_text(DECIMAL, text, into),

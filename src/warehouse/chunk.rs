@@ -26,6 +26,8 @@ pub enum Cell<'a> {
     Time(u32),
     /// Compact JSON with sorted keys.
     Json(&'a str),
+    /// Of a query: a value that is no text, or bytes. Rows of the org never have it, and to a table it is null.
+    Unreadable,
 }
 
 /// Values are people's data: a print shows their kind only.
@@ -41,6 +43,7 @@ impl fmt::Debug for Cell<'_> {
             Self::DateTime(_) => "DateTime",
             Self::Time(_) => "Time",
             Self::Json(_) => "Json",
+            Self::Unreadable => "Unreadable",
         })
     }
 }
@@ -56,6 +59,7 @@ enum Slot {
     Decimal(Span),
     Text(Span),
     Json(Span),
+    Unreadable,
 }
 
 #[derive(Clone, Copy)]
@@ -135,6 +139,7 @@ impl RowChunk {
                 Cell::Decimal(text) => Slot::Decimal(self.keep(text)),
                 Cell::Text(text) => Slot::Text(self.keep(text)),
                 Cell::Json(text) => Slot::Json(self.keep(text)),
+                Cell::Unreadable => Slot::Unreadable,
             };
             self.slots.push(slot);
         }
@@ -193,6 +198,7 @@ impl<'a> ChunkRow<'a> {
             Slot::Decimal(span) => Cell::Decimal(text(span)),
             Slot::Text(span) => Cell::Text(text(span)),
             Slot::Json(span) => Cell::Json(text(span)),
+            Slot::Unreadable => Cell::Unreadable,
         }
     }
 }

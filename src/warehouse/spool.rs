@@ -415,7 +415,7 @@ impl Drop for SpoolWriter {
 fn put_cell(into: &mut Vec<u8>, cell: Cell<'_>) {
     let mut room = TextRoom::default();
     let plain = match cell {
-        Cell::Null => return,
+        Cell::Null | Cell::Unreadable => return,
         Cell::Text(text) | Cell::Json(text) => return put_text(into, text),
         Cell::Boolean(true) => "true",
         Cell::Boolean(false) => "false",

@@ -120,6 +120,7 @@ impl FieldSort {
                 _ => return Err(self.fault()),
             },
             Cell::Json(_) => return Err(self.fault()),
+            Cell::Unreadable => return Err(CellFault("it is bytes, or text that is no UTF-8")),
         };
         out.push_str(text);
         Ok(true)

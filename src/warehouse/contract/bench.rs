@@ -81,6 +81,7 @@ pub fn told(cell: Cell<'_>) -> String {
     let mut room = TextRoom::default();
     match cell {
         Cell::Null => "-".to_owned(),
+        Cell::Unreadable => "unreadable".to_owned(),
         Cell::Boolean(value) => value.to_string(),
         Cell::Int(value) => value.to_string(),
         Cell::Decimal(text) | Cell::Text(text) | Cell::Json(text) => text.to_owned(),

@@ -73,7 +73,7 @@ fn put_row(row: ChunkRow<'_>, cells: usize, out: &mut Vec<u8>) {
     let mut room = TextRoom::default();
     for cell in row.cells().take(cells) {
         match cell {
-            Cell::Null => out.extend_from_slice(b"\\N"),
+            Cell::Null | Cell::Unreadable => out.extend_from_slice(b"\\N"),
             Cell::Boolean(value) => out.push(if value { b't' } else { b'f' }),
             Cell::Int(value) => put_int(value, out),
             Cell::Decimal(text) => out.extend_from_slice(text.as_bytes()),

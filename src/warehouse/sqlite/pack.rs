@@ -76,7 +76,7 @@ pub(super) fn number(text: &str, kind: ColumnType) -> ValueRef<'_> {
 pub(super) fn pack(cell: Cell<'_>, kind: ColumnType, out: &mut Vec<u8>) {
     let mut room = TextRoom::default();
     match cell {
-        Cell::Null => out.push(NULL),
+        Cell::Null | Cell::Unreadable => out.push(NULL),
         Cell::Boolean(value) => out.push(if value { ONE } else { ZERO }),
         Cell::Int(value) => integer(value, out),
         Cell::Text(text) | Cell::Json(text) => bytes(TEXT, text.as_bytes(), out),

@@ -61,7 +61,7 @@ pub(super) fn run(
         }
         let mut cells = Vec::with_capacity(columns.len());
         for (place, kind) in kinds.iter().enumerate() {
-            cells.push(cell(row.get_ref(place).map_err(failed)?, *kind, &numbers[place])?);
+            cells.push(cell(row.get_ref(place).map_err(failed)?, *kind, &numbers[place]));
         }
         chunk.push(cells);
         if chunk.rows() >= CHUNK_ROWS || chunk.bytes() >= CHUNK_BYTES {
@@ -94,13 +94,13 @@ fn kind_of(value: ValueRef<'_>) -> ColumnType {
 }
 
 /// A value by what it is and not by what it was declared as: SQLite lets a column hold anything. `number` is the text of a
-/// real; the shortest that reads back as it, which of up to 15 digits is what was written.
-fn cell<'a>(value: ValueRef<'a>, kind: ColumnType, number: &'a str) -> Result<Cell<'a>, WarehouseError> {
-    let text = |bytes| {
-        std::str::from_utf8(bytes)
-            .map_err(|_| WarehouseError::BadQuery("it gives text that is no UTF-8, or bytes".to_owned()))
+/// real; the shortest that reads back as it, which of up to 15 digits is what was written. What nobody can read as text is one
+/// row's trouble and not the query's.
+fn cell<'a>(value: ValueRef<'a>, kind: ColumnType, number: &'a str) -> Cell<'a> {
+    let read = |bytes, as_cell: fn(&'a str) -> Cell<'a>| {
+        std::str::from_utf8(bytes).map_or(Cell::Unreadable, as_cell)
     };
-    Ok(match value {
+    match value {
         ValueRef::Null => Cell::Null,
         ValueRef::Integer(value @ (0 | 1)) if kind == ColumnType::Boolean => Cell::Boolean(value == 1),
         ValueRef::Integer(value) => Cell::Int(value),
@@ -108,13 +108,11 @@ fn cell<'a>(value: ValueRef<'a>, kind: ColumnType, number: &'a str) -> Result<Ce
             Cell::Decimal(if number == "-0" { "0" } else { number })
         }
         ValueRef::Real(_) => Cell::Null,
-        ValueRef::Text(bytes) => match text(bytes)? {
-            "" => Cell::Null,
-            text => Cell::Text(text),
-        },
+        ValueRef::Text([]) => Cell::Null,
+        ValueRef::Text(bytes) => read(bytes, Cell::Text),
         ValueRef::Blob(bytes) if matches!(kind, ColumnType::Decimal { .. } | ColumnType::Int) => {
-            Cell::Decimal(text(bytes)?)
+            read(bytes, Cell::Decimal)
         }
-        ValueRef::Blob(bytes) => Cell::Text(text(bytes)?),
-    })
+        ValueRef::Blob(bytes) => read(bytes, Cell::Text),
+    }
 }

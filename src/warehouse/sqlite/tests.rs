@@ -185,3 +185,14 @@ fn a_query_gives_many_rows_in_pieces() {
     bench.warehouse.query("SELECT 1.5, NULL, 'x', x'41', '' ", &mut kept).unwrap();
     assert_eq!(kept.rows, [["1.5", "-", "x", "A", "-"]]);
 }
+
+#[test]
+fn a_value_that_nobody_can_read_is_its_rows_trouble_and_not_the_querys() {
+    let mut ground = SqliteGround::new();
+    let mut bench = Bench::new(&mut ground, "bytes");
+    let rows = bench
+        .ask("SELECT 1, CAST(x'ff' AS TEXT) UNION ALL SELECT 2, x'fe' UNION ALL SELECT 3, 'ok'")
+        .unwrap()
+        .rows;
+    assert_eq!(rows, [["1", "unreadable"], ["2", "unreadable"], ["3", "ok"]]);
+}

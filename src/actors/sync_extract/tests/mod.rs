@@ -218,6 +218,7 @@ fn told_cell(cell: Cell<'_>) -> String {
         Cell::DateTime(ms) => format!("T{ms}\u{1}"),
         Cell::Time(ms) => format!("c{ms}\u{1}"),
         Cell::Json(text) => format!("j{text}\u{1}"),
+        Cell::Unreadable => panic!("the org gives no such value"),
     }
 }
 
