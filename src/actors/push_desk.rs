@@ -168,7 +168,9 @@ impl PushDesk {
                     folder: inner.folder.clone(),
                     clock: inner.clock.clone(),
                 };
-                job.run(self.new_id()).await.map_err(|error| (error.kind(), told(&error)))
+                job.run(self.new_id())
+                    .await
+                    .map_err(|error| (error.kind(), told(&error, self.is_unfinished(settings))))
             }
             None => Err((ErrorKind::Job, format!("no org is named `{}`", known.door.org))),
         };
@@ -307,6 +309,25 @@ fn schedule_of(settings: &PushSettings) -> Option<Schedule> {
     })
 }
 
-fn told(error: &PushError) -> String {
-    format!("{}; what was sent stays sent, and the next run goes on behind it", chain(error))
+/// An error, and what becomes of the push. One that is not planned to its end has sent nothing.
+fn told(error: &PushError, is_begun: bool) -> String {
+    let why = chain(error);
+    if is_begun {
+        format!("{why}; what was sent stays sent, and the next run goes on behind it")
+    } else {
+        format!("{why}; nothing was sent")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warehouse::WarehouseError;
+
+    #[test]
+    fn a_push_that_did_not_begin_says_that_nothing_was_sent() {
+        let error = PushError::Warehouse(WarehouseError::BadQuery("no such table".to_owned()));
+        assert!(told(&error, false).ends_with("nothing was sent"));
+        assert!(told(&error, true).contains("stays sent"));
+    }
 }

@@ -23,7 +23,7 @@ use self::folder::PushFolder;
 use self::reading::{QueryRead, QueryReader};
 use self::results::{BadFile, BatchRows, JobOutcomes, ResultList, call_outcomes, json_of, match_value};
 use crate::clock::SharedClock;
-use crate::model::OrgName;
+use crate::model::{ObjectName, OrgName};
 use crate::salesforce::{
     BulkError, CollectionWrite, IngestCell, IngestCsv, IngestJob, IngestOperation, IngestResults,
     JobStanding, OrgError, ReadError, Upload,
@@ -57,6 +57,16 @@ pub enum PushError {
     /// A call.
     #[error(transparent)]
     Org(#[from] OrgError),
+    /// The org has no such object, or hides it.
+    #[error(
+        "the org has no object `{object}`, or penstock's user may not see it: see `object` of the push `{push}`"
+    )]
+    NoObject {
+        /// The push.
+        push: String,
+        /// As configured.
+        object: ObjectName,
+    },
     /// A job.
     #[error(transparent)]
     Bulk(#[from] BulkError),
@@ -84,6 +94,16 @@ pub enum PushError {
 }
 
 impl PushError {
+    /// Why the object could not be described. Of one that it has not the org says only that there is no such resource.
+    fn of_describe(settings: &PushSettings, error: OrgError) -> Self {
+        match error {
+            OrgError::Rejected { status: 404, .. } => {
+                Self::NoObject { push: settings.name.clone(), object: settings.object.clone() }
+            }
+            error => error.into(),
+        }
+    }
+
     /// Whose trouble it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -185,7 +205,8 @@ impl PushJob {
     async fn plan(&self, id: LoadId, folder: PushFolder) -> Result<Run<'_>, PushError> {
         // What a push left that was not planned to its end.
         on_disk(&folder, PushFolder::clear).await?;
-        let describe = self.org.fields(&self.settings.object).await?;
+        let described = self.org.fields(&self.settings.object).await;
+        let describe = described.map_err(|error| PushError::of_describe(&self.settings, error))?;
         let reader = QueryReader::new(self.settings.clone(), describe, folder.clone());
         let sql = self.settings.sql.clone();
         // The reader comes back whatever became of the query: it knows best what went wrong.

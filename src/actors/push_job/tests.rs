@@ -245,3 +245,17 @@ async fn a_query_that_cannot_be_pushed_sends_nothing() {
     assert_eq!(error.kind(), ErrorKind::Data);
     assert_eq!(bench.shared.world().done, 1, "the describe");
 }
+
+#[test]
+fn an_object_that_the_org_has_not_is_told_by_its_key() {
+    let bench = Bench::new(1, PushOperation::Insert);
+    let missing = OrgError::Rejected {
+        status: 404,
+        code: "NOT_FOUND".to_owned(),
+        message: "The requested resource does not exist".to_owned(),
+    };
+    let told = PushError::of_describe(&bench.settings, missing);
+    assert_eq!(told.kind(), ErrorKind::Job);
+    let told = told.to_string();
+    assert!(told.contains("`Lead`") && told.contains("`object`") && told.contains("`scores`"), "{told}");
+}
