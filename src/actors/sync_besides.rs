@@ -162,10 +162,12 @@ fn why_different(difference: i64, rejected: u64, has_stamp: bool) -> String {
     match difference {
         0 => "none".to_owned(),
         _ if missing > 0 && missing == rejected => "the rows in the reject file".to_owned(),
-        1.. => "rows that were deleted for good, or that were deleted since the window ended; comparing all ids finds them"
+        1.. => "rows that were deleted for good, or that were deleted since the window ended; `--compare-ids` finds them"
             .to_owned(),
-        _ if !has_stamp => "rows that are new since they were read".to_owned(),
-        _ => "rows that are new since the window ended; the next sync brings them".to_owned(),
+        // Both counts are as of now: nobody knows which rows they are.
+        _ if !has_stamp => "perhaps rows that are new since they were read; if it stays so, `penstock sync --full`".to_owned(),
+        _ => "perhaps rows that are new since the window ended, which the next sync brings; if it stays so, `penstock sync --full` reads every row"
+            .to_owned(),
     }
 }
 
@@ -195,6 +197,9 @@ mod tests {
         assert_eq!(why_different(0, 3, true), "none");
         assert_eq!(why_different(-3, 3, true), "the rows in the reject file");
         assert!(why_different(2, 0, true).contains("deleted for good"));
-        assert!(why_different(-2, 0, true).contains("next sync"));
+        for has_stamp in [true, false] {
+            let told = why_different(-2, 0, has_stamp);
+            assert!(told.starts_with("perhaps") && told.contains("--full"), "{told}");
+        }
     }
 }
