@@ -293,7 +293,8 @@ pub fn factory(
     spool: Spool,
     clock: SharedClock,
 ) -> WarehouseFactory {
-    Arc::new(move || {
+    let (place, key) = settings.place();
+    let connect = move || -> Result<Box<dyn Warehouse>, WarehouseError> {
         let mut warehouse: Box<dyn Warehouse> = match &settings {
             WarehouseSettings::Sqlite(settings) => {
                 make_folder_of(&settings.path)?;
@@ -310,13 +311,52 @@ pub fn factory(
         };
         warehouse.open(&owner)?;
         Ok(warehouse)
-    })
+    };
+    Arc::new(move || connect().map_err(|error| placed(error, &place, key)))
 }
 
+impl WarehouseSettings {
+    /// Where the warehouse is, without user and password, and the key that says so.
+    fn place(&self) -> (String, &'static str) {
+        match self {
+            Self::Sqlite(settings) => (format!("sqlite `{}`", settings.path.display()), "warehouse.path"),
+            Self::Duckdb(settings) => (format!("duckdb `{}`", settings.path.display()), "warehouse.path"),
+            Self::Postgres(settings) => {
+                let at = host_of(settings.url.expose());
+                (at.map_or_else(|| "postgres".to_owned(), |at| format!("postgres at {at}")), "warehouse.url")
+            }
+            Self::Snowflake(settings) => (format!("snowflake `{}`", settings.account), "warehouse.account"),
+        }
+    }
+}
+
+/// Host and port of an address, and nothing else of it: what stands before them is a login.
+fn host_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let address = rest.split(['/', '?', '#']).next()?;
+    let at = address.rsplit_once('@').map_or(address, |(_, at)| at);
+    (!at.is_empty()).then_some(at)
+}
+
+/// An error of connecting, with the place and the key where a person can do something.
+fn placed(error: WarehouseError, place: &str, key: &str) -> WarehouseError {
+    let told = |message: String| format!("{place}: {message} (see `{key}`)");
+    match error {
+        WarehouseError::Unreachable(message) => WarehouseError::Unreachable(told(message)),
+        WarehouseError::Denied(message) => WarehouseError::Denied(told(message)),
+        error => error,
+    }
+}
+
+/// A folder that the disk will not have is no passing trouble: nobody but a person mends a path.
 fn make_folder_of(file: &Path) -> Result<(), WarehouseError> {
     let Some(folder) = file.parent() else { return Ok(()) };
-    std::fs::create_dir_all(folder)
-        .map_err(|error| WarehouseError::Unreachable(format!("the folder `{}`: {error}", folder.display())))
+    std::fs::create_dir_all(folder).map_err(|error| match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            WarehouseError::Full(format!("the folder `{}`: {error}", folder.display()))
+        }
+        _ => WarehouseError::Denied(format!("the folder `{}` cannot be made: {error}", folder.display())),
+    })
 }
 
 #[cfg(test)]
@@ -325,6 +365,30 @@ mod tests {
 
     fn object(name: &str, table: &str) -> ObjectSettings {
         ObjectSettings::new(name.parse().unwrap(), table.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_is_told_without_its_login() {
+        assert_eq!(
+            host_of("postgres://me:p%40ss@db.example.com:5432/crm?sslmode=require"),
+            Some("db.example.com:5432")
+        );
+        assert_eq!(host_of("postgresql://db/crm"), Some("db"));
+        assert_eq!(host_of("host=db password=x"), None);
+        assert_eq!(host_of("postgres:///crm"), None);
+        let refused = placed(
+            WarehouseError::Denied("wrong password".to_owned()),
+            "postgres at db:5432",
+            "warehouse.url",
+        );
+        let told = refused.to_string();
+        assert!(told.contains("db:5432") && told.contains("`warehouse.url`"), "{told}");
+    }
+
+    #[test]
+    fn a_folder_that_can_never_be_made_is_not_waited_for() {
+        let error = make_folder_of(Path::new("/proc/nope/crm.sqlite")).unwrap_err();
+        assert!(!error.is_transient() && error.to_string().contains("/proc/nope"), "{error}");
     }
 
     #[test]
