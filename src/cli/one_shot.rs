@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::daemon::{in_system, obey_signals};
 use super::progress::Progress;
 use super::{CONFIG, FAILED, STATE_FOLDER};
-use crate::actors::engine::Drained;
+use crate::actors::engine::{Drained, RunState};
 use crate::actors::fetcher::chain;
 use crate::config::{Config, LogFormat};
 use crate::control::{self, Command, Reply};
@@ -52,7 +53,27 @@ pub fn command(config: &Config, command: Command) -> Result<Reply, u8> {
 pub fn at_the_org(config: &Config, asked: Command) -> Result<Reply, u8> {
     let mut without_databases = config.clone();
     without_databases.database.clear();
-    command(&without_databases, asked)
+    with_plant(&without_databases, false, async move |plant| {
+        let paused = when_paused(plant.engine.watch_run_state());
+        let told = tokio::spawn(async move {
+            if let Some(line) = paused.await {
+                eprintln!("{line}");
+            }
+        });
+        let reply = desk::perform(plant, asked).await;
+        told.abort();
+        reply
+    })
+}
+
+/// What is said once the engine is paused, if it is before it ends. A pause outlives the process that was told to: without a word
+/// a command that waits would only seem to hang.
+async fn when_paused(mut state: watch::Receiver<RunState>) -> Option<&'static str> {
+    state
+        .wait_for(|state| state.paused)
+        .await
+        .is_ok()
+        .then_some("penstock: paused; `penstock resume` goes on")
 }
 
 /// As [`command`], with progress.
@@ -124,6 +145,16 @@ pub fn with_plant_and_farewell<R>(
 mod tests {
     use super::*;
     use crate::ai::FolderEmbedder;
+
+    #[tokio::test]
+    async fn a_command_that_waits_for_a_pause_says_so() {
+        let paused = RunState { paused: true, ..RunState::default() };
+        let (sender, state) = watch::channel(paused);
+        assert!(when_paused(state.clone()).await.is_some_and(|line| line.contains("penstock resume")));
+        sender.send_replace(RunState::default());
+        drop(sender);
+        assert_eq!(when_paused(state).await, None, "a line that runs says nothing");
+    }
 
     #[test]
     fn a_model_that_cannot_be_loaded_at_the_start_is_a_mistake_of_the_configuration() {

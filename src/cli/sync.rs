@@ -82,7 +82,8 @@ fn changes_text(of: &Value, out: &mut String) {
                 None => writeln!(out, "  column {name} added"),
             },
             "widen" => writeln!(out, "  column {name} widened"),
-            "retire" => writeln!(out, "  column {name} stays as it is: its field is gone or hidden"),
+            // Its field is gone or hidden, or goes to another column; which of these, a note tells.
+            "retire" => writeln!(out, "  column {name} keeps its values, which stop changing"),
             "revive" => writeln!(out, "  column {name} is filled again: its field is back"),
             other => writeln!(out, "  {other} {name}"),
         };
@@ -232,5 +233,23 @@ pub fn bulk_jobs(done: &Value, json: bool) {
         for job in failed {
             say_line(format_args!("  {job}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_a_column_that_is_left_no_field_is_said_to_be_gone() {
+        let changes = json!({ "schema_changes": [
+            { "change": "add_column", "column": { "name": "Sel__c__v2" }, "beside": "Sel__c" },
+            { "change": "retire", "name": "Sel__c" },
+        ]});
+        let mut told = String::new();
+        changes_text(&changes, &mut told);
+        assert!(told.contains("column Sel__c keeps its values") && !told.contains("gone"), "{told}");
     }
 }
