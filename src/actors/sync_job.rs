@@ -310,7 +310,7 @@ impl SyncDesk {
 }
 
 /// Why a load that is not in its target yet must not come there any more; `now` is the fingerprint of the settings.
-fn why_outdated(
+pub(super) fn why_outdated(
     open: &OpenLoad,
     now: &str,
     organization: Option<&str>,

@@ -547,6 +547,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_only_planned_of_a_table_is_not_told_as_done() {
+        let settings = crate::sync::ObjectSettings::new("Lead".parse().unwrap(), "lead".parse().unwrap());
+        let mut report = Report::new(&settings, at("2026-11-23T10:00:00Z"));
+        let mut load = open(Purpose::Rows, LoadMode::Replace);
+        load.changes = vec![crate::sync::SchemaChange::Retire { name: "City".to_owned() }];
+        report.plans(&load);
+        assert!(report.result.schema_changes.is_empty());
+        report.changed(&load);
+        assert_eq!(report.result.schema_changes, load.changes);
+    }
+
+    #[test]
+    fn a_load_that_was_planned_for_something_else_is_not_gone_on_with() {
+        use crate::actors::sync_job::why_outdated;
+        let mark = |text: &str| Some(Watermark { at: at(text) });
+        let now = mark("2026-11-23T09:00:00Z");
+        let mut load = open(Purpose::Rows, LoadMode::Upsert);
+        (load.plan.from, load.watermark) = (Some(at("2026-11-23T08:50:00Z")), now.map(|mark| mark.at));
+        load.organization = Some("00D1".to_owned());
+        for organization in [Some("00D1"), None] {
+            assert_eq!(why_outdated(&load, "lead", organization, now), None);
+        }
+        assert!(why_outdated(&load, "lead", Some("00D2"), now).is_some());
+        assert!(why_outdated(&load, "contact", Some("00D1"), now).is_some());
+        let earlier = mark("2026-11-22T09:00:00Z");
+        assert!(why_outdated(&load, "lead", Some("00D1"), earlier).is_some(), "it would hide a day");
+        load.plan.from = None;
+        assert_eq!(why_outdated(&load, "lead", Some("00D1"), earlier), None, "it reads every row");
+    }
+
+    #[test]
     fn a_job_of_somebody_else_is_remembered_as_taken() {
         let mut facts = SyncFacts::default();
         for number in 0..JOBS_REMEMBERED + 5 {
