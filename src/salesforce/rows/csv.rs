@@ -250,7 +250,9 @@ impl CsvRows {
     fn check_header(&self, text: &str) -> Result<(), RowsError> {
         let (found, expected) = (self.scan.cells.len(), self.row.columns.len());
         for (index, (cell, column)) in self.scan.cells.iter().zip(self.row.columns.as_slice()).enumerate() {
-            if !text[cell.start as usize..cell.end as usize].eq_ignore_ascii_case(&column.name) {
+            // A first character that begins as a byte order mark does is cut in two: no name stands there.
+            let name = text.get(cell.start as usize..cell.end as usize);
+            if !name.is_some_and(|name| name.eq_ignore_ascii_case(&column.name)) {
                 let expected = column.name.clone();
                 return Err(RowsError::HeaderName { position: index + 1, expected });
             }

@@ -112,6 +112,7 @@ fn place(row: u64, column: &str) -> Place {
 #[rstest]
 #[case::nothing(b"", RowsError::NoHeader)]
 #[case::html(b"<html><body>Down for maintenance", RowsError::HeaderName { position: 1, expected: "Id".to_owned() })]
+#[case::half_a_mark("\u{fef2}Id,Name,Amount\n".as_bytes(), RowsError::HeaderName { position: 1, expected: "Id".to_owned() })]
 #[case::other_order(b"Id,Amount,Name\n", RowsError::HeaderName { position: 2, expected: "Name".to_owned() })]
 #[case::narrow_header(b"Id,Name\n", RowsError::HeaderWidth { found: 2, expected: 3 })]
 #[case::wide_header(b"Id,Name,Amount,More\n", RowsError::HeaderWidth { found: 4, expected: 3 })]
