@@ -19,6 +19,9 @@ struct Flags {
     /// Decides everything invented
     #[arg(long, default_value_t = 7)]
     seed: u64,
+    /// Salesforce's id of the org, of 15 characters: two of them are two orgs
+    #[arg(long, value_name = "ID", default_value = "00D5g0000001234", value_parser = organization_id)]
+    organization_id: String,
     /// Milliseconds added to every answer
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
@@ -115,6 +118,12 @@ struct Limits {
     long_requests_max: usize,
 }
 
+fn organization_id(text: &str) -> Result<String, String> {
+    let is_id =
+        text.len() == 15 && text.starts_with("00D") && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_id.then(|| text.to_owned()).ok_or_else(|| "15 letters and digits are needed, from 00D on".to_owned())
+}
+
 fn per_app_limit(text: &str) -> Result<PerAppLimit, String> {
     let (app, calls) = text.split_once('=').ok_or("write it as NAME=CALLS")?;
     let calls = calls.parse().map_err(|_| format!("`{calls}` is not a number of calls"))?;
@@ -139,6 +148,7 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         ca_out: listeners.ca_out,
         tls_names: listeners.tls_name,
         seed: flags.seed,
+        organization_id: flags.organization_id,
         latency: Duration::from_millis(flags.latency_ms),
         sfdx: flags.sfdx,
         client_id: login.client_id,

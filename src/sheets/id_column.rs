@@ -66,8 +66,11 @@ fn by_letters(wanted: &str) -> Option<usize> {
     let wanted = wanted.trim().to_ascii_uppercase();
     let letters = wanted.strip_prefix("COLUMN ").unwrap_or(&wanted).trim();
     let is_column = (1..=3).contains(&letters.len()) && letters.bytes().all(|byte| byte.is_ascii_uppercase());
+    if !is_column {
+        return None;
+    }
     let number = letters.bytes().fold(0, |number, byte| number * 26 + usize::from(byte - b'A') + 1);
-    (is_column && number <= MOST_COLUMNS).then(|| number - 1)
+    (number <= MOST_COLUMNS).then(|| number - 1)
 }
 
 /// The column named, by its head or its letter, or the one that holds most Lead ids in the sample, or the one whose head

@@ -78,6 +78,10 @@ const ID: &str = "00Q5e00000A1b2cEAB";
 #[case::by_its_letter(&["Leads of autumn"], &["Ada", ""], Some("B"), Ok("Column B"))]
 #[case::a_letter_of_a_column_with_a_head(&["Name", "Key"], &["x", ""], Some("b"), Ok("Key"))]
 #[case::a_head_before_a_letter(&["B", "A"], &["x", ""], Some("B"), Ok("B"))]
+#[case::no_letters(&["Name", "Key"], &["x", ""], Some("S\u{d1}|4)"),
+    Err("no column `S\u{d1}|4)`; the columns found are `Name`, `Key`"))]
+#[case::no_column(&["Name", "Key"], &["x", ""], Some("Column "),
+    Err("no column `Column `; the columns found are `Name`, `Key`"))]
 #[case::a_letter_nobody_has(&["Name", "Key"], &["x", ""], Some("C"),
     Err("no column `C`; the columns found are `Name`, `Key`"))]
 fn the_column_of_ids_is_found_by_its_ids_then_by_its_name(
