@@ -143,6 +143,10 @@ impl IngestCsv {
                 IngestCell::Text(text) => push_quoted(text, &mut row),
             }
         }
+        if row.is_empty() {
+            // A blank line is no row to most readers, ours among them.
+            push_quoted("", &mut row);
+        }
         row.push(b'\n');
         let (bytes, bytes_max) = (self.header.len() + row.len(), self.bytes_max);
         if bytes > bytes_max {
@@ -457,6 +461,18 @@ mod tests {
         csv.push(&row).unwrap();
         let upload = csv.finish().unwrap();
         assert_eq!(String::from_utf8(upload.csv).unwrap(), "Id,Name,Note__c\n\"a\"\"b,c\nd\",#N/A,\n");
+    }
+
+    #[test]
+    fn a_row_whose_only_cell_is_unchanged_is_a_row_all_the_same() {
+        let mut csv = IngestCsv::new(&columns(&["Name"]), 1_000);
+        for cell in [IngestCell::Text("a"), IngestCell::Unchanged, IngestCell::Null] {
+            csv.push(&[cell]).unwrap();
+        }
+        let upload = csv.finish().unwrap();
+        let mut reader = csv::Reader::from_reader(upload.csv.as_slice());
+        let rows: Vec<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
+        assert_eq!((rows, upload.rows), (vec!["a".to_owned(), String::new(), "#N/A".to_owned()], 3));
     }
 
     #[test]
