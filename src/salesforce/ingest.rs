@@ -266,7 +266,13 @@ impl OrgClient {
             }
             attempt += 1;
         };
-        self.close_ingest(&job_id).await?;
+        if let Err(error) = self.close_ingest(&job_id).await {
+            // One of which nobody knows may have its rows at work.
+            if !matches!(error, BulkError::Failed { .. }) {
+                self.abandon_job(&self.ingest_path(&job_id, ""), &job_id).await;
+            }
+            return Err(error);
+        }
         Ok(IngestJob { job_id, rows: upload.rows })
     }
 
@@ -294,20 +300,21 @@ impl OrgClient {
         Ok(job.with_checked_id()?.id)
     }
 
-    /// Closes a job. When the answer is lost, the job itself is asked whether it is closed.
+    /// Closes a job. When the answer is lost, the job itself is asked whether it is closed. One that is not stays as it is:
+    /// whoever has kept its id must be able to learn that it has changed nothing.
+    ///
+    /// # Errors
+    /// [`BulkError::Failed`] when nobody knows whether it was closed; that of the call when it was not.
     pub(super) async fn close_ingest(&self, job_id: &str) -> Result<(), BulkError> {
         let what = format!("the close of bulk job `{job_id}`");
         let path = self.ingest_path(job_id, "");
         let body = State { state: "UploadComplete" };
-        let call = Call::json(Method::Patch, Api::Bulk, path.clone(), &body, what)?;
+        let call = Call::json(Method::Patch, Api::Bulk, path, &body, what)?;
         let Err(error) = self.respond(&call).await else { return Ok(()) };
         match self.ingest_state(job_id).await {
-            Ok(job) if !matches!(job.state, JobState::Open | JobState::Aborted | JobState::Unknown) => Ok(()),
-            Ok(_) => {
-                self.abandon_job(&path, job_id).await;
-                Err(error.into())
-            }
-            Err(_) => {
+            Ok(job) if matches!(job.state, JobState::Open | JobState::Aborted) => Err(error.into()),
+            Ok(job) if job.state != JobState::Unknown => Ok(()),
+            _ => {
                 let message = format!("nobody knows whether it was closed: {error}");
                 Err(BulkError::Failed { job: job_id.to_owned(), message })
             }
@@ -439,9 +446,12 @@ impl OrgClient {
 
 #[cfg(test)]
 mod tests {
+    use rstest::rstest;
+
     use super::*;
     use crate::salesforce::HttpErrorKind;
     use crate::salesforce::test_support::*;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn columns(names: &[&str]) -> Vec<FieldName> {
@@ -553,5 +563,33 @@ mod tests {
         assert_eq!(bench.count("AbCd0AAV/batches"), 1);
         assert_eq!(bench.count("AbCd1AAV/batches"), 1);
         assert_eq!(bench.count("AbCd0AAV"), 3, "the upload, the abort, the delete: {:?}", bench.log());
+    }
+
+    #[rstest]
+    #[case::open("Open", true)]
+    #[case::a_state_that_is_new("SomethingNew", false)]
+    #[tokio::test]
+    async fn a_job_that_was_not_closed_is_taken_away_and_one_that_may_be_is_left(
+        #[case] state: &'static str,
+        #[case] is_taken_away: bool,
+    ) {
+        let deleted = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&deleted);
+        let bench = Bench::new(move |request| match request.method {
+            Method::Post | Method::Get => json(200, &format!(r#"{{"id":"{JOB}","state":"{state}"}}"#)),
+            Method::Put => json(201, ""),
+            Method::Patch if body_text(request).contains("Aborted") && !is_taken_away => {
+                panic!("nobody knows what it has written")
+            }
+            Method::Patch => json(503, "busy"),
+            Method::Delete => {
+                seen.fetch_add(1, Ordering::SeqCst);
+                json(204, "")
+            }
+        });
+        let error = bench.client.ingest(&"Lead".parse().unwrap(), &IngestOperation::Insert, &upload()).await;
+        let error = error.unwrap_err();
+        assert_eq!(matches!(error, BulkError::Failed { .. }), !is_taken_away, "{error}");
+        assert_eq!(deleted.load(Ordering::SeqCst), usize::from(is_taken_away));
     }
 }

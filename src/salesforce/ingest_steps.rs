@@ -127,6 +127,24 @@ mod tests {
         assert_eq!(bench.count(JOB), 1, "and the job is left for who knows it: {:?}", bench.log());
     }
 
+    /// What it has not written can be told only while the org knows it.
+    #[rstest]
+    #[case::the_org_has_too_much_to_do(503)]
+    #[case::the_org_refuses(400)]
+    #[tokio::test]
+    async fn a_job_that_could_not_be_closed_stays_to_be_asked(#[case] status: u16) {
+        let bench = Bench::new(move |request| match request.method {
+            Method::Put => json(201, ""),
+            Method::Get => json(200, &format!(r#"{{"id":"{JOB}","state":"Open"}}"#)),
+            Method::Patch if body_text(request).contains("UploadComplete") => {
+                json(status, r#"[{"errorCode":"NOT_NOW","message":"no"}]"#)
+            }
+            other => panic!("{other:?}: the job is taken away"),
+        });
+        bench.client.ingest_send(&mut job(), upload()).await.unwrap_err();
+        assert_eq!(bench.client.ingest_standing(&job()).await.unwrap(), JobStanding::Open);
+    }
+
     #[rstest]
     #[case("Open", JobStanding::Open)]
     #[case("UploadComplete", JobStanding::Working)]
