@@ -160,7 +160,7 @@ impl<'p> JobOutcomes<'p> {
                 IngestResults::Unprocessed => match row {
                     Some(row) => {
                         let why = self.broke_off.unwrap_or("it is among the unprocessed");
-                        RowOutcome::left_over(row, match_value, Some(why), self.operation)
+                        RowOutcome::unprocessed(row, match_value, why, self.operation)
                     }
                     None => continue,
                 },

@@ -211,6 +211,29 @@ async fn rows_that_a_broken_job_did_not_come_to_are_sent_again_a_few_times() {
     assert!(bench.shared.world().records.values().all(|writes| writes.len() == 1));
 }
 
+#[rstest]
+#[case::an_insert(PushOperation::Insert)]
+#[case::an_upsert(upsert())]
+#[tokio::test]
+async fn a_row_that_a_broken_job_does_not_tell_of_is_sent_again_unless_it_is_an_insert(
+    #[case] operation: PushOperation,
+) {
+    let is_insert = operation == PushOperation::Insert;
+    let mut bench = Bench::new(200, operation);
+    bench.settings.attempts = 2;
+    (bench.shared.world().jobs_fail, bench.shared.world().loses_a_result) = (true, true);
+    let result = bench.run().await.unwrap();
+    // One of each job.
+    assert_eq!((result.jobs, result.tally.unknown), (2, if is_insert { 2 } else { 0 }));
+    let told = bench.told(result.id.as_ref().unwrap());
+    let told: Vec<&str> = told.values().map(|(_, code)| code.as_str()).collect();
+    assert_eq!((told.len(), told.contains(&"not_processed")), (200, true));
+    assert_eq!(told.contains(&"unknown"), is_insert);
+    let world = bench.shared.world();
+    let twice = world.records.iter().find(|(_, writes)| writes.len() != 1);
+    assert!(twice.is_none(), "written twice: {twice:?}");
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_told_and_not_sent() {
     let mut bench = Bench::new(3, upsert());

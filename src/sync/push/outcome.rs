@@ -83,7 +83,8 @@ pub enum RowFate {
     Refused,
     /// It was never sent: it does not fit the object.
     Unfit,
-    /// Nobody knows: the org forgot the job, and sending an insert again might make the record twice.
+    /// Nobody knows: the org forgot the job or does not tell of the row, and sending an insert again might make the record
+    /// twice.
     Unknown,
 }
 
@@ -152,28 +153,29 @@ impl RowOutcome {
         }
     }
 
-    /// A row that no list of its job tells of. `broke_off`: why the job ended before it was through; it did not come to the
-    /// row then. Of a job that ended well an insert may have made the record all the same.
+    /// A row that the org itself says it did not come to.
+    pub fn unprocessed(row: u64, match_value: Option<String>, why: &str, operation: &PushOperation) -> Self {
+        let message = format!("the org did not come to this row: {why}");
+        Self::refused(Some(row), match_value, None, RowError::new(NOT_PROCESSED, message), operation)
+    }
+
+    /// A row that no list of its job tells of. `broke_off`: why the job ended before it was through. An insert may have made
+    /// the record all the same: the org was at it when the job ended, or tells it back as none that was sent.
     pub fn left_over(
         row: u64,
         match_value: Option<String>,
         broke_off: Option<&str>,
         operation: &PushOperation,
     ) -> Self {
-        let message = match broke_off {
-            Some(why) => format!("the org did not come to this row: {why}"),
-            None if operation.may_be_repeated() => {
-                "the job ended, and its results do not tell of this row".to_owned()
-            }
-            None => {
-                return Self::unknown(
-                    row,
-                    match_value,
-                    "the job ended, and its results do not tell of this row",
-                );
-            }
-        };
-        Self::refused(Some(row), match_value, None, RowError::new(NOT_PROCESSED, message), operation)
+        let mut message = "the job ended, and its results do not tell of this row".to_owned();
+        if let Some(why) = broke_off {
+            message.push_str(&format!(": {why}"));
+        }
+        if operation.may_be_repeated() {
+            let error = RowError::new(NOT_PROCESSED, message);
+            return Self::refused(Some(row), match_value, None, error, operation);
+        }
+        Self::unknown(row, match_value, &message)
     }
 
     /// A row of which nobody knows.
@@ -308,8 +310,9 @@ mod tests {
     }
 
     #[rstest]
-    #[case::the_job_broke_off(PushOperation::Insert, Some("too many"), RowFate::Refused)]
+    #[case::an_insert_of_a_job_that_broke_off(PushOperation::Insert, Some("too many"), RowFate::Unknown)]
     #[case::an_insert_that_is_not_told(PushOperation::Insert, None, RowFate::Unknown)]
+    #[case::an_update_of_a_job_that_broke_off(PushOperation::Update, Some("too many"), RowFate::Refused)]
     #[case::an_update_that_is_not_told(PushOperation::Update, None, RowFate::Refused)]
     fn a_row_without_a_result_is_sent_again_only_where_that_is_harmless(
         #[case] operation: PushOperation,
@@ -318,6 +321,12 @@ mod tests {
     ) {
         let outcome = RowOutcome::left_over(3, None, broke_off, &operation);
         assert_eq!((outcome.fate, outcome.may_pass()), (fate, fate == RowFate::Refused));
+    }
+
+    #[test]
+    fn a_row_that_the_org_says_it_did_not_come_to_is_sent_again_whatever_it_is() {
+        let outcome = RowOutcome::unprocessed(3, None, "too many", &PushOperation::Insert);
+        assert_eq!((outcome.fate, outcome.may_pass()), (RowFate::Refused, true));
     }
 
     #[test]

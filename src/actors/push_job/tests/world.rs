@@ -45,6 +45,7 @@ pub struct Job {
     pub is_done: bool,
     pub successful: String,
     pub failed: String,
+    pub unprocessed: String,
 }
 
 /// Everything that outlives the process.
@@ -64,8 +65,10 @@ pub struct World {
     pub dies_at: Option<(usize, bool)>,
     /// The process is dead: whatever it still asks fails.
     pub is_dead: bool,
-    /// Jobs end so.
+    /// Jobs end so, half-way.
     pub jobs_fail: bool,
+    /// Of the row that a job was at when it failed nothing is told; it is written.
+    pub loses_a_result: bool,
     pub rows: Vec<(String, String)>,
     pub queries: usize,
 }
@@ -131,11 +134,19 @@ fn work(world: &mut World, id: &str) {
     if !std::mem::replace(&mut job.is_done, true) {
         job.successful = "sf__Id,sf__Created,Score__c,Ext__c\n".to_owned();
         job.failed = "sf__Id,sf__Error,Score__c,Ext__c\n".to_owned();
+        job.unprocessed = "Ext__c,Score__c\n".to_owned();
         let csv = job.csv.clone().expect("a job that is closed has its rows");
         let records: Vec<csv::StringRecord> =
             csv::Reader::from_reader(csv.as_slice()).records().map(Result::unwrap).collect();
         // Results come in an order of the org's own, and with its own order of columns.
         let end = if world.jobs_fail { records.len() / 2 } else { records.len() };
+        let untold = usize::from(world.loses_a_result && end < records.len());
+        if untold == 1 {
+            write(world, &records[end][0], &records[end][1], job.upsert).expect("it is a good row");
+        }
+        for record in records[end + untold..].iter().rev() {
+            job.unprocessed.push_str(&format!("\"{}\",\"{}\"\n", &record[0], &record[1]));
+        }
         for record in records[..end].iter().rev() {
             let (key, score) = (&record[0], &record[1]);
             match write(world, key, score, job.upsert) {
@@ -216,7 +227,7 @@ impl PushOrg for Shared {
                 match which {
                     IngestResults::Successful => job.successful.clone(),
                     IngestResults::Failed => job.failed.clone(),
-                    IngestResults::Unprocessed => "Ext__c,Score__c\n".to_owned(),
+                    IngestResults::Unprocessed => job.unprocessed.clone(),
                 }
             })?;
             // The first reading of a list breaks off.
