@@ -5,7 +5,7 @@
 //! worked out by [`crate::sync::push`].
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::time::Duration;
@@ -170,7 +170,7 @@ impl PushDesk {
                 };
                 job.run(self.new_id())
                     .await
-                    .map_err(|error| (error.kind(), told(&error, self.is_unfinished(settings))))
+                    .map_err(|error| (error.kind(), told(&error, self.left(settings).as_deref())))
             }
             None => Err((ErrorKind::Job, format!("no org is named `{}`", known.door.org))),
         };
@@ -241,6 +241,10 @@ impl PushDesk {
         PushJob::is_left(&self.0.folder, &settings.name)
     }
 
+    fn left(&self, settings: &PushSettings) -> Option<PathBuf> {
+        PushJob::left(&self.0.folder, &settings.name)
+    }
+
     /// Lets go of the warehouses, once the engine has ended.
     pub async fn disconnect(&self) {
         for known in &self.0.pushes {
@@ -309,25 +313,38 @@ fn schedule_of(settings: &PushSettings) -> Option<Schedule> {
     })
 }
 
-/// An error, and what becomes of the push. One that is not planned to its end has sent nothing.
-fn told(error: &PushError, is_begun: bool) -> String {
+/// An error, and what becomes of the push, whose folder is `left`. One of which nothing is left has sent nothing.
+fn told(error: &PushError, left: Option<&Path>) -> String {
     let why = chain(error);
-    if is_begun {
-        format!("{why}; what was sent stays sent, and the next run goes on behind it")
-    } else {
-        format!("{why}; nothing was sent")
+    let Some(folder) = left else { return format!("{why}; nothing was sent") };
+    let stands = "what was sent stays sent, and the next run goes on behind it";
+    if !error.is_lasting() {
+        return format!("{why}; {stands}");
     }
+    format!(
+        "{why}; {stands}, with the rows, the object and the operation that it began with. To have the query read again instead, delete `{}`: a row that the org has already is then sent once more, and by an insert made twice",
+        folder.display()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::salesforce::OrgError;
     use crate::warehouse::WarehouseError;
 
     #[test]
     fn a_push_that_did_not_begin_says_that_nothing_was_sent() {
         let error = PushError::Warehouse(WarehouseError::BadQuery("no such table".to_owned()));
-        assert!(told(&error, false).ends_with("nothing was sent"));
-        assert!(told(&error, true).contains("stays sent"));
+        assert!(told(&error, None).ends_with("nothing was sent"));
+        assert!(told(&error, Some(Path::new("push/p-scores"))).ends_with("goes on behind it"));
+    }
+
+    #[test]
+    fn a_push_that_cannot_go_on_says_what_to_do_about_it() {
+        let (code, message) = ("INVALIDENTITY".to_owned(), "no bulk jobs".to_owned());
+        let error = PushError::Org(OrgError::Rejected { status: 400, code, message });
+        let told = told(&error, Some(Path::new("push/p-scores")));
+        assert!(told.contains("delete `push/p-scores`") && told.contains("made twice"), "{told}");
     }
 }

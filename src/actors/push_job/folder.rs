@@ -34,9 +34,10 @@ impl PushFolder {
         &self.folder
     }
 
-    /// Whether a push is under way, without making anything.
-    pub fn is_under_way(pushes: &Path, push: &str) -> bool {
-        folder_of(pushes, push).join(PROGRESS).exists()
+    /// The folder of a push that is under way, without making anything.
+    pub fn left(pushes: &Path, push: &str) -> Option<PathBuf> {
+        let folder = folder_of(pushes, push);
+        folder.join(PROGRESS).exists().then_some(folder)
     }
 
     /// How far the push has come that is under way; `None` when none is.

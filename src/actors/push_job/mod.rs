@@ -3,7 +3,7 @@
 //! Promises: what is sent was written down before; the id of a job is kept before its rows are uploaded, so that after a
 //! crash the org is asked and never told twice; the outcome of every row is in the results table before its job is let go;
 //! rows whose refusal may pass are sent again, a few times. A push that ends with an error is taken up where it stands by
-//! the next run.
+//! the next run, unless the org refused it before it had any of its rows.
 
 mod folder;
 mod org;
@@ -104,6 +104,21 @@ impl PushError {
         }
     }
 
+    /// The org refuses what it is asked, and will the next time.
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Org(error) | Self::Bulk(BulkError::Org(error)) | Self::Results(ReadError::Page(error)) => {
+                matches!(error, OrgError::Rejected { .. } | OrgError::TooLong { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The next run, which asks for the same, will come no further.
+    pub fn is_lasting(&self) -> bool {
+        self.is_refusal() || matches!(self, Self::File(_))
+    }
+
     /// Whose trouble it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -146,7 +161,12 @@ pub struct PushJob {
 impl PushJob {
     /// Whether a push of this name, with its own folder below `folder`, is left from before.
     pub fn is_left(folder: &std::path::Path, name: &str) -> bool {
-        PushFolder::is_under_way(folder, name)
+        PushFolder::left(folder, name).is_some()
+    }
+
+    /// The folder of a push of this name that is left from before.
+    pub fn left(folder: &std::path::Path, name: &str) -> Option<PathBuf> {
+        PushFolder::left(folder, name)
     }
 
     /// Ids of bulk jobs that a push of this name, left from before or under way, waits for.
@@ -165,11 +185,14 @@ impl PushJob {
     /// Carries out the push under `id`; one that was under way is taken up under its own instead.
     ///
     /// # Errors
-    /// See [`PushError`]; rows that were sent until then stay sent, and the next run goes on behind them.
+    /// See [`PushError`]; rows that were sent until then stay sent, and the next run goes on behind them. A push that the org
+    /// refuses before anything was sent is forgotten: the next run begins with the settings and the rows of then.
     pub async fn run(&self, id: LoadId) -> Result<PushResult, PushError> {
         let begun = self.clock.elapsed();
         let folder = PushFolder::open(&self.folder, &self.settings.name)?;
-        let mut run = match folder.progress()? {
+        let kept = folder.progress()?;
+        let is_new = kept.is_none();
+        let mut run = match kept {
             Some(progress) if progress.org != self.org_name => {
                 let (push, org) = (progress.push, progress.org);
                 return Err(PushError::OtherOrg { push, org, folder: folder.path().display().to_string() });
@@ -177,7 +200,12 @@ impl PushJob {
             Some(progress) => Run { job: self, folder, progress },
             None => self.plan(id, folder).await?,
         };
-        run.send_all().await?;
+        if let Err(error) = run.send_all().await {
+            if error.is_refusal() && run.progress.has_sent_nothing(is_new) {
+                run.forget().await;
+            }
+            return Err(error);
+        }
         let progress = &run.progress;
         let error = progress.error();
         let result = PushResult {
@@ -264,11 +292,23 @@ impl Run<'_> {
             self.finish_batch(at).await?;
             at += 1;
         }
-        // Those that a crash has left; one that is gone is as good.
+        self.let_go_of_jobs().await;
+        Ok(())
+    }
+
+    /// Those that a crash has left; one that is gone is as good.
+    async fn let_go_of_jobs(&mut self) {
         for job_id in std::mem::take(&mut self.progress.jobs_left) {
             self.job.org.abandon(&IngestJob { job_id, rows: 0 }).await;
         }
-        Ok(())
+    }
+
+    /// Lets go of a push that has sent nothing.
+    async fn forget(&mut self) {
+        self.let_go_of_jobs().await;
+        if let Err(error) = on_disk(&self.folder, PushFolder::clear).await {
+            tracing::warn!(push = self.progress.push, %error, "a push that has sent nothing is still kept");
+        }
     }
 
     /// Takes a batch to its end, wherever it stands.

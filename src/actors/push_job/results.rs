@@ -91,9 +91,7 @@ impl BatchRows {
 
 /// A file of rows is not what was written.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "file {0} of the push is not what was written there; without the push's folder the query is read again, and rows that the org has already are sent once more"
-)]
+#[error("file {0} of the push is not what was written there")]
 pub struct BadFile(u32);
 
 impl BadFile {

@@ -234,6 +234,70 @@ async fn a_row_that_a_broken_job_does_not_tell_of_is_sent_again_unless_it_is_an_
     assert!(twice.is_none(), "written twice: {twice:?}");
 }
 
+#[rstest]
+#[case::by_jobs(PushOperation::Insert)]
+#[case::by_calls(upsert())]
+#[tokio::test]
+async fn a_push_that_the_org_refuses_before_anything_was_sent_is_planned_anew(
+    #[case] operation: PushOperation,
+) {
+    let mut bench = Bench::new(20, operation);
+    bench.shared.world().refuses_from = Some(0);
+    let error = bench.run().await.unwrap_err();
+    assert!(error.is_lasting(), "{error}");
+    assert!(!PushJob::is_left(bench.home.path(), "scores"));
+    // Somebody mends the configuration.
+    bench.settings.operation = upsert();
+    bench.settings.object = "Contact".parse().unwrap();
+    bench.shared.world().rows.truncate(9);
+    bench.shared.world().refuses_from = None;
+    let result = bench.run().await.unwrap();
+    assert_eq!((result.object.as_str(), result.operation.as_str()), ("Contact", "upsert"));
+    assert_eq!((result.tally.written, bench.shared.world().queries), (9, 2));
+}
+
+#[tokio::test]
+async fn a_job_that_never_got_its_rows_does_not_hold_a_refused_push() {
+    let mut bench = Bench::new(20, PushOperation::Insert);
+    // Before the close.
+    bench.shared.world().dies_at = Some((3, false));
+    bench.run().await.unwrap_err();
+    assert_eq!(bench.shared.world().jobs.len(), 1);
+    bench.shared.world().dies_at = None;
+    bench.shared.world().refuses_from = Some(0);
+    bench.run().await.unwrap_err();
+    assert!(!PushJob::is_left(bench.home.path(), "scores"));
+    assert!(bench.shared.world().jobs.is_empty(), "a job was left");
+}
+
+#[rstest]
+#[case::a_part_is_sent_by_jobs(PushOperation::Insert, 100, None, 1)]
+#[case::a_part_is_sent_by_calls(upsert(), 1_000, None, 1)]
+#[case::nobody_knows_of_a_call(upsert(), 1_000, Some((1, true)), 0)]
+#[tokio::test]
+async fn a_push_of_which_something_may_be_sent_is_kept_when_the_org_refuses_the_rest(
+    #[case] operation: PushOperation,
+    #[case] bulk_from: u64,
+    #[case] dies_at: Option<(usize, bool)>,
+    #[case] refuses_from: usize,
+) {
+    let mut bench = Bench::new(220, operation);
+    (bench.settings.batch_rows, bench.settings.bulk_from) = (120, bulk_from);
+    if dies_at.is_some() {
+        bench.shared.world().dies_at = dies_at;
+        bench.run().await.unwrap_err();
+        assert!(!bench.shared.world().records.is_empty());
+        bench.shared.world().dies_at = None;
+    }
+    bench.shared.world().refuses_from = Some(refuses_from);
+    assert!(bench.run().await.unwrap_err().is_lasting());
+    assert!(PushJob::is_left(bench.home.path(), "scores"));
+    bench.shared.world().refuses_from = None;
+    let result = bench.run().await.unwrap();
+    check(&bench, &result, 220);
+    assert_eq!(bench.shared.world().queries, 1);
+}
+
 #[tokio::test]
 async fn what_does_not_fit_is_told_and_not_sent() {
     let mut bench = Bench::new(3, upsert());

@@ -260,6 +260,13 @@ impl PushProgress {
         tally
     }
 
+    /// The org has none of its rows for certain. A job that was let go of has changed nothing. Of a call nothing is kept before
+    /// it is made: whether there was one knows only the run that has planned the push, of which this is `is_new`.
+    pub fn has_sent_nothing(&self, is_new: bool) -> bool {
+        (is_new || self.choice.way == PushWay::BulkJobs)
+            && self.batches.iter().all(|batch| batch.state == BatchState::Ready)
+    }
+
     /// Why it is no success; `None` when every row is in the org.
     pub fn error(&self) -> Option<String> {
         let Tally { refused, unfit, unknown, .. } = self.tally();

@@ -213,6 +213,26 @@ fn a_row_that_is_sent_again_is_told_by_its_last_sending() {
     assert!(progress.error().unwrap().starts_with("1 row refused by the org, 1 row not sent"));
 }
 
+#[rstest]
+#[case::a_call_that_was_refused(PushWay::Collections, true, BatchState::Ready, true)]
+#[case::a_call_before_a_crash(PushWay::Collections, false, BatchState::Ready, false)]
+#[case::a_call_that_was_answered(PushWay::Collections, true, BatchState::Told, false)]
+#[case::no_job(PushWay::BulkJobs, true, BatchState::Ready, true)]
+#[case::a_job_that_was_let_go_of_before_a_crash(PushWay::BulkJobs, false, BatchState::Ready, true)]
+#[case::a_job(PushWay::BulkJobs, true, job(), false)]
+#[case::a_job_that_ended(PushWay::BulkJobs, false, BatchState::Told, false)]
+fn only_a_push_of_which_the_org_has_nothing_for_certain_has_sent_nothing(
+    #[case] way: PushWay,
+    #[case] is_new: bool,
+    #[case] state: BatchState,
+    #[case] expected: bool,
+) {
+    let first = Batch { state, ..Batch::new(1, 1, 1, 0, (1..=4).collect()) };
+    let mut progress = progress(vec![first, Batch::new(2, 1, 2, 0, [5].into_iter().collect())]);
+    progress.choice.way = way;
+    assert_eq!(progress.has_sent_nothing(is_new), expected);
+}
+
 #[test]
 fn progress_reads_back_as_it_was_kept() {
     let progress = progress(vec![

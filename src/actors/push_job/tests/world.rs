@@ -69,6 +69,10 @@ pub struct World {
     pub jobs_fail: bool,
     /// Of the row that a job was at when it failed nothing is told; it is written.
     pub loses_a_result: bool,
+    /// Jobs that were asked for, and calls with rows.
+    pub asked: usize,
+    /// From which of them on the org refuses them.
+    pub refuses_from: Option<usize>,
     pub rows: Vec<(String, String)>,
     pub queries: usize,
 }
@@ -103,6 +107,19 @@ impl Shared {
             return Err(lost());
         }
         Ok(answer)
+    }
+
+    /// As [`Self::act`], for a job that is asked for, or a call with rows.
+    fn ask<T>(&self, act: impl FnOnce(&mut World) -> T) -> Result<T, OrgError> {
+        self.act(|world| {
+            let before = world.asked;
+            world.asked += 1;
+            if world.refuses_from.is_none_or(|from| before < from) {
+                return Ok(act(world));
+            }
+            let (code, message) = ("INVALIDENTITY".to_owned(), "Entity is not supported".to_owned());
+            Err(OrgError::Rejected { status: 400, code, message })
+        })?
     }
 }
 
@@ -179,7 +196,7 @@ impl PushOrg for Shared {
     ) -> BoxFuture<'a, Result<IngestJob, BulkError>> {
         let upsert = matches!(operation, IngestOperation::Upsert { .. });
         Box::pin(async move {
-            Ok(self.act(|world| {
+            Ok(self.ask(|world| {
                 world.jobs_made += 1;
                 let job_id = format!("750{}", world.jobs_made);
                 world.jobs.insert(job_id.clone(), Job { upsert, ..Job::default() });
@@ -262,7 +279,7 @@ impl PushOrg for Shared {
         let records: Vec<Value> =
             records.iter().map(|record| serde_json::from_str(&format!("{{{record}}}")).unwrap()).collect();
         Box::pin(async move {
-            self.act(|world| {
+            self.ask(|world| {
                 let written = records.iter().map(|record| {
                     let key = record["Ext__c"].as_str().unwrap();
                     let told = match write(world, key, &record["Score__c"].to_string(), true) {
