@@ -58,7 +58,8 @@ impl LeadIntake {
         // Two chunks: one is read while the other is kept.
         let (chunks, mut read) = mpsc::channel::<Vec<IntakeRow>>(1);
         let reading = cx.blocking(move || task.read(&chunks));
-        let keeping = async {
+        // It owns the channel's end: a store that refuses closes it, so that the reader does not wait for room in it.
+        let keeping = async move {
             while let Some(rows) = read.recv().await {
                 cx.progress();
                 keep(run, rows, cx).await?;
@@ -66,7 +67,7 @@ impl LeadIntake {
             Ok::<(), StageError>(())
         };
         let (sheet, store) = futures_util::future::join(reading, keeping).await;
-        // A store that refused has closed the channel, of which the reader knows nothing more than that.
+        // Of a store that refused the reader knows nothing more than that nobody wants its rows.
         store?;
         sheet.map_err(|error| StageError::fatal(chain(&error)))
     }

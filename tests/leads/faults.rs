@@ -49,6 +49,59 @@ fn a_page_that_breaks_off_is_read_again() {
     assert_eq!((view.progress.counts.assessed, view.progress.counts.unread), (1_000, 0));
 }
 
+/// A disk without room for a job once its first rows are kept, until somebody makes room.
+#[derive(Default)]
+struct FullBehindTheFirstRows {
+    has_room: std::sync::atomic::AtomicBool,
+    refused: std::sync::atomic::AtomicU64,
+}
+
+impl penstock::store::disk::Disk for FullBehindTheFirstRows {
+    fn free_bytes(&self, folder: &std::path::Path) -> std::io::Result<u64> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let rows = || {
+            let store = rusqlite::Connection::open(folder.join("job.sqlite")).ok()?;
+            store.query_row("SELECT count(*) FROM row_chunks", [], |row| row.get::<_, u64>(0)).ok()
+        };
+        let is_store = folder.join("job.sqlite").exists();
+        if self.has_room.load(Relaxed) || !is_store || rows() == Some(0) {
+            return Ok(u64::MAX);
+        }
+        self.refused.fetch_add(1, Relaxed);
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_list_that_the_disk_has_no_room_for_waits_for_it_and_goes_on_behind_what_is_kept() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let disk = std::sync::Arc::new(FullBehindTheFirstRows::default());
+    let mut rig = Rig::new();
+    rig.disk = std::sync::Arc::clone(&disk) as _;
+    in_system(async {
+        let plant = rig.plant().await;
+        let lead = known(&client(&plant), false, 1).await.remove(0).id;
+        // Far more than the reader may be ahead of the store.
+        let path = rig.file("long.csv", &format!("Id\n{lead}\n{}", "no id\n".repeat(60_000)));
+        let spec = service(&plant).start(sheet(&path)).await.unwrap();
+        // Refused once more: the first refusal has come back from the intake.
+        let refused_again = async {
+            while disk.refused.load(Relaxed) < 2 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), refused_again)
+            .await
+            .expect("the intake hangs");
+        assert_eq!(service(&plant).job(&spec.job).unwrap().progress.phase, JobPhase::Intake);
+        disk.has_room.store(true, Relaxed);
+        let view = over(&plant, &spec.job).await;
+        let counts = view.progress.counts;
+        assert_eq!((view.progress.phase, counts.rows, counts.leads), (JobPhase::Done, 60_001, 1));
+        close(plant).await;
+    });
+}
+
 fn bad_request() -> Fault {
     Fault::Status { status: 400, code: "MALFORMED_ID".to_owned(), message: "malformed id".to_owned() }
 }
