@@ -416,8 +416,30 @@ impl LeadJobs {
         phase: JobPhase,
         error: Option<String>,
     ) -> Result<(), LeadJobError> {
-        self.patiently(run, || async { Ok(run.store.set_phase(phase, error.clone()).await?) }).await?;
-        let counts = run.store.counts().await?;
+        let noted = async {
+            self.patiently(run, || async { Ok(run.store.set_phase(phase, error.clone()).await?) }).await?;
+            Ok::<_, LeadJobError>(run.store.counts().await?)
+        };
+        let counts = match noted.await {
+            Ok(counts) => counts,
+            Err(unnoted) => {
+                let why = format!("its end could not be noted: {}", chain(&unnoted));
+                let why = error.map_or(why.clone(), |error| format!("{error}; {why}"));
+                // The journal keeps it, so the next start goes on with it; until then nobody is to wait for it.
+                let told = run.progress.borrow().clone();
+                let last = LeadProgress {
+                    phase: JobPhase::Failed,
+                    counts: run.store.counts().await.unwrap_or(told.counts),
+                    org_calls: run.calls(),
+                    seconds_left: None,
+                    waits: None,
+                    error: Some(why),
+                    ..told
+                };
+                self.tell_end(run, last);
+                return Err(unnoted);
+            }
+        };
         // Of the whole run: the pace of its last seconds is that of writing the report.
         let elapsed = self.parts.clock.elapsed().saturating_sub(run.began).as_secs_f64();
         let finished = counts.finished().saturating_sub(run.finished_before);
@@ -439,10 +461,14 @@ impl LeadJobs {
             tracing::warn!(job = run.spec.job, %error, "the summary of a lead job was not kept");
         }
         let forgotten = self.forget(&run.spec.job).await;
-        // Told last: whoever hears that the job is over finds it over.
+        self.tell_end(run, last);
+        forgotten
+    }
+
+    /// Told last: whoever hears that the job is over finds it over.
+    fn tell_end(&self, run: &Arc<LeadRun>, last: LeadProgress) {
         self.end_run(run, last.clone());
         run.progress.send_replace(last);
-        forgotten
     }
 
     async fn run_phases(&self, run: &Arc<LeadRun>) -> Result<(), LeadJobError> {

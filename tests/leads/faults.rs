@@ -178,6 +178,46 @@ fn a_job_whose_plant_goes_away_in_the_middle_is_finished_by_the_next() {
     });
 }
 
+#[test]
+fn a_job_whose_end_cannot_be_noted_is_over_and_can_be_tried_again() {
+    let rig = Rig::new();
+    in_system(async {
+        let plant = rig.plant().await;
+        plant.simulators[0]
+            .1
+            .faults()
+            .add(FaultRule::always(Fault::Latency { ms: 600 }).of_kind("collection"));
+        let path = list(&rig, &plant, 20).await;
+        let spec = service(&plant).start(sheet(&path)).await.unwrap();
+        let mut watched = service(&plant).watch(&spec.job).expect("it runs");
+        let store =
+            rusqlite::Connection::open(plant.leads.jobs_behind().folder(&spec.job).join("job.sqlite"))
+                .unwrap();
+        store.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON job WHEN NEW.phase = 'done'
+                      BEGIN SELECT RAISE(ABORT, 'no such sector'); END";
+        store.execute_batch(refuse).unwrap();
+        let over = async {
+            while !watched.borrow_and_update().phase.is_over() {
+                watched.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), over).await.expect("who watches it is told");
+        let view = super::rig::over(&plant, &spec.job).await;
+        let why = view.progress.error.unwrap();
+        assert_eq!((view.progress.phase, view.progress.counts.assessed), (JobPhase::Failed, 20));
+        assert!(why.contains("no such sector"), "{why}");
+        assert_eq!(plant.leads.jobs_behind().unfinished().len(), 1, "the next start goes on with it");
+
+        store.execute_batch("DROP TRIGGER refuse").unwrap();
+        service(&plant).retry(&spec.job, None).await.unwrap();
+        let view = super::rig::over(&plant, &spec.job).await;
+        assert_eq!((view.progress.phase, view.progress.counts.assessed), (JobPhase::Done, 20));
+        assert!(plant.leads.jobs_behind().unfinished().is_empty());
+        close(plant).await;
+    });
+}
+
 async fn open_journal(folder: &std::path::Path) -> penstock::store::journal::SledJournal {
     let metrics = penstock::telemetry::Metrics::new();
     let meter = || penstock::store::journal::JournalMeter {
