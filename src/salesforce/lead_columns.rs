@@ -299,6 +299,21 @@ impl LeadColumns {
         self.places == other.places && names(self) == names(other)
     }
 
+    /// Settled by these describes of Lead and of the objects it refers to.
+    #[cfg(test)]
+    pub(super) fn of_describes(
+        mapping: &FieldMapping,
+        lead: &serde_json::Value,
+        parents: &[serde_json::Value],
+    ) -> Self {
+        let read = |describe: &serde_json::Value| serde_json::from_value(describe.clone()).unwrap();
+        let lead: ObjectDescribe = read(lead);
+        let parents = parents.iter().map(read);
+        let parents =
+            parents.map(|parent: ObjectDescribe| (parent.name.as_str().to_owned(), parent)).collect();
+        Draft::new(&lead).settle(mapping, &parents).unwrap()
+    }
+
     /// The id of the `parent`-th parent.
     pub(super) fn reference<'r>(&self, cells: &'r [Cell<'_>], parent: usize) -> Option<&'r str> {
         text_of(cells.get(self.parents[parent].reference))

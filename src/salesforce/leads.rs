@@ -42,11 +42,20 @@ pub enum ReadLead {
 type KnownParents = HashMap<(usize, Box<str>), Option<ParentValues>>;
 
 /// Parents that were read, by the reference's number and their id. Bounded; everything in it can be read again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ParentCache {
     known: Mutex<KnownParents>,
-    /// Two batches that miss the same parents read them once.
+    /// Two batches that miss the same parents read them once. Whoever holds it may rely on what it has read: nobody else
+    /// makes room meanwhile.
     reading: tokio::sync::Mutex<()>,
+    /// Parents that are kept from one batch to the next.
+    most: usize,
+}
+
+impl Default for ParentCache {
+    fn default() -> Self {
+        Self { known: Mutex::default(), reading: tokio::sync::Mutex::default(), most: PARENTS_MAX }
+    }
 }
 
 impl ParentCache {
@@ -135,6 +144,7 @@ impl OrgClient {
         if orphans.is_empty() {
             return Ok(());
         }
+        let _alone = parents.reading.lock().await;
         self.read_parents(columns, parents, &orphans).await?;
         for Orphan { at, id, cells } in orphans {
             let of_parent = parents.of(columns, &cells).unwrap_or_default();
@@ -143,20 +153,23 @@ impl OrgClient {
         Ok(())
     }
 
-    /// Reads the parents that are not known yet.
+    /// Reads the parents that are not known yet. Whoever calls it holds `reading`, until what it has read is used.
     async fn read_parents(
         &self,
         columns: &LeadColumns,
         parents: &ParentCache,
         orphans: &[Orphan],
     ) -> Result<(), OrgError> {
-        let _alone = parents.reading.lock().await;
+        {
+            let mut known = parents.lock();
+            // Only here: what is read below is wanted until every relation is read.
+            if known.len() > parents.most {
+                known.clear();
+            }
+        }
         for (nth, parent) in columns.parents.iter().enumerate() {
             let mut missing: Vec<String> = {
-                let mut known = parents.lock();
-                if known.len() > PARENTS_MAX {
-                    known.clear();
-                }
+                let known = parents.lock();
                 let wanted = orphans.iter().filter_map(|orphan| columns.reference(&orphan.cells, nth));
                 wanted.filter(|id| !known.contains_key(&(nth, Box::from(*id)))).map(str::to_owned).collect()
             };
@@ -341,4 +354,67 @@ fn is_of_columns(code: &str) -> bool {
 /// Whether the org no longer has one of the columns that were settled.
 pub fn lost_a_column(error: &OrgError) -> bool {
     matches!(error, OrgError::Rejected { code, .. } if is_of_columns(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{Bench, body_text, json};
+    use super::*;
+    use crate::leads::{FieldMapping, LeadField};
+
+    /// Leads with an owner and a segment of their own, whose names tell whose they are.
+    fn org() -> Bench {
+        Bench::new(|request| {
+            let asked: serde_json::Value = serde_json::from_str(&body_text(request)).unwrap();
+            let texts = |key: &str| -> Vec<String> {
+                asked[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+            };
+            let value = |id: &str, field: &str| match field {
+                "Id" => id.to_owned(),
+                "OwnerId" => id.replace("00Q", "005"),
+                "Segment__c" => id.replace("00Q", "a00"),
+                field => format!("{field} of {id}"),
+            };
+            let record = |id: &String| -> serde_json::Value {
+                texts("fields").into_iter().map(|field| (field.clone(), value(id, &field))).collect()
+            };
+            let records: Vec<_> = texts("ids").iter().map(record).collect();
+            json(200, &serde_json::to_string(&records).unwrap())
+        })
+    }
+
+    fn columns() -> LeadColumns {
+        let mut mapping = FieldMapping::default();
+        mapping.set(LeadField::SegmentName, "Owner.Name".parse().ok());
+        mapping.set(LeadField::EnrichedCompany, "Segment__r.Name".parse().ok());
+        let reference = |name: &str, relation: &str, to: &str| {
+            serde_json::json!({
+                "name": name, "type": "reference", "relationshipName": relation, "referenceTo": [to],
+            })
+        };
+        let owner = reference("OwnerId", "Owner", "User");
+        let segment = reference("Segment__c", "Segment__r", "Segment__c");
+        let lead = serde_json::json!({ "name": "Lead", "fields": [owner, segment] });
+        let named = |name: &str| serde_json::json!({ "name": name, "fields": [{ "name": "Name", "type": "string" }] });
+        LeadColumns::of_describes(&mapping, &lead, &[named("User"), named("Segment__c")])
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_the_parents_of_each_relation_however_few_are_kept() {
+        let (bench, columns) = (org(), columns());
+        let ids: Vec<LeadId> = ["00Q5g0000000001", "00Q5g0000000002", "00Q5g0000000003"]
+            .iter()
+            .map(|id| LeadId::read(id).unwrap().id)
+            .collect();
+        let parents = ParentCache { most: 1, ..ParentCache::default() };
+        for _ in 0..2 {
+            let read = bench.client.read_leads(&columns, &parents, &ids).await.unwrap();
+            for (id, read) in ids.iter().zip(read) {
+                let ReadLead::Record(lead) = read else { panic!("{read:?}") };
+                let name_of = |prefix| format!("Name of {}", id.as_str().replace("00Q", prefix));
+                assert_eq!(lead.get(LeadField::SegmentName), Some(&*name_of("005")));
+                assert_eq!(lead.get(LeadField::EnrichedCompany), Some(&*name_of("a00")));
+            }
+        }
+    }
 }
