@@ -190,16 +190,19 @@ impl LeadJobs {
         Ok(())
     }
 
-    /// A job that is not done, with the same source and options.
+    /// A job that is not done, with the same source and options. Of a query one that is under way: what an ended one has
+    /// found is as old as the job, and whoever asks again asks for what there is now.
     async fn same_job(&self, spec: &LeadJobSpec, source: &StartSource) -> Option<String> {
         let is_same = |known: &LeadJobSpec| {
             let job = known.job.clone();
             *known == LeadJobSpec { job, ..spec.clone() }
         };
+        let is_query = matches!(spec.source, LeadSource::Query { .. });
+        let is_left = |phase: JobPhase| if is_query { !phase.is_over() } else { phase != JobPhase::Done };
         let mut same: Vec<String> = self
             .known
             .iter()
-            .filter(|known| known.run.is_some() || known.last.phase != JobPhase::Done)
+            .filter(|known| known.run.is_some() || is_left(known.last.phase))
             .filter(|known| is_same(&known.spec))
             .map(|known| known.key().clone())
             .collect();

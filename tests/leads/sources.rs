@@ -46,6 +46,38 @@ fn ids_and_a_query_make_jobs_whose_report_has_a_line_a_lead() {
 }
 
 #[test]
+fn a_query_that_failed_is_asked_anew_and_a_retry_goes_on_with_the_leads_it_found() {
+    use orgsim::{Fault, FaultRule};
+    use penstock::leads::JobPhase;
+    let mut rig = Rig::new();
+    // The job fails behind its intake.
+    rig.config.leads.fields.website = "Homepage__c".parse().ok();
+    in_system(async {
+        let plant = rig.plant().await;
+        let server = &plant.simulators[0].1;
+        server.faults().add(FaultRule::always(Fault::Latency { ms: 300 }).of_kind("query"));
+        let soql = "SELECT Id FROM Lead ORDER BY Id LIMIT 30".to_owned();
+        let same = || StartLeads { take_up: true, ..with_source(StartSource::Query { soql: soql.clone() }) };
+        let service = service(&plant);
+        let first = service.start(same()).await.unwrap().job.clone();
+        assert_eq!(service.start(same()).await.unwrap().job, first, "it runs");
+        let failed = over(&plant, &first).await;
+        assert_eq!((failed.progress.phase, failed.progress.counts.open), (JobPhase::Failed, 30));
+
+        let queries = || server.journal().calls.iter().filter(|call| call.kind == "query").count();
+        let before = queries();
+        let second = service.start(same()).await.unwrap().job.clone();
+        assert_ne!(second, first, "what it found is as old as the job");
+        over(&plant, &second).await;
+        assert_eq!(queries(), before + 1);
+        service.retry(&first, None).await.unwrap();
+        assert_eq!(over(&plant, &first).await.progress.counts.open, 30);
+        assert_eq!(queries(), before + 1, "a retry is of the same leads");
+        close(plant).await;
+    });
+}
+
+#[test]
 fn an_org_without_enrichment_has_no_score_of_it_and_still_a_confidence() {
     in_system(async {
         let server = endpoint(&[]).await;
