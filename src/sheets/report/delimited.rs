@@ -17,6 +17,8 @@ pub(super) struct DelimitedReport {
     columns: &'static [Added],
     /// Columns of the sheet; without one, none.
     own_columns: usize,
+    /// The sheet is a workbook, where a text is never a formula; in delimited text it may have been one already.
+    is_of_workbook: bool,
     dates: Dates,
     scratch: String,
     guarded: String,
@@ -39,7 +41,9 @@ impl DelimitedReport {
             .from_writer(file);
         let own = input.map(Rows::headers).unwrap_or_default();
         let columns: &[Added] = if input.is_some() { &BESIDE } else { &ALONE };
+        let (scratch, mut guarded) = (String::new(), String::new());
         for head in own.iter().map(String::as_str) {
+            let head = if manners.is_workbook { harmless(head, &mut guarded) } else { head };
             writer.write_field(head).map_err(csv_error)?;
         }
         for head in told_apart(own, columns.iter().map(Added::head)) {
@@ -47,14 +51,17 @@ impl DelimitedReport {
         }
         writer.write_record(None::<&[u8]>).map_err(csv_error)?;
         let dates = input.map(Dates::of).unwrap_or_default();
-        let (scratch, guarded) = (String::new(), String::new());
-        Ok(Self { writer, columns, own_columns: own.len(), dates, scratch, guarded })
+        let (own_columns, is_of_workbook) = (own.len(), manners.is_workbook);
+        Ok(Self { writer, columns, own_columns, is_of_workbook, dates, scratch, guarded })
     }
 
     fn own_cell(&mut self, cell: CellView<'_>) -> Result<(), ReportError> {
         let date;
         let text = match cell {
             CellView::Empty => "",
+            CellView::Text(text) | CellView::Error(text) if self.is_of_workbook => {
+                harmless(text, &mut self.guarded)
+            }
             CellView::Text(text) | CellView::Error(text) => text,
             CellView::Bool(true) => "TRUE",
             CellView::Bool(false) => "FALSE",

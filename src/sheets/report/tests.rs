@@ -321,6 +321,30 @@ fn a_workbook_as_delimited_text_has_its_dates_as_dates() {
     );
 }
 
+#[test]
+fn a_text_of_a_workbook_becomes_no_formula_as_delimited_text_and_a_number_stays_one() {
+    let sample = Sample::new();
+    let input = sample.folder.path().join("evil.xlsx");
+    let mut book = rust_xlsxwriter::Workbook::new();
+    let sheet = book.add_worksheet().set_name("Leads").unwrap();
+    sheet.write_row(0, 0, ["Lead Id", "=1+1", "@when", "-5"]).unwrap();
+    for row in 1..=10 {
+        sheet.write_row(row, 0, ["x", "=HYPERLINK(\"http://a.example\")", "+49 30"]).unwrap();
+        sheet.write_number(row, 3, -5).unwrap();
+        // Behind the last head.
+        sheet.write_string(row, 4, "-1+2").unwrap();
+    }
+    book.save(&input).unwrap();
+    let (target, written) = write(&sample, ReportFormat::Csv, Some(&input));
+    written.unwrap();
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(target).unwrap();
+    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+    let own = |row: usize| rows[row].iter().take(4).collect::<Vec<_>>();
+    assert_eq!(own(0), ["Lead Id", "'=1+1", "'@when", "'-5"]);
+    assert_eq!(own(1), ["x", "'=HYPERLINK(\"http://a.example\")", "'+49 30", "-5"]);
+    assert_eq!(rows[1].iter().next_back(), Some("'-1+2"));
+}
+
 #[rstest]
 #[case("=HYPERLINK(\"http://a.example\")")]
 #[case("+49 30 1234")]

@@ -183,7 +183,10 @@ proptest! {
             let sheet = open(&target).sheet_names()[0].clone();
             let (_, found) = table(&target, &sheet);
             for (row, (any, key)) in found.iter().zip(&cells) {
-                prop_assert_eq!(row[0].shown(), any.as_str());
+                // What no workbook takes for a formula is guarded where somebody might.
+                let is_guarded = format == ReportFormat::Csv && any.starts_with(['=', '+', '-', '@', '\t']);
+                let any = if is_guarded { format!("'{any}") } else { any.clone() };
+                prop_assert_eq!(row[0].shown(), any);
                 prop_assert_eq!(row[1].shown(), key.as_str());
             }
         }
