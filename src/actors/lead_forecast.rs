@@ -33,7 +33,7 @@ pub(super) fn of(
     settings: &LeadSettings,
     prompt: Option<&Prompt>,
 ) -> LeadForecast {
-    let plan = needs(counts.leads, spec, settings, None).plan();
+    let plan = needs(counts.leads, spec, settings, None).foretell();
     let model = settings.model.as_ref().zip(prompt);
     let work = model.map(|(model, prompt)| {
         let (prompt_tokens, completion_tokens) = prompt.usual_tokens();

@@ -106,6 +106,44 @@ impl RetrievalNeeds {
         RetrievalPlan { retrieval: Retrieval::Collections, calls: by_ids_all, why }
     }
 
+    /// What can be told before the org is asked for its number of leads: where asking can pay, the most calls that it may
+    /// come to, and from which number on the job goes the other way.
+    pub fn foretell(&self) -> RetrievalPlan {
+        let plan = self.plan();
+        let Some(most) = self.most_for_bulk() else { return plan };
+        let why = format!(
+            "{} by reads of {} ids, and {} to ask how many leads the org has; where it has at most {}, all of them are \
+             read by a Bulk query instead, about {} for {} and {} for {}",
+            calls(plan.calls),
+            grouped(self.read_batch.max(1)),
+            calls(COUNT_CALLS),
+            grouped(most),
+            calls(bulk_calls(self.leads)),
+            grouped(self.leads),
+            calls(bulk_calls(most)),
+            grouped(most)
+        );
+        RetrievalPlan { calls: plan.calls + COUNT_CALLS, why, ..plan }
+    }
+
+    /// With how many leads in the org at most a Bulk query is taken; `None` where nobody asks.
+    fn most_for_bulk(&self) -> Option<u64> {
+        if self.org_leads.is_some() || !self.count_pays() {
+            return None;
+        }
+        let by_bulk = |in_org| {
+            let asked = Self { org_leads: Some(in_org), ..*self };
+            asked.plan().retrieval == Retrieval::Bulk
+        };
+        // With as many as are wanted it pays, and each more makes it dearer.
+        let (mut most, mut too_many) = (self.leads, self.leads.saturating_mul(MOST_TIMES_THE_IDS) + 1);
+        while too_many - most > 1 {
+            let middle = most + (too_many - most) / 2;
+            if by_bulk(middle) { most = middle } else { too_many = middle }
+        }
+        Some(most)
+    }
+
     /// Reads, looks at ids without a record as far as they are known, and parents.
     fn collection_calls(&self) -> u64 {
         let reads = self.leads.div_ceil(self.read_batch.max(1));
@@ -322,7 +360,46 @@ mod tests {
         assert_eq!(needs(3_000, Some(3_000)).plan().retrieval, Retrieval::Collections);
     }
 
+    #[rstest]
+    #[case::few(needs(100, None), 2, "2 calls by reads of 2,000 ids: too few for a Bulk query to save any")]
+    #[case::bounded_by_calls(
+        needs(50_000, None),
+        27,
+        "26 calls by reads of 2,000 ids, and 1 call to ask how many leads the org has; where it has at most 799,999, all of \
+         them are read by a Bulk query instead, about 6 calls for 50,000 and 25 calls for 799,999"
+    )]
+    #[case::bounded_by_rows(
+        RetrievalNeeds { read_batch: 150, ..needs(3_000, None) },
+        22,
+        "21 calls by reads of 150 ids, and 1 call to ask how many leads the org has; where it has at most 60,000, all of \
+         them are read by a Bulk query instead, about 6 calls for 3,000 and 8 calls for 60,000"
+    )]
+    fn a_forecast_that_cannot_know_the_way_tells_what_decides_and_both_ways(
+        #[case] needs: RetrievalNeeds,
+        #[case] calls: u64,
+        #[case] why: &str,
+    ) {
+        let told = needs.foretell();
+        assert_eq!((told.retrieval, told.calls, told.why.as_str()), (Retrieval::Collections, calls, why));
+    }
+
     proptest! {
+        #[test]
+        fn a_foretold_bound_is_where_the_job_would_change_its_way(
+            leads in 1_u64..2_000_000,
+            read_batch in 1_u64..5_000,
+            relations in 0_u64..3,
+        ) {
+            let needs = RetrievalNeeds { leads, read_batch, relations, ..RetrievalNeeds::default() };
+            let by_bulk = |org| {
+                RetrievalNeeds { org_leads: Some(org), ..needs }.plan().retrieval == Retrieval::Bulk
+            };
+            prop_assert_eq!(needs.most_for_bulk().is_some(), needs.count_pays());
+            if let Some(most) = needs.most_for_bulk() {
+                prop_assert!(by_bulk(leads) && by_bulk(most) && !by_bulk(most + 1));
+            }
+        }
+
         #[test]
         fn no_plan_takes_more_calls_than_reading_by_ids_and_the_count(
             leads in 0_u64..2_000_000,

@@ -104,7 +104,7 @@ pub struct LeadForecast {
     pub duplicates: u64,
     /// Different leads.
     pub leads: u64,
-    /// How they are read: `collections` or `bulk`.
+    /// How they are read, as far as that is known without asking the org: `collections`.
     pub retrieval: &'static str,
     /// Why so, in a sentence.
     pub why: String,
