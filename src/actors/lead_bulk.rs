@@ -2,8 +2,8 @@
 //!
 //! Promises: one job at the org for one lead job, however often the process dies: where it stands is noted in the job's
 //! store, behind a page only when what it held is written. A page is read as it comes and joined with the job's ids in
-//! parts, which go on the line one after the other: memory holds a few parts, however long a page is. A page that is read
-//! again changes nothing.
+//! parts, which go on the line one after the other: memory holds a few parts, however long a page is. Only open leads go on
+//! it, so a page that is read again changes nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -103,10 +103,14 @@ impl LeadJobs {
             };
             let page = counted(Arc::clone(&run.calls), query.next_page(&mut reader)).await;
             drop(reader);
+            if page.is_err() {
+                // Whoever reads it again asks which leads are open: those on the line must have their outcome.
+                entry.ran_dry().await;
+                run.line_is_dry();
+            }
             let is_last = match page {
                 Ok(page) => page.is_none(),
                 Err(error) if error.is_transient() && tries < TRIES => {
-                    // Of a page that is read again the parts that went on are written twice, which changes nothing.
                     tries += 1;
                     tracing::warn!(job = run.spec.job, %error, "a page of the bulk query is read again");
                     continue;
@@ -151,7 +155,7 @@ struct Parts<'p> {
 }
 
 impl Parts<'_> {
-    /// Puts everything that waits, once it is `least` leads.
+    /// Puts everything that waits and is open, once it is `least` leads.
     async fn put(&self, least: usize) -> Result<(), LeadJobError> {
         let leads = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,7 +165,8 @@ impl Parts<'_> {
             std::mem::take(&mut *pending)
         };
         let ids = leads.iter().map(|lead| lead.id).collect();
-        let places = self.run.store.ordinals_of(ids).await?;
+        // One with an outcome is paid and counted; one with a question waits for its answer.
+        let places = self.run.store.open_ordinals_of(ids).await?;
         let wanted = leads.into_iter().zip(places).filter_map(|(lead, place)| Some((place?, lead)));
         let wanted: Vec<(Ordinal, Lead)> = wanted.collect();
         let batch = if self.run.asker.is_some() { self.run.spec.assess_batch } else { PART };

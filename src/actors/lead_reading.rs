@@ -32,10 +32,11 @@ impl LeadJobs {
         run: &Arc<LeadRun>,
         client: &OrgClient,
     ) -> Result<(), LeadJobError> {
-        let open = run.store.counts().await?.open;
-        if open == 0 {
+        // Leads that wait for a batch are open as well, and read.
+        if run.store.open_leads(0, 1).await?.is_empty() {
             return Ok(());
         }
+        let open = run.store.counts().await?.open;
         let columns = self.call(run, || client.lead_columns(&run.settings.fields)).await?;
         for field in columns.left_out() {
             tracing::debug!(job = run.spec.job, field = field.key(), "the org has no such field");

@@ -13,7 +13,7 @@ fn seen(server: &aisim::Server, request: &str) -> usize {
     server.log().iter().filter(|entry| entry.request == request).count()
 }
 
-async fn until(what: impl Fn() -> bool) {
+pub async fn until(what: impl Fn() -> bool) {
     for _ in 0..4_000 {
         if what() {
             return;

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test says so by failing")]
 
 mod batches;
+mod bulk;
 mod faults;
 mod model;
 #[path = "../support/plants.rs"]

@@ -16,11 +16,14 @@ pub async fn endpoint(faults: &[&str]) -> aisim::Server {
 }
 
 pub fn rig(server: &aisim::Server, more: &str) -> Rig {
-    let text = format!(
+    Rig::new().with_config(&model_config(server, more))
+}
+
+pub fn model_config(server: &aisim::Server, more: &str) -> String {
+    format!(
         "[leads.model]\nbase_url = \"{}\"\nmodel = \"sim\"\nprompt_price = 1.0\ncompletion_price = 2.0\n{more}\n",
         server.base_url()
-    );
-    Rig::new().with_config(&text)
+    )
 }
 
 pub fn asking(path: &std::path::Path) -> StartLeads {

@@ -197,6 +197,23 @@ pub fn ordinals_of(view: &View<'_>, ids: &[LeadId]) -> Result<Vec<Option<Ordinal
     Ok(keys.iter().map(|key| place(key).map(|place| place.ordinal)).collect())
 }
 
+/// As [`ordinals_of`], of leads that have neither an outcome nor a question that waits.
+pub fn open_ordinals_of(view: &View<'_>, ids: &[LeadId]) -> Result<Vec<Option<Ordinal>>, LeadStoreError> {
+    const TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM results WHERE ordinal = ?1)
+        OR EXISTS (SELECT 1 FROM questions WHERE ordinal = ?1)";
+    let View { connection, path, .. } = view;
+    let mut places = ordinals_of(view, ids)?;
+    let mut taken = connection.prepare_cached(TAKEN).during(READ, path)?;
+    for place in &mut places {
+        if let Some(ordinal) = *place
+            && taken.query_row([ordinal], |row| row.get(0)).during(READ, path)?
+        {
+            *place = None;
+        }
+    }
+    Ok(places)
+}
+
 /// Rows whose id is none, ascending.
 pub fn invalid_rows(view: &View<'_>, limit: usize) -> Result<Vec<(u64, String, IdFault)>, LeadStoreError> {
     let View { connection, path, .. } = view;

@@ -196,6 +196,14 @@ impl LeadJobStore {
         self.read(move |view| intake::ordinals_of(view, &ids)).await
     }
 
+    /// As [`LeadJobStore::ordinals_of`]; `None` also for a lead that has an outcome, or a question that waits.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn open_ordinals_of(&self, ids: Vec<LeadId>) -> Result<Vec<Option<Ordinal>>, LeadStoreError> {
+        self.read(move |view| intake::open_ordinals_of(view, &ids)).await
+    }
+
     /// Writes outcomes; a lead that has one keeps it. Answers how many are new. They are on the disk when this returns.
     ///
     /// # Errors

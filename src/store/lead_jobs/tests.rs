@@ -330,9 +330,13 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
         request: format!("{{\"custom_id\":\"{ordinal:04}\"}}"),
     };
     store.write(vec![unread(4, lead_id(5))]).await.unwrap();
+    let places = store.open_ordinals_of((1..=6).map(lead_id).collect()).await.unwrap();
+    assert_eq!(places, [Some(0), Some(1), Some(2), Some(3), None, None]);
     assert_eq!(store.put_questions((0..=4).map(question).collect()).await.unwrap(), 4);
     assert_eq!(store.put_questions((0..=4).map(question).collect()).await.unwrap(), 0);
     assert_eq!(store.open_leads(0, 9).await.unwrap(), [], "none is read again");
+    let places = store.open_ordinals_of((1..=5).map(lead_id).collect()).await.unwrap();
+    assert_eq!(places, [None; 5], "nor put on the line");
     assert_eq!(store.counts().await.unwrap().open, 4);
 
     let line = question(0).request.len() as u64 + 1;
