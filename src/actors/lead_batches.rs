@@ -2,7 +2,7 @@
 //!
 //! Promises: a batch is noted before its file is sent, and found again by its tag when the process dies before it knows the
 //! batch's name, so nothing is sent or paid twice; of leads with the same content one is asked about. An answer is durable before its lead counts. What a batch that expired
-//! leaves unanswered goes into another. The files with people's data are taken away from the endpoint when they are read.
+//! leaves unanswered goes into another, or is asked as all others where batches are not made any more. The files with people's data are taken away from the endpoint when they are read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::ai::chat::{
     BatchFile, BatchFileWriter, BatchLimits, BatchLine, BatchStatus, BatchTag, ChatError, NextStep,
 };
 use crate::leads::{
-    LeadId, LeadOutcome, LeadResult, ModelVerdict, Money, Ordinal, assess_with, cost, estimated_tokens,
+    JobPhase, LeadId, LeadOutcome, LeadResult, ModelVerdict, Money, Ordinal, assess_with, cost,
+    estimated_tokens,
 };
 use crate::store::lead_jobs::{EndpointBatch, Question};
 
@@ -50,7 +51,7 @@ impl LeadJobs {
                     if free == 0 {
                         return Ok(());
                     }
-                    self.enter(run, crate::leads::JobPhase::AwaitingBatch).await?;
+                    self.enter(run, JobPhase::AwaitingBatch).await?;
                     let limits = BatchLimits::default();
                     let most = affordable(run, &asker).await?.min(limits.lines);
                     if most == 0 {
@@ -71,6 +72,57 @@ impl LeadJobs {
         }
     }
 
+    /// Where the model is not asked by batches any more: awaits those that are at the endpoint, and has what they leave
+    /// unanswered read and asked as all others. Without a model nobody takes their answers.
+    pub(super) async fn end_batches(&self, run: &Arc<LeadRun>) -> Result<(), LeadJobError> {
+        for mut batch in run.store.batches().await?.into_iter().filter(|batch| !batch.is_over) {
+            if let Some(asker) = &run.asker {
+                if batch.endpoint_id.is_none() {
+                    batch = self.look_for_batch(run, asker, batch).await?;
+                }
+                if batch.endpoint_id.is_some() {
+                    self.enter(run, JobPhase::AwaitingBatch).await?;
+                    self.drive_batch(run, asker, batch).await?;
+                    continue;
+                }
+            } else if let Some(id) = &batch.endpoint_id {
+                tracing::warn!(
+                    job = run.spec.job,
+                    batch = id,
+                    "without a model the answers of a batch are left"
+                );
+            }
+            batch.is_over = true;
+            run.store.keep_batch(batch).await?;
+        }
+        self.patiently(run, || async { Ok(run.store.free_questions().await?) }).await.map(drop)
+    }
+
+    /// A batch that nobody knows to be sent: looked for at the endpoint, which may not even have batches.
+    async fn look_for_batch(
+        &self,
+        run: &LeadRun,
+        asker: &LeadAsker,
+        mut batch: EndpointBatch,
+    ) -> Result<EndpointBatch, LeadJobError> {
+        let (file, tag) = (self.batch_file(run, batch.number).await?, self.tag(run, batch.number));
+        let found = match self.endpoint(run, asker, || asker.client.submitted(&file, &tag)).await {
+            Err(LeadJobError::Model(ChatError::NotThere { .. } | ChatError::BadRequest { .. })) => None,
+            found => found?,
+        };
+        if let Some(state) = found {
+            batch.endpoint_id = Some(state.id);
+            batch.input_file = Some(state.input_file_id);
+            run.store.keep_batch(batch.clone()).await?;
+        }
+        Ok(batch)
+    }
+
+    fn tag(&self, run: &LeadRun, part: u32) -> BatchTag {
+        let now = u64::try_from(self.parts.clock.wall().as_second()).unwrap_or(0);
+        BatchTag { job: run.spec.job.clone(), part, since: now.saturating_sub(30 * 86_400) }
+    }
+
     /// Brings one batch to its end; tells how many of its leads have an outcome by it.
     async fn drive_batch(
         &self,
@@ -78,13 +130,7 @@ impl LeadJobs {
         asker: &Arc<LeadAsker>,
         mut batch: EndpointBatch,
     ) -> Result<u64, LeadJobError> {
-        let tag = BatchTag {
-            job: run.spec.job.clone(),
-            part: batch.number,
-            since: u64::try_from(self.parts.clock.wall().as_second())
-                .unwrap_or(0)
-                .saturating_sub(30 * 86_400),
-        };
+        let tag = self.tag(run, batch.number);
         let file = self.batch_file(run, batch.number).await?;
         if batch.endpoint_id.is_none() {
             let state = self.endpoint(run, asker, || asker.client.submit(&file, &tag)).await?;
@@ -214,6 +260,9 @@ impl LeadJobs {
                     Err(Unsettled::Stop(why)) => return Err(LeadJobError::Said(why)),
                 },
             };
+            if let ModelVerdict::Answered { spent, .. } | ModelVerdict::Failed { spent, .. } = &verdict {
+                run.budget.recall(result.ordinal, spent.cost);
+            }
             results.push(self.with_verdict(run, result, verdict));
         }
         self.patiently(run, || async { Ok(run.store.write(results.clone()).await?) }).await
@@ -287,7 +336,7 @@ impl LeadJobs {
             match error.next_step() {
                 NextStep::Wait => {}
                 NextStep::TryAgain if tries < TRIES => tries += 1,
-                _ => return Err(LeadJobError::Said(chain(&error))),
+                _ => return Err(LeadJobError::Model(error)),
             }
             tracing::warn!(job = run.spec.job, error = chain(&error), "the model endpoint is asked again");
             self.parts.clock.sleep(pause).await;

@@ -21,6 +21,7 @@ use super::lead_terms::noted_left_out;
 use super::lead_upkeep::{age, sweep};
 use super::rate_limiter::{LimiterBook, counted, priority_of};
 use super::schema_job::JobRecord;
+use crate::ai::chat::ChatError;
 use crate::clock::SharedClock;
 use crate::leads::settings::ModelMode;
 use crate::leads::{JobPhase, LeadJobSpec, LeadProgress, LeadSettings};
@@ -71,6 +72,9 @@ pub enum LeadJobError {
     /// Its store.
     #[error("keep the lead job")]
     Store(#[from] LeadStoreError),
+    /// The model's endpoint, about a batch.
+    #[error(transparent)]
+    Model(ChatError),
     /// The report.
     #[error("make the report")]
     Report(#[from] ReportError),
@@ -475,10 +479,22 @@ impl LeadJobs {
         let client = self.client(&run.spec.org)?.with_call_timeout(run.settings.call_timeout);
         // The job is over when its report stands, so whatever it was doing it does again from where its store is.
         self.take_in(run).await?;
+        let in_batches = run.asker.as_ref().is_some_and(|asker| asker.model().mode == ModelMode::Batch);
+        if !in_batches {
+            // Of a run before this one, which asked by batches.
+            self.end_batches(run).await?;
+        }
         self.enter(run, JobPhase::Assessing).await?;
         self.read_and_assess(run, &client).await?;
-        if run.asker.as_ref().is_some_and(|asker| asker.model().mode == ModelMode::Batch) {
+        if in_batches {
             self.await_batches(run).await?;
+        }
+        let open = run.store.counts().await?.open;
+        if open > 0 {
+            let leads = if open == 1 { "1 lead" } else { &format!("{open} leads") };
+            return Err(LeadJobError::Said(format!(
+                "the job counts {leads} without an outcome, and nothing is left to be read or asked"
+            )));
         }
         self.patiently(run, || async { Ok(run.keep_terms().await?) }).await?;
         self.enter(run, JobPhase::Reporting).await?;

@@ -85,3 +85,73 @@ fn in_batch_mode_leads_of_the_same_content_are_one_question() {
         close(plant).await;
     });
 }
+
+const BY_BATCH: &str = "mode = \"batch\"\nbatch_poll_secs = 1";
+
+#[test]
+fn a_job_whose_endpoint_has_no_batches_goes_on_in_direct_mode_and_without_a_model() {
+    in_system(async {
+        let org = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+        let server = endpoint(&["status=404@path=files"]).await;
+        for (config, answered) in [(model_config(&server, ""), 40), (String::new(), 0)] {
+            let rig = rig(&server, BY_BATCH).with_org(&org);
+            let plant = rig.plant().await;
+            let path = list(&rig, &plant, 40).await;
+            let view = run(&plant, asking(&path)).await;
+            assert_eq!(view.progress.phase, JobPhase::Failed);
+            close(plant).await;
+
+            let rig = rig.with_config(&config).with_org(&org);
+            let plant = rig.plant().await;
+            service(&plant).retry(&view.spec.job, None).await.unwrap();
+            let counts = over(&plant, &view.spec.job).await.progress.counts;
+            adds_up(&counts);
+            assert_eq!((counts.assessed, counts.model_answered), (40, answered));
+            close(plant).await;
+        }
+    });
+}
+
+#[test]
+fn a_batch_that_is_at_the_endpoint_is_awaited_in_direct_mode_too_and_counts_against_the_budget() {
+    in_system(async {
+        let org = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+        let server = endpoint(&[]).await;
+        server.set_batch_plan(BatchPlan { running: Duration::from_secs(4), ..BatchPlan::default() });
+        let rig = rig(&server, BY_BATCH).with_org(&org);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 40).await;
+        let spec = service(&plant).start(asking(&path)).await.unwrap();
+        until(|| server.log().iter().any(|entry| entry.request.starts_with("GET /v1/batches/"))).await;
+        close(plant).await;
+
+        let rig = rig.with_config(&model_config(&server, "")).with_org(&org);
+        let plant = rig.plant().await;
+        plant.leads.jobs_behind().resume();
+        let counts = over(&plant, &spec.job).await.progress.counts;
+        adds_up(&counts);
+        assert_eq!((counts.model_answered, counts.failed), (40, 0));
+        assert!(answers(&server).values().all(|times| *times == 1), "somebody was asked twice");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_job_with_open_leads_is_not_done() {
+    in_system(async {
+        let rig = Rig::new();
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 3).await;
+        let job = done(&plant, sheet(&path)).await.spec.job.clone();
+        // A count that no lead stands behind: nothing is left to be read.
+        let file = rig.config.state_dir.join("leads").join(&job).join("job.sqlite");
+        let change = "UPDATE job SET counts = json_set(counts, '$.open', 1)";
+        assert_eq!(rusqlite::Connection::open(file).unwrap().execute(change, []).unwrap(), 1);
+        service(&plant).retry(&job, None).await.unwrap();
+        let progress = over(&plant, &job).await.progress;
+        assert_eq!(progress.phase, JobPhase::Failed);
+        let why = progress.error.unwrap();
+        assert!(why.contains("1 lead"), "{why}");
+        close(plant).await;
+    });
+}

@@ -230,6 +230,15 @@ impl ChatClient {
         Ok(batch.into())
     }
 
+    /// The batch of this file that is at the endpoint already; nothing is sent.
+    ///
+    /// # Errors
+    /// Those of the endpoint.
+    pub async fn submitted(&self, file: &BatchFile, tag: &BatchTag) -> Result<Option<BatchState>, ChatError> {
+        let uploaded = self.find_file(file, tag).await?;
+        self.find_batch(file, tag, uploaded.as_ref()).await
+    }
+
     /// How a batch stands.
     ///
     /// # Errors

@@ -208,6 +208,12 @@ pub fn keep_batch(change: &mut Change<'_>, batch: &EndpointBatch) -> Result<u64,
     keep().map(|freed| freed as u64).during(WRITE, path)
 }
 
+/// Lets go of the questions that are in no batch: their leads are open as if they had not been read. Answers how many.
+pub fn free_questions(change: &mut Change<'_>) -> Result<u64, LeadStoreError> {
+    let free = "DELETE FROM questions WHERE batch IS NULL";
+    change.connection.execute(free, []).map(|freed| freed as u64).during(WRITE, change.path)
+}
+
 /// All batches, the oldest first.
 pub fn batches(view: &View<'_>) -> Result<Vec<EndpointBatch>, LeadStoreError> {
     let read = || {

@@ -401,6 +401,14 @@ impl LeadJobStore {
         self.write_with(move |change| batches::keep_batch(change, &batch)).await.map(|written| written.number)
     }
 
+    /// Lets go of the questions that are in no batch: their leads are open as if they had not been read. Answers how many.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub async fn free_questions(&self) -> Result<u64, LeadStoreError> {
+        self.write_with(batches::free_questions).await.map(|written| written.number)
+    }
+
     /// All batches, the oldest first.
     ///
     /// # Errors

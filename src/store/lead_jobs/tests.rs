@@ -366,6 +366,8 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
     assert_eq!((third.number, third.questions), (3, 1));
     let waiting = store.questions(None, 0, 9).await.unwrap();
     assert_eq!(waiting, [question(0), question(2), question(3)]);
+    assert_eq!(store.free_questions().await.unwrap(), 1, "0 and 3 are in a batch");
+    assert_eq!(store.open_leads(0, 9).await.unwrap(), [(2, lead_id(3))]);
 }
 
 #[tokio::test]
