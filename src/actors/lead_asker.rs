@@ -207,7 +207,7 @@ impl LeadAsker {
                             StoredAssessment { key, answer: answer.content, spent, job: asked.owner() };
                         budget.has_counted(asked.ordinal);
                         // Its place is free once the answer is safe: a kill costs no more answers than are under way.
-                        self.keep(kept).await?;
+                        self.keep(kept).await.map_err(Unsettled::Store)?;
                         grant.settle(&seen);
                         self.metrics.model_requests_total.with_label_values(&["ok"]).inc();
                         return Ok(ModelVerdict::Answered { answer: judged, spent, reused: false });
@@ -243,7 +243,7 @@ impl LeadAsker {
     }
 
     /// Keeps an answer that is paid for. While the disk has no room it waits: asking again would be paying again.
-    async fn keep(&self, answer: StoredAssessment) -> Result<(), Unsettled> {
+    async fn keep(&self, answer: StoredAssessment) -> Result<(), LeadStoreError> {
         loop {
             match self.store.put(vec![answer.clone()]).await {
                 Err(error) if error.is_disk_full() => {
@@ -253,7 +253,7 @@ impl LeadAsker {
                     );
                     self.gate.clock().sleep(WHILE_DISK_IS_FULL).await;
                 }
-                kept => return kept.map_err(Unsettled::Store),
+                kept => return kept,
             }
         }
     }
@@ -266,13 +266,13 @@ impl LeadAsker {
     /// What an answer that came by a batch comes to; kept before anybody goes on with it.
     ///
     /// # Errors
-    /// See [`Unsettled`].
+    /// When it could not be kept.
     pub(super) async fn settle_batch_answer(
         &self,
         prompt: &Prompt,
         asked: AskedLead<'_>,
         answer: Result<ChatAnswer, ChatError>,
-    ) -> Result<ModelVerdict, Unsettled> {
+    ) -> Result<ModelVerdict, LeadStoreError> {
         let mut spent = Spent::default();
         let usage = match &answer {
             Ok(answer) => answer.usage,
@@ -286,7 +286,7 @@ impl LeadAsker {
         self.count(&mut spent, usage, true, dearest, true);
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) if error.next_step() == NextStep::Stop => return Err(Unsettled::Stop(chain(&error))),
+            // Said of one line, whatever it says: the batch itself was let in with the same key and model.
             Err(error) => return Ok(ModelVerdict::Failed { reason: chain(&error), spent }),
         };
         match self.judge(prompt, asked.lead, &answer.content).await {

@@ -2,14 +2,14 @@
 //!
 //! Promises: a batch is noted before its file is sent, and found again by its tag when the process dies before it knows the
 //! batch's name, so nothing is sent or paid twice; of leads with the same content one is asked about. An answer is durable before its lead counts. What a batch that expired
-//! leaves unanswered goes into another, or is asked as all others where batches are not made any more. The files with people's data are taken away from the endpoint when they are read.
+//! leaves unanswered, or one that the endpoint has lost, goes into another, or is asked as all others where batches are not made any more. The files with people's data are taken away from the endpoint when they are read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fetcher::chain;
-use super::lead_asker::{AskedLead, LeadAsker, Unsettled};
+use super::lead_asker::{AskedLead, LeadAsker};
 use super::lead_job::{LeadJobError, LeadJobs};
 use super::lead_run::LeadRun;
 use crate::ai::chat::{
@@ -140,7 +140,13 @@ impl LeadJobs {
         }
         let id = batch.endpoint_id.clone().unwrap_or_default();
         let state = loop {
-            let state = self.endpoint(run, asker, || asker.client.batch(&id)).await?;
+            let state = match self.endpoint(run, asker, || asker.client.batch(&id)).await {
+                Err(LeadJobError::Model(ChatError::NotThere { .. })) => {
+                    self.batch_is_gone(run, asker, batch).await?;
+                    return Ok(0);
+                }
+                state => state?,
+            };
             if state.status.is_over() {
                 break state;
             }
@@ -153,7 +159,19 @@ impl LeadJobs {
         };
         let mut answered = 0;
         for of in [&state.output_file_id, &state.error_file_id].into_iter().flatten() {
-            answered += self.read_answers(run, asker, of).await?;
+            answered += match self.read_answers(run, asker, of).await {
+                Err(LeadJobError::Model(error @ ChatError::NotThere { .. })) => {
+                    let why = chain(&error);
+                    tracing::warn!(
+                        job = run.spec.job,
+                        file = of,
+                        why,
+                        "a batch's file is gone; its leads are asked about anew"
+                    );
+                    0
+                }
+                answered => answered?,
+            };
         }
         batch.status = format!("{:?}", state.status).to_lowercase();
         batch.output_file = state.output_file_id.clone();
@@ -174,9 +192,34 @@ impl LeadJobs {
         Ok(answered)
     }
 
+    /// A batch that the endpoint does not know any more, or an endpoint that never had it: what waited for it is asked anew.
+    async fn batch_is_gone(
+        &self,
+        run: &LeadRun,
+        asker: &LeadAsker,
+        mut batch: EndpointBatch,
+    ) -> Result<(), LeadJobError> {
+        let id = batch.endpoint_id.as_deref().unwrap_or_default();
+        tracing::warn!(
+            job = run.spec.job,
+            batch = id,
+            "the endpoint does not know the batch; its leads are asked about anew"
+        );
+        batch.status = "gone".to_owned();
+        batch.is_over = true;
+        run.store.keep_batch(batch.clone()).await?;
+        if let Some(file) = &batch.input_file
+            && let Err(error) = asker.client.delete_file(file).await
+        {
+            tracing::warn!(job = run.spec.job, %error, "a file with leads was left at the model's endpoint");
+        }
+        drop(tokio::fs::remove_file(run.folder.join(file_name(batch.number))).await);
+        Ok(())
+    }
+
     /// The file of a batch, written from the store: the same questions make the same file.
     async fn batch_file(&self, run: &LeadRun, number: u32) -> Result<BatchFile, LeadJobError> {
-        let path: PathBuf = run.folder.join(format!("batch-{number}.jsonl"));
+        let path: PathBuf = run.folder.join(file_name(number));
         let failed = |error: std::io::Error| LeadJobError::Said(format!("write the batch's file: {error}"));
         // All of them belong into one file: the store has cut them.
         let limits = BatchLimits { lines: u64::MAX, bytes: u64::MAX };
@@ -256,8 +299,7 @@ impl LeadJobs {
                 Err(error) if error.next_step() == NextStep::Wait => continue,
                 line => match asker.settle_batch_answer(prompt, asked, line).await {
                     Ok(verdict) => verdict,
-                    Err(Unsettled::Store(error)) => return Err(error.into()),
-                    Err(Unsettled::Stop(why)) => return Err(LeadJobError::Said(why)),
+                    Err(error) => return Err(error.into()),
                 },
             };
             if let ModelVerdict::Answered { spent, .. } | ModelVerdict::Failed { spent, .. } = &verdict {
@@ -358,6 +400,11 @@ async fn affordable(run: &LeadRun, asker: &LeadAsker) -> Result<u64, LeadJobErro
     let sample = run.store.questions(None, 0, SAMPLE).await?;
     let each = sample.iter().map(dearest).max().unwrap_or(Money(0));
     Ok(left.checked_div(each.0).unwrap_or(u64::MAX))
+}
+
+/// The file of a batch in the job's folder.
+fn file_name(number: u32) -> String {
+    format!("batch-{number}.jsonl")
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LeadJobError> {

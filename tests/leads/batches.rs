@@ -155,3 +155,39 @@ fn a_job_with_open_leads_is_not_done() {
         close(plant).await;
     });
 }
+
+#[test]
+fn a_line_of_a_batch_that_is_refused_fails_its_lead_alone() {
+    in_system(async {
+        for fault in ["unauthorized", "status=404"] {
+            let server = endpoint(&[&format!("{fault}@nth=3")]).await;
+            let rig = rig(&server, BY_BATCH);
+            let plant = rig.plant().await;
+            let path = list(&rig, &plant, 40).await;
+            let view = done(&plant, asking(&path)).await;
+            let counts = view.progress.counts;
+            assert_eq!((counts.model_answered, counts.failed), (39, 1), "{fault}");
+            service(&plant).retry(&view.spec.job, None).await.unwrap();
+            let counts = over(&plant, &view.spec.job).await.progress.counts;
+            assert_eq!((counts.model_answered, counts.failed), (40, 0), "{fault}");
+            close(plant).await;
+        }
+    });
+}
+
+#[test]
+fn what_a_batch_has_not_answered_that_is_gone_with_or_without_its_files_is_asked_anew() {
+    in_system(async {
+        // The first of either kind is the list that is looked through for a batch of before.
+        for gone in ["status=404@path=batches,method=GET,nth=2", "status=404@path=files,method=GET,nth=2"] {
+            let server = endpoint(&[gone]).await;
+            let rig = rig(&server, BY_BATCH);
+            let plant = rig.plant().await;
+            let path = list(&rig, &plant, 40).await;
+            let counts = done(&plant, asking(&path)).await.progress.counts;
+            assert_eq!((counts.model_answered, counts.failed), (40, 0), "{gone}");
+            assert_eq!(seen(&server, "POST /v1/files"), 2, "{gone}");
+            close(plant).await;
+        }
+    });
+}
