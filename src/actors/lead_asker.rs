@@ -4,7 +4,7 @@
 //! job it was given to (*once*); two leads of the same content under way at once are asked about once. What is of no use is
 //! asked again within bounds, and every request is counted. A lead without a usable answer has failed, and is not scored.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,10 @@ pub struct LeadAsker {
     /// Looks at websites that a model proposes, where a person has allowed it.
     websites: Option<WebsiteChecker>,
     under_way: Mutex<HashMap<AssessmentKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// What batches at the endpoint ask, by job. Whoever holds it may make a batch: no two jobs ask the same.
+    pub(super) in_batches: tokio::sync::Mutex<HashMap<String, HashSet<[u8; 32]>>>,
+    /// Some of them are over.
+    pub(super) batch_over: tokio::sync::Notify,
 }
 
 impl std::fmt::Debug for LeadAsker {
@@ -82,7 +86,20 @@ impl LeadAsker {
         metrics: Metrics,
         websites: Option<WebsiteChecker>,
     ) -> Self {
-        Self { model, client, gate, domains, store, metrics, websites, under_way: Mutex::default() }
+        let (under_way, in_batches) = (Mutex::default(), tokio::sync::Mutex::default());
+        let batch_over = tokio::sync::Notify::new();
+        Self { model, client, gate, domains, store, metrics, websites, under_way, in_batches, batch_over }
+    }
+
+    /// A job's batches ask this now, and nothing else.
+    pub(super) async fn asks_by_batch(&self, job: &str, contents: HashSet<[u8; 32]>) {
+        let mut in_batches = self.in_batches.lock().await;
+        if contents.is_empty() {
+            in_batches.remove(job);
+        } else {
+            in_batches.insert(job.to_owned(), contents);
+        }
+        self.batch_over.notify_waiters();
     }
 
     /// How the model is asked.

@@ -39,14 +39,15 @@ impl LeadJobs {
         let mut barren = 0;
         loop {
             let batches = run.store.batches().await?;
-            let is_first = batches.is_empty();
             let open = batches.into_iter().find(|batch| !batch.is_over);
             let batch = match open {
                 Some(batch) => batch,
                 None => {
-                    if !is_first {
-                        self.settle_known(run, &asker).await?;
-                    }
+                    // Before the others are looked at: what is over from here on is heard of.
+                    let over = asker.batch_over.notified();
+                    tokio::pin!(over);
+                    over.as_mut().enable();
+                    self.settle_known(run, &asker).await?;
                     let (free, _) = run.store.questions_waiting().await?;
                     if free == 0 {
                         return Ok(());
@@ -58,13 +59,19 @@ impl LeadJobs {
                         self.fail_waiting(run, &run.budget.is_reached()).await?;
                         continue;
                     }
-                    match run.store.make_batch(most, limits.bytes).await? {
+                    match make_batch(run, &asker, most, limits.bytes).await? {
                         Some(batch) => batch,
-                        None => continue,
+                        None => {
+                            // Other jobs' batches ask all that is left: their answers are taken.
+                            over.await;
+                            continue;
+                        }
                     }
                 }
             };
+            asker.asks_by_batch(&run.spec.job, run.store.contents_under_way().await?).await;
             let answered = self.drive_batch(run, &asker, batch).await?;
+            asker.asks_by_batch(&run.spec.job, run.store.contents_under_way().await?).await;
             barren = if answered == 0 { barren + 1 } else { 0 };
             if barren == BARREN_MAX {
                 self.fail_waiting(run, "the endpoint's batches ended without an answer").await?;
@@ -385,6 +392,21 @@ impl LeadJobs {
             pause = (pause * 2).min(RETRY_LONGEST);
         }
     }
+}
+
+/// Makes a batch of what no other job's batch asks.
+async fn make_batch(
+    run: &LeadRun,
+    asker: &LeadAsker,
+    most: u64,
+    most_bytes: u64,
+) -> Result<Option<EndpointBatch>, LeadJobError> {
+    let mut in_batches = asker.in_batches.lock().await;
+    let others = in_batches.iter().filter(|(job, _)| **job != run.spec.job);
+    let elsewhere = others.flat_map(|(_, contents)| contents).copied().collect();
+    let made = run.store.make_batch(most, most_bytes, elsewhere).await?;
+    in_batches.insert(run.spec.job.clone(), run.store.contents_under_way().await?);
+    Ok(made)
 }
 
 /// How many questions the job can still pay, at the highest price of a few of them.

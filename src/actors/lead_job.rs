@@ -5,6 +5,7 @@
 //! kept rows are not read again, leads with an outcome are not read again, paid answers are not paid again. Counts come from
 //! the store (*honest*). Jobs run side by side; one that fails says why, keeps what it has, and stops no other.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,7 +195,12 @@ impl LeadJobs {
         }
         for record in jobs.unfinished() {
             match jobs.find(record.job.as_str()).await {
-                Ok(Found { spec, mut progress, .. }) => {
+                Ok(Found { store, spec, mut progress }) => {
+                    if let Some(asker) = &jobs.parts.asker {
+                        // Before any job goes on: what its batch asks no other asks.
+                        let contents = store.contents_under_way().await.unwrap_or_default();
+                        asker.asks_by_batch(&spec.job, contents).await;
+                    }
                     // Its end was about to be noted; until the journal knows, whoever asks for it finds it under way.
                     if progress.phase == JobPhase::Done {
                         progress.phase = JobPhase::Reporting;
@@ -356,12 +362,20 @@ impl LeadJobs {
     async fn fail_unread(&self, job: &str, error: &LeadJobError) {
         let why = chain(error);
         tracing::error!(job, why, "a lead job cannot be taken up");
+        self.asks_nothing(job).await;
         if let Some(mut known) = self.known.get_mut(job) {
             known.last.phase = JobPhase::Failed;
             known.last.error = Some(why);
         }
         if let Err(error) = self.forget(job).await {
             tracing::error!(job, error = chain(&error), "the end of a lead job could not be noted");
+        }
+    }
+
+    /// Of a job that is over, nobody waits for its batch any more.
+    async fn asks_nothing(&self, job: &str) {
+        if let Some(asker) = &self.parts.asker {
+            asker.asks_by_batch(job, HashSet::new()).await;
         }
     }
 
@@ -440,7 +454,7 @@ impl LeadJobs {
                     error: Some(why),
                     ..told
                 };
-                self.tell_end(run, last);
+                self.tell_end(run, last).await;
                 return Err(unnoted);
             }
         };
@@ -465,12 +479,13 @@ impl LeadJobs {
             tracing::warn!(job = run.spec.job, %error, "the summary of a lead job was not kept");
         }
         let forgotten = self.forget(&run.spec.job).await;
-        self.tell_end(run, last);
+        self.tell_end(run, last).await;
         forgotten
     }
 
     /// Told last: whoever hears that the job is over finds it over.
-    fn tell_end(&self, run: &Arc<LeadRun>, last: LeadProgress) {
+    async fn tell_end(&self, run: &Arc<LeadRun>, last: LeadProgress) {
+        self.asks_nothing(&run.spec.job).await;
         self.end_run(run, last.clone());
         run.progress.send_replace(last);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aisim::BatchPlan;
+use aisim::{BatchEnd, BatchPlan};
 use penstock::leads::JobPhase;
 
 use crate::model::*;
@@ -189,5 +189,65 @@ fn what_a_batch_has_not_answered_that_is_gone_with_or_without_its_files_is_asked
             assert_eq!(seen(&server, "POST /v1/files"), 2, "{gone}");
             close(plant).await;
         }
+    });
+}
+
+/// Waits until a job waits for a batch.
+async fn awaits(plant: &penstock::plant::Plant, job: &str) {
+    until(|| service(plant).job(job).unwrap().progress.phase == JobPhase::AwaitingBatch).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+#[test]
+fn once_what_the_batch_of_another_job_asks_is_awaited_also_after_a_restart() {
+    in_system(async {
+        let org = orgsim::Server::start(orgsim::Options::default()).await.unwrap();
+        for restarts in [false, true] {
+            let server = endpoint(&[]).await;
+            server.set_batch_plan(BatchPlan { running: Duration::from_secs(6), ..BatchPlan::default() });
+            let rig = rig(&server, BY_BATCH).with_org(&org);
+            let mut plant = rig.plant().await;
+            let first = list(&rig, &plant, 40).await;
+            let first = service(&plant).start(asking(&first)).await.unwrap().job.clone();
+            until(|| server.log().iter().any(|entry| entry.request.starts_with("GET /v1/batches/"))).await;
+            server.set_batch_plan(BatchPlan::default());
+            let second = list(&rig, &plant, 60).await;
+            let second = service(&plant).start(asking(&second)).await.unwrap().job.clone();
+            awaits(&plant, &second).await;
+            if restarts {
+                close(plant).await;
+                plant = rig.plant().await;
+                plant.leads.jobs_behind().resume();
+            }
+            let counts = over(&plant, &second).await.progress.counts;
+            adds_up(&counts);
+            assert_eq!((counts.model_answered, counts.failed, counts.model_reused), (60, 0, 40));
+            let counts = over(&plant, &first).await.progress.counts;
+            assert_eq!((counts.model_answered, counts.failed, counts.model_reused), (40, 0, 0));
+            assert!(answers(&server).values().all(|times| *times == 1), "somebody was asked twice");
+            close(plant).await;
+        }
+    });
+}
+
+#[test]
+fn what_the_batch_of_another_job_has_not_answered_is_asked_by_the_job_that_waited() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        let validating = Duration::from_secs(3);
+        server.set_batch_plan(BatchPlan { validating, end: BatchEnd::Fail, ..BatchPlan::default() });
+        let rig = rig(&server, BY_BATCH);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 40).await;
+        let first = service(&plant).start(asking(&path)).await.unwrap().job.clone();
+        until(|| server.log().iter().any(|entry| entry.request.starts_with("GET /v1/batches/"))).await;
+        server.set_batch_plan(BatchPlan::default());
+        let second = service(&plant).start(asking(&path)).await.unwrap().job.clone();
+        awaits(&plant, &second).await;
+        assert_eq!(seen(&server, "POST /v1/batches"), 1);
+        assert_eq!(over(&plant, &first).await.progress.phase, JobPhase::Failed);
+        let counts = over(&plant, &second).await.progress.counts;
+        assert_eq!((counts.model_answered, counts.failed, counts.model_reused), (40, 0, 0));
+        close(plant).await;
     });
 }

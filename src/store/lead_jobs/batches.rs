@@ -4,6 +4,8 @@
 //! others, which may find its answer then; it goes when its lead has an outcome, in the same transaction.
 //! A batch is kept before its file is sent, so that a restart goes on with the same one.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::error::{During, LeadStoreError};
@@ -134,10 +136,16 @@ pub fn waiting(view: &View<'_>) -> Result<(u64, u64), LeadStoreError> {
 }
 
 /// Makes a batch of questions that are in none, in their order: at most so many, and so many bytes of lines (one at least).
-/// Twins of a question that still waits go only when no other is left. Answers its number; 0 when there is no such question.
-pub fn make_batch(change: &mut Change<'_>, most: u64, most_bytes: u64) -> Result<u64, LeadStoreError> {
-    match make_batch_of(change, false, most, most_bytes)? {
-        0 => make_batch_of(change, true, most, most_bytes),
+/// Twins of a question that still waits go only when no other is left; what is asked `elsewhere` does not go. Answers its
+/// number; 0 when there is no such question.
+pub fn make_batch(
+    change: &mut Change<'_>,
+    most: u64,
+    most_bytes: u64,
+    elsewhere: &HashSet<[u8; 32]>,
+) -> Result<u64, LeadStoreError> {
+    match make_batch_of(change, false, most, most_bytes, elsewhere)? {
+        0 => make_batch_of(change, true, most, most_bytes, elsewhere),
         number => Ok(number),
     }
 }
@@ -147,37 +155,42 @@ fn make_batch_of(
     twins: bool,
     most: u64,
     most_bytes: u64,
+    elsewhere: &HashSet<[u8; 32]>,
 ) -> Result<u64, LeadStoreError> {
     let Change { connection, path, .. } = change;
-    let (mut count, mut bytes, mut last) = (0_u64, 0_u64, 0);
+    let (mut chosen, mut bytes) = (Vec::new(), 0_u64);
     {
-        let select = "SELECT ordinal, length(CAST(request AS BLOB)) FROM questions
+        let select = "SELECT ordinal, length(CAST(request AS BLOB)), content FROM questions
             WHERE batch IS NULL AND twin = ?1 ORDER BY ordinal";
         let mut select = connection.prepare_cached(select).during(READ, path)?;
         let mut rows = select.query([twins]).during(READ, path)?;
-        while count < most.max(1)
+        while (chosen.len() as u64) < most.max(1)
             && let Some(row) = rows.next().during(READ, path)?
         {
-            let read = || Ok((row.get(0)?, row.get::<_, u64>(1)?));
-            let (ordinal, length): (Ordinal, u64) = read().during(READ, path)?;
+            let read = || Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let (ordinal, length, content): (Ordinal, u64, [u8; 32]) = read().during(READ, path)?;
+            if elsewhere.contains(&content) {
+                continue;
+            }
             // A line ends in a line break.
             bytes += length + 1;
-            if count > 0 && bytes > most_bytes {
+            if !chosen.is_empty() && bytes > most_bytes {
                 break;
             }
-            count += 1;
-            last = ordinal;
+            chosen.push(ordinal);
         }
     }
-    if count == 0 {
+    if chosen.is_empty() {
         return Ok(0);
     }
     let make = || {
         let insert = "INSERT INTO batches (questions, status, over) VALUES (?1, '', 0)";
-        connection.prepare_cached(insert)?.execute([count])?;
+        connection.prepare_cached(insert)?.execute([chosen.len() as u64])?;
         let number = connection.last_insert_rowid();
-        let mark = "UPDATE questions SET batch = ?1 WHERE batch IS NULL AND twin = ?3 AND ordinal <= ?2";
-        connection.prepare_cached(mark)?.execute(params![number, last, twins])?;
+        let mut mark = connection.prepare_cached("UPDATE questions SET batch = ?1 WHERE ordinal = ?2")?;
+        for ordinal in &chosen {
+            mark.execute(params![number, ordinal])?;
+        }
         Ok(number.cast_unsigned())
     };
     make().during(WRITE, path)
@@ -212,6 +225,14 @@ pub fn keep_batch(change: &mut Change<'_>, batch: &EndpointBatch) -> Result<u64,
 pub fn free_questions(change: &mut Change<'_>) -> Result<u64, LeadStoreError> {
     let free = "DELETE FROM questions WHERE batch IS NULL";
     change.connection.execute(free, []).map(|freed| freed as u64).during(WRITE, change.path)
+}
+
+/// What is asked by the batches that are not over.
+pub fn contents_under_way(view: &View<'_>) -> Result<HashSet<[u8; 32]>, LeadStoreError> {
+    let select = "SELECT content FROM questions WHERE batch IS NOT NULL";
+    let mut select = view.connection.prepare_cached(select).during(READ, view.path)?;
+    let contents = select.query_map([], |row| row.get(0)).and_then(Iterator::collect);
+    contents.during(READ, view.path)
 }
 
 /// All batches, the oldest first.

@@ -26,6 +26,7 @@ mod tests;
 mod worker;
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, params};
@@ -379,7 +380,8 @@ impl LeadJobStore {
     }
 
     /// Makes a batch of questions that are in none, in their order: at most `most`, and lines of at most `most_bytes` (one
-    /// question at least). `None` when every question is in a batch. To be called before anything is sent.
+    /// question at least), none of them asked `elsewhere`. `None` when there is no such question. To be called before anything
+    /// is sent.
     ///
     /// # Errors
     /// When the disk is full.
@@ -387,8 +389,10 @@ impl LeadJobStore {
         &self,
         most: u64,
         most_bytes: u64,
+        elsewhere: HashSet<[u8; 32]>,
     ) -> Result<Option<EndpointBatch>, LeadStoreError> {
-        let made = self.write_with(move |change| batches::make_batch(change, most, most_bytes)).await?;
+        let make = move |change: &mut Change<'_>| batches::make_batch(change, most, most_bytes, &elsewhere);
+        let made = self.write_with(make).await?;
         let Ok(number) = u32::try_from(made.number) else { return Ok(None) };
         self.read(move |view| batches::batch(view, number)).await
     }
@@ -407,6 +411,14 @@ impl LeadJobStore {
     /// When the disk is full.
     pub async fn free_questions(&self) -> Result<u64, LeadStoreError> {
         self.write_with(batches::free_questions).await.map(|written| written.number)
+    }
+
+    /// What is asked by the batches that are not over.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn contents_under_way(&self) -> Result<HashSet<[u8; 32]>, LeadStoreError> {
+        self.read(batches::contents_under_way).await
     }
 
     /// All batches, the oldest first.

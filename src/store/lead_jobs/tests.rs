@@ -1,6 +1,6 @@
 //! The job's file: rows, outcomes, counts, and what survives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -340,11 +340,11 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
     assert_eq!(store.counts().await.unwrap().open, 4);
 
     let line = question(0).request.len() as u64 + 1;
-    let mut first = store.make_batch(50_000, 3 * line).await.unwrap().unwrap();
+    let mut first = store.make_batch(50_000, 3 * line, HashSet::new()).await.unwrap().unwrap();
     assert_eq!((first.number, first.questions, first.is_over), (1, 3, false));
-    let second = store.make_batch(50_000, 1).await.unwrap().unwrap();
+    let second = store.make_batch(50_000, 1, HashSet::new()).await.unwrap().unwrap();
     assert_eq!((second.number, second.questions), (2, 1), "one at least");
-    assert_eq!(store.make_batch(50_000, u64::MAX).await.unwrap(), None);
+    assert_eq!(store.make_batch(50_000, u64::MAX, HashSet::new()).await.unwrap(), None);
     first.input_file = Some("file-1".to_owned());
     first.endpoint_id = Some("batch-1".to_owned());
     first.status = "in_progress".to_owned();
@@ -362,7 +362,7 @@ async fn a_question_waits_in_one_batch_until_its_lead_has_an_outcome() {
     first.is_over = true;
     assert_eq!(store.keep_batch(first).await.unwrap(), 2, "the others are free for the next");
     assert_eq!(store.questions_waiting().await.unwrap(), (2, 3));
-    let third = store.make_batch(1, u64::MAX).await.unwrap().unwrap();
+    let third = store.make_batch(1, u64::MAX, HashSet::new()).await.unwrap().unwrap();
     assert_eq!((third.number, third.questions), (3, 1));
     let waiting = store.questions(None, 0, 9).await.unwrap();
     assert_eq!(waiting, [question(0), question(2), question(3)]);
@@ -383,14 +383,19 @@ async fn twins_of_a_question_wait_until_no_other_is_left() {
     };
     store.put_questions((0..3).map(question).collect()).await.unwrap();
     store.put_questions((3..6).map(question).collect()).await.unwrap();
-    let first = store.make_batch(50_000, u64::MAX).await.unwrap().unwrap();
+    let first = store.make_batch(50_000, u64::MAX, HashSet::new()).await.unwrap().unwrap();
     let of = |batch: u32| {
         let store = store.clone();
         async move { store.questions(Some(batch), 0, 9).await.unwrap() }
     };
     assert_eq!(of(first.number).await, [0, 1, 5].map(question));
-    let second = store.make_batch(50_000, u64::MAX).await.unwrap().unwrap();
-    assert_eq!(of(second.number).await, [2, 3, 4].map(question));
+    assert_eq!(store.contents_under_way().await.unwrap(), [0, 1, 5].map(|one| [one; 32]).into());
+    let elsewhere = HashSet::from([[0; 32]]);
+    let second = store.make_batch(50_000, u64::MAX, elsewhere.clone()).await.unwrap().unwrap();
+    assert_eq!(of(second.number).await, [question(3)], "what is asked elsewhere waits");
+    assert_eq!(store.make_batch(50_000, u64::MAX, elsewhere).await.unwrap(), None);
+    let third = store.make_batch(50_000, u64::MAX, HashSet::new()).await.unwrap().unwrap();
+    assert_eq!(of(third.number).await, [2, 4].map(question));
 }
 
 #[tokio::test]
