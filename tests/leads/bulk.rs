@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aisim::BatchPlan;
+use orgsim::{Fault, FaultRule};
 use penstock::http::api::lead_service::StartLeads;
 use penstock::leads::{JobPhase, Money};
 use penstock::store::lead_jobs::LeadJobStore;
@@ -82,6 +83,31 @@ fn a_bulk_page_that_is_read_again_after_a_kill_asks_about_no_lead_that_has_faile
         assert_eq!(counts.failed as usize, failed.len());
         let asked = server.stats().questions - asked;
         assert_eq!(asked as usize, 80 - failed.len(), "some were asked again");
+        close(plant).await;
+    });
+}
+
+#[test]
+fn a_lead_that_failed_before_the_place_where_a_bulk_query_goes_on_is_read_by_its_id() {
+    in_system(async {
+        let mut options = orgsim::Options::default();
+        options.data.records.insert("Lead".to_owned(), 400);
+        options.bulk.page_rows = 100;
+        let org = orgsim::Server::start(options).await.unwrap();
+        let (status, code, message) = (400, "UNKNOWN".to_owned(), "no more of it".to_owned());
+        let refused = FaultRule::always(Fault::Status { status, code, message });
+        org.faults().add(FaultRule { path_contains: Some("/results".to_owned()), nth: Some(2), ..refused });
+        let server = endpoint(&["prose"]).await;
+        let rig = rig(&server, "attempts = 1").with_org(&org);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 80).await;
+        let spec = service(&plant).start(by_bulk(&path)).await.unwrap();
+        let before = over(&plant, &spec.job).await.progress;
+        assert_eq!((before.phase, before.counts.failed), (JobPhase::Failed, 80), "{:?}", before.error);
+        server.clear_faults();
+        service(&plant).retry(&spec.job, None).await.unwrap();
+        let counts = over(&plant, &spec.job).await.progress.counts;
+        assert_eq!((counts.model_answered, counts.failed, bulk_queries(&org)), (80, 0, 1), "{counts:?}");
         close(plant).await;
     });
 }
