@@ -43,7 +43,7 @@ impl DelimitedReport {
         let columns: &[Added] = if input.is_some() { &BESIDE } else { &ALONE };
         let (scratch, mut guarded) = (String::new(), String::new());
         for head in own.iter().map(String::as_str) {
-            let head = if manners.is_workbook { harmless(head, &mut guarded) } else { head };
+            let head = if manners.is_workbook { harmless_own(head, &mut guarded) } else { head };
             writer.write_field(head).map_err(csv_error)?;
         }
         for head in told_apart(own, columns.iter().map(Added::head)) {
@@ -60,7 +60,7 @@ impl DelimitedReport {
         let text = match cell {
             CellView::Empty => "",
             CellView::Text(text) | CellView::Error(text) if self.is_of_workbook => {
-                harmless(text, &mut self.guarded)
+                harmless_own(text, &mut self.guarded)
             }
             CellView::Text(text) | CellView::Error(text) => text,
             CellView::Bool(true) => "TRUE",
@@ -132,6 +132,18 @@ fn harmless<'t>(text: &'t str, guarded: &'t mut String) -> &'t str {
     guarded.push('\'');
     guarded.push_str(text);
     guarded
+}
+
+/// As [`harmless`], of the sheet's own text: a telephone number, of which lists of leads are full, stays as it is. Whatever
+/// a program computes from its digits names nothing.
+fn harmless_own<'t>(text: &'t str, guarded: &'t mut String) -> &'t str {
+    if is_signed_number(text) { text } else { harmless(text, guarded) }
+}
+
+/// A sign, and digits as they are grouped in telephone numbers.
+pub(super) fn is_signed_number(text: &str) -> bool {
+    let grouped = |rest: &str| rest.chars().all(|one| one.is_ascii_digit() || " ()-./".contains(one));
+    text.strip_prefix(['+', '-']).is_some_and(|rest| !rest.is_empty() && grouped(rest))
 }
 
 fn csv_error(error: csv::Error) -> ReportError {

@@ -340,8 +340,8 @@ fn a_text_of_a_workbook_becomes_no_formula_as_delimited_text_and_a_number_stays_
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_path(target).unwrap();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let own = |row: usize| rows[row].iter().take(4).collect::<Vec<_>>();
-    assert_eq!(own(0), ["Lead Id", "'=1+1", "'@when", "'-5"]);
-    assert_eq!(own(1), ["x", "'=HYPERLINK(\"http://a.example\")", "'+49 30", "-5"]);
+    assert_eq!(own(0), ["Lead Id", "'=1+1", "'@when", "-5"]);
+    assert_eq!(own(1), ["x", "'=HYPERLINK(\"http://a.example\")", "+49 30", "-5"]);
     assert_eq!(rows[1].iter().next_back(), Some("'-1+2"));
 }
 
