@@ -1,8 +1,10 @@
 //! Asks the model by the endpoint's Batch API: cheaper, and within a day.
 //!
 //! Promises: a batch is noted before its file is sent, and found again by its tag when the process dies before it knows the
-//! batch's name, so nothing is sent or paid twice; of leads with the same content one is asked about. An answer is durable before its lead counts. What a batch that expired
-//! leaves unanswered, or one that the endpoint has lost, goes into another, or is asked as all others where batches are not made any more. The files with people's data are taken away from the endpoint when they are read.
+//! batch's name, so nothing is sent or paid twice; of leads with the same content one is asked about. An answer is durable
+//! before its lead counts. What a batch that expired leaves unanswered, or one that the endpoint has lost, goes into
+//! another, or is asked as all others where batches are not made any more. The files with people's data are taken away from
+//! the endpoint when they are read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
