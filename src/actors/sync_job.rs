@@ -12,16 +12,16 @@ use std::time::Duration;
 use super::fetcher::chain;
 use super::sync_desk::{CLOCK_SEEN_WITHIN, SyncDesk};
 use super::sync_error::SyncError;
-use super::sync_extract::ExtractError;
+use super::sync_extract::{ExtractError, forget_rejects, has_rejects};
 use super::sync_line::{point, strike};
 use super::sync_order::{RunView, SyncOverrides};
 use super::sync_plan::{Ground, settings_for};
-use super::sync_record::OpenLoad;
+use super::sync_record::{OpenLoad, Purpose};
 use super::sync_report::Report;
 use crate::model::OrganizationId;
 use crate::salesforce::OrgClient;
 use crate::sync::origin::{fingerprint, is_put_back};
-use crate::sync::{CommitReceipt, ObjectSettings, SyncResult, Watermark};
+use crate::sync::{CommitReceipt, LoadId, LoadMode, LoadPlan, ObjectSettings, SyncResult, Watermark};
 use crate::warehouse::{Warehouse, WarehouseError};
 
 /// Times that an object is planned anew because the org has changed under the plan.
@@ -180,6 +180,7 @@ impl SyncDesk {
         let (plan, purpose) = (open.plan.clone(), open.purpose);
         let outcome = self.drive_load(cx, open, report).await;
         cx.view.takes_up(purpose, None);
+        self.forget_rejects(&plan, purpose, outcome.is_ok(), report);
         let label = match &outcome {
             Ok(_) => "committed",
             Err(SyncError::Interrupted) => return outcome,
@@ -191,6 +192,21 @@ impl SyncDesk {
             self.let_go(&cx.client, &plan).await;
         }
         outcome
+    }
+
+    /// Rejected rows are people's data, and a row that is rejected at each sync would be in one more file each time. Those of
+    /// this sync's loads stay: its result names them.
+    fn forget_rejects(&self, plan: &LoadPlan, purpose: Purpose, is_done: bool, report: &Report) {
+        let folder = &self.parts.rejects;
+        let reads_all = is_done && purpose == Purpose::Rows && plan.mode == LoadMode::Replace;
+        if !reads_all && !has_rejects(folder, &plan.id) {
+            return;
+        }
+        let began = u64::try_from(report.result.sync_timestamp.as_millisecond()).unwrap_or(0);
+        if let Err(error) = forget_rejects(folder, &plan.object, &LoadId::new(began, 0), &plan.id) {
+            let object = plan.object.as_str();
+            tracing::warn!(object, error = chain(&error), "rejected rows of earlier loads were not deleted");
+        }
     }
 
     /// Asks the warehouse; waits out what passes.

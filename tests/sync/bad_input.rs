@@ -179,6 +179,12 @@ fn too_wide_now(bench: &Bench, change: &Value) {
     bench.org.later(60);
 }
 
+/// Files with rejected rows.
+fn reject_files(bench: &Bench) -> usize {
+    let folder = bench.home.config.state_dir.join("sync/rejects");
+    std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).count()
+}
+
 /// Neither a load of every row nor one of a filter's rows takes the row out: the org has it, and it has not left the filter.
 #[rstest]
 #[case::what_has_changed(None, false)]
@@ -203,6 +209,8 @@ fn what_the_table_has_of_a_row_that_does_not_fit_any_more_stays(
     for _ in 0..2 {
         let result = bench.synced();
         assert_eq!((result.rows_rejected, result.rows_deleted), (1, 0), "{result:#?}");
+        assert!(std::fs::exists(result.reject_file.as_ref().unwrap()).unwrap(), "{result:#?}");
+        assert_eq!(reject_files(&bench), 1, "one sync after the other leaves people's data");
         let kept = "SELECT count(*) FROM lead WHERE \"Wide__c\" = 7 AND NOT \"IsDeleted\"";
         assert_eq!(bench.target.number(kept), 2);
         assert_eq!(bench.target.number("SELECT count(*) FROM lead WHERE NOT \"IsDeleted\""), 60);
@@ -210,6 +218,8 @@ fn what_the_table_has_of_a_row_that_does_not_fit_any_more_stays(
     too_wide_now(&bench, &change(json!({"Wide__c": 8})));
     bench.synced();
     bench.is_equal("Lead");
+    // A load of changed rows knows nothing of those that were rejected before.
+    assert_eq!(reject_files(&bench), usize::from(!is_full));
 }
 
 #[test]
@@ -234,4 +244,7 @@ fn more_of_them_than_are_allowed_fail_the_load() {
     assert_eq!((result.estimated_records, result.rows_rejected), (60, 1), "{result:#?}");
     assert_eq!(result.sync_method, Some(SyncMethod::RegularApiFull), "{result:#?}");
     assert!(result.reject_file.is_some() && !result.reason.is_empty(), "{result:#?}");
+    let next = bench.sync();
+    assert_ne!(next.reject_file, result.reject_file, "it is another load");
+    assert_eq!(reject_files(&bench), 1, "one sync after the other leaves people's data");
 }

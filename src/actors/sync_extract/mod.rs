@@ -33,6 +33,7 @@ use crate::warehouse::spool::Spool;
 pub use error::ExtractError;
 pub use keys::{HardDeletes, hard_deletes};
 pub use many::{FirstRead, first_pages};
+pub use reject::{forget_rejects, has_rejects};
 pub use run::{clean_up, extract};
 pub use state::{Cursor, ExtractState, JobIntent};
 

@@ -2,9 +2,10 @@
 //!
 //! Promises: the file is readable for the daemon's user alone, for it holds people's data; a page that is read again does not
 //! write its rows twice, because the file is cut back to where the last kept page ended; a load without rejects has no file.
+//! Whoever drives the loads has the files of earlier ones deleted ([`forget_rejects`]).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use super::{ExtractAsk, ExtractError, Wanted};
 use crate::model::ObjectName;
 use crate::salesforce::rows::Row;
+use crate::sync::LoadId;
 
 /// Rejects that an error names.
 const EXAMPLES: usize = 5;
@@ -158,6 +160,41 @@ impl Rejects {
     }
 }
 
+/// Deletes what loads of `object` that were planned before `before` have rejected, except what `but` has.
+///
+/// # Errors
+/// The first trouble; files behind it stay.
+pub fn forget_rejects(folder: &Path, object: &ObjectName, before: &LoadId, but: &LoadId) -> io::Result<()> {
+    let files = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        files => files?,
+    };
+    for file in files {
+        let path = file?.path();
+        let load = path.file_name().and_then(|name| name.to_str()).and_then(|name| {
+            let id = name.strip_suffix(".keys.jsonl").or_else(|| name.strip_suffix(".jsonl"))?;
+            id.parse::<LoadId>().ok()
+        });
+        if load.is_some_and(|load| load < *before && load != *but) && is_of(&path, object)? {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a load has rejected something, as far as its file tells.
+pub fn has_rejects(folder: &Path, load: &LoadId) -> bool {
+    ["jsonl", "keys.jsonl"].iter().any(|ending| folder.join(format!("{load}.{ending}")).exists())
+}
+
+/// Whether a file is of `object`, which each of its lines begins with.
+fn is_of(path: &Path, object: &ObjectName) -> io::Result<bool> {
+    let expected = format!("{{\"object\":\"{object}\",");
+    let mut start = Vec::new();
+    File::open(path)?.take(expected.len() as u64).read_to_end(&mut start)?;
+    Ok(start.eq_ignore_ascii_case(expected.as_bytes()))
+}
+
 /// How many of `rows` may be rejected: the share, rounded up, so that a small load does not fail for one row.
 fn allowed(rows: u64, per_million: u32) -> u64 {
     let share = u128::from(rows) * u128::from(per_million);
@@ -190,5 +227,31 @@ mod tests {
     #[case::all(7, 1_000_000, 7)]
     fn the_share_is_rounded_up(#[case] rows: u64, #[case] per_million: u32, #[case] expected: u64) {
         assert_eq!(allowed(rows, per_million), expected);
+    }
+    #[test]
+    fn what_earlier_loads_of_the_object_have_rejected_is_deleted_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (lead, contact): (ObjectName, ObjectName) = ("Lead".parse().unwrap(), "Contact".parse().unwrap());
+        let [first, second, third, other] =
+            [(1, 1), (2, 1), (3, 1), (1, 2)].map(|(ms, id)| LoadId::new(ms, id));
+        let write = |name: String, object: &str| {
+            let reject = Line { object, key: None, column: "Status", reason: "why", row: RawValue::NULL };
+            fs::write(folder.path().join(name), serde_json::to_vec(&reject).unwrap()).unwrap();
+        };
+        for load in [&first, &second, &third] {
+            write(format!("{load}.jsonl"), "Lead");
+        }
+        write(format!("{first}.keys.jsonl"), "Lead");
+        write(format!("{other}.jsonl"), "LeadHistory");
+        write("notes.jsonl".to_owned(), "Lead");
+        forget_rejects(folder.path(), &lead, &third, &second).unwrap();
+        forget_rejects(folder.path(), &contact, &third, &third).unwrap();
+        forget_rejects(&folder.path().join("none"), &lead, &third, &third).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        left.sort();
+        let expected = [&other, &second, &third].map(|load| format!("{load}.jsonl"));
+        assert_eq!(left, [&expected[0], &expected[1], &expected[2], "notes.jsonl"]);
+        assert!(has_rejects(folder.path(), &third) && !has_rejects(folder.path(), &first));
     }
 }
