@@ -9,8 +9,8 @@ use super::fetcher::chain;
 use super::sync_desk::SyncDesk;
 use super::sync_error::SyncError;
 use super::sync_extract::{
-    Cursor, ExtractAsk, ExtractError, ExtractState, Extracted, RejectRules, Wanted, clean_up, extract,
-    hard_deletes,
+    Cursor, ExtractAsk, ExtractError, ExtractState, Extracted, PartSink as _, RejectRules, Wanted, clean_up,
+    extract, hard_deletes,
 };
 use super::sync_job::{RunCx, Tries, calls_of};
 use super::sync_line::{KeepOne, Keeper, LineSink, OnLine, Which, point, strike};
@@ -224,10 +224,17 @@ impl SyncDesk {
         };
         loop {
             self.while_paused().await?;
-            ask.staged = line.on_line.load.receipts();
             let state = keeper.state(which);
             let pages = state.pages;
-            match extract(&cx.client, &ask, state, first.take(), line, &keep).await {
+            // What the last try has put must be there before other rows take its numbers: staged later, it would replace them.
+            let extracted = match line.all_staged().await {
+                Ok(()) => {
+                    ask.staged = line.on_line.load.receipts();
+                    extract(&cx.client, &ask, state, first.take(), line, &keep).await
+                }
+                Err(source) => Err(ExtractError::Handover { load: open.plan.id.clone(), source }),
+            };
+            match extracted {
                 Ok(extracted) => return Ok(extracted),
                 Err(error) => {
                     if keeper.state(which).pages > pages {

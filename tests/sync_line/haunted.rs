@@ -31,23 +31,59 @@ type Visit = (&'static str, Trouble, usize);
 
 /// Which calls go wrong, how, and how often.
 #[derive(Clone, Default)]
-pub struct Haunt(Arc<Mutex<Vec<Visit>>>);
+pub struct Haunt {
+    visits: Arc<Mutex<Vec<Visit>>>,
+    held: Arc<Mutex<Option<Held>>>,
+}
+
+/// The rows that came first under a part's number, which somebody's lock keeps out.
+struct Held {
+    part: PartNumber,
+    first: Option<PartSource>,
+    /// Other rows came under the number meanwhile.
+    is_overtaken: bool,
+    /// Refusals until it is let in; `None`: nobody counts yet.
+    left: Option<usize>,
+}
+
+impl Held {
+    fn refuses(&mut self, part: PartNumber, source: &PartSource) -> bool {
+        let (true, PartSource::Rows(rows)) = (part == self.part, source) else { return false };
+        let PartSource::Rows(first) = self.first.get_or_insert_with(|| source.clone()) else { return false };
+        if !Arc::ptr_eq(first, rows) {
+            self.is_overtaken = true;
+            return false;
+        }
+        self.left = self.left.map(|left| left.saturating_sub(1));
+        !self.is_overtaken && self.left != Some(0)
+    }
+}
 
 impl Haunt {
     pub fn at(&self, step: &'static str, trouble: Trouble, times: usize) {
-        self.0.lock().unwrap().push((step, trouble, times));
+        self.visits.lock().unwrap().push((step, trouble, times));
+    }
+
+    /// Keeps the rows that come first under a part's number out, until others have come under it.
+    pub fn hold(&self, part: PartNumber) {
+        *self.held.lock().unwrap() = Some(Held { part, first: None, is_overtaken: false, left: None });
+    }
+
+    /// They are refused so many times more, where no others come.
+    pub fn hold_for(&self, refusals: usize) {
+        self.held.lock().unwrap().as_mut().expect("a part is held").left = Some(refusals);
     }
 
     pub fn end(&self) {
-        self.0.lock().unwrap().clear();
+        self.visits.lock().unwrap().clear();
     }
 
     pub fn is_over(&self) -> bool {
-        self.0.lock().unwrap().iter().all(|(_, _, left)| *left == 0)
+        self.visits.lock().unwrap().iter().all(|(_, _, left)| *left == 0)
     }
 
     fn next(&self, step: &str) -> Option<Trouble> {
-        let mut haunts = self.0.lock().unwrap();
+        let mut haunts = self.visits.lock().unwrap();
         let (_, trouble, left) = haunts.iter_mut().find(|(of, _, left)| *of == step && *left > 0)?;
         *left -= 1;
         Some(*trouble)
@@ -137,6 +173,9 @@ impl Warehouse for Haunted {
         part: PartNumber,
         source: &PartSource,
     ) -> Result<PartReceipt, WarehouseError> {
+        if self.haunt.held.lock().unwrap().as_mut().is_some_and(|held| held.refuses(part, source)) {
+            return Err(WarehouseError::Locked { what: "lead".to_owned(), message: "busy".to_owned() });
+        }
         self.run("stage", |inner| inner.stage(load, part, source))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use penstock::actors::engine::{Fault, FaultPoint, NoFaults};
+use penstock::actors::engine::{Fault, FaultPoint, NoFaults, StageConfig};
 use penstock::actors::sync_desk::{SyncDesk, SyncOrder};
 use penstock::actors::warehouse_writer::Patience;
 use penstock::clock::SystemClock;
@@ -75,6 +75,8 @@ pub struct Rig {
     pub settings: SyncSettings,
     pub faults: Arc<dyn FaultPoint>,
     pub warehouse: Option<WarehouseFactory>,
+    pub patience: Patience,
+    pub writer: StageConfig,
 }
 
 impl Rig {
@@ -115,7 +117,9 @@ impl Rig {
             spool_bytes: 256 << 20,
             objects,
         };
-        Self { folder, config, server, settings, faults: Arc::new(NoFaults), warehouse: None }
+        let patience = Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) };
+        let faults = Arc::new(NoFaults);
+        Self { folder, config, server, settings, faults, warehouse: None, patience, writer: WRITER }
     }
 
     /// Another org is behind the same name of the configuration, with so many Leads.
@@ -163,8 +167,8 @@ impl Rig {
                 None => WarehouseMaker::Configured(self.settings_of_sqlite()),
             },
             connections: 2,
-            writer: WRITER,
-            patience: Patience { pause: Duration::from_millis(50), longest: Duration::from_secs(3) },
+            writer: self.writer,
+            patience: self.patience,
         };
         let outside = Outside { clock: SystemClock::shared(), disk: Arc::new(RealDisk), faults, seed: 7 };
         plant_when_free(async || {

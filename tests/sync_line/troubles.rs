@@ -1,9 +1,12 @@
 //! Syncs whose warehouse, or whose org, fails.
 
+use std::time::{Duration, Instant};
+
 use penstock::actors::engine::FaultPoint;
 use penstock::actors::sync_desk::SyncOrder;
-use penstock::sync::ErrorKind;
+use penstock::sync::{ErrorKind, PartNumber};
 use rstest::rstest;
+use serde_json::json;
 
 use crate::haunted::{Haunt, Trouble};
 use crate::rig::{Rig, close, desk, in_system, object};
@@ -145,6 +148,43 @@ fn an_org_that_is_away_for_a_while_is_waited_for() {
         let plenty = orgsim::FaultRule::always(orgsim::Fault::Unavailable).of_kind("query").times(2);
         rig.server.faults().set(vec![plenty]);
         let result = desk(&plant).sync(SyncOrder::all()).await.remove(0);
+        assert!(result.success, "{result:#?}");
+        close(plant).await;
+        rig.is_equal("Lead", &FIELDS).await;
+    });
+}
+
+#[test]
+fn rows_that_are_asked_for_again_wait_for_the_parts_that_are_still_on_their_way() {
+    in_system(async {
+        let (mut rig, haunt) = haunted(2_300).await;
+        rig.patience.longest = Duration::from_secs(60);
+        // Room for all parts: reading goes on while one of them is held up.
+        rig.writer.mailbox.bytes = 64 << 20;
+        // Compounds are given to no bulk job, and a wide object's pages are not gone on with: all are read again.
+        rig.settings.objects[0].compounds = true;
+        for number in 0..400 {
+            let field = json!({"name": format!("A_field_of_a_long_name_{number}__c"), "type": "boolean"});
+            rig.control("/__sim/schema", json!({"object": "Lead", "add": field})).await;
+        }
+        let first = rig.org_rows("Lead", &[]).await.into_keys().next().unwrap();
+        let mut rule = orgsim::FaultRule::always(orgsim::Fault::Unavailable).times(4);
+        rule.path_contains = Some("/query/".to_owned());
+        rig.server.faults().set(vec![rule]);
+        haunt.hold(PartNumber(0));
+        let plant = rig.plant().await;
+        let syncing = desk(&plant).clone();
+        let run = tokio::spawn(async move { syncing.sync(SyncOrder::all()).await.remove(0) });
+        let until = Instant::now() + Duration::from_secs(60);
+        while rig.server.faults().fired() != [4] {
+            assert!(!run.is_finished(), "the second page was never asked for: {:#?}", run.await);
+            assert!(Instant::now() < until, "the second page was never asked for");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // What is read again has each row one place further ahead.
+        rig.change(json!({"object": "Lead", "action": "hard_delete", "ids": [first]})).await;
+        haunt.hold_for(400);
+        let result = run.await.unwrap();
         assert!(result.success, "{result:#?}");
         close(plant).await;
         rig.is_equal("Lead", &FIELDS).await;
