@@ -84,8 +84,8 @@ section! {
         database: Option<String> = None;
         /// Snowflake: another address than the account's own, `https://host:port`.
         endpoint: Option<String> = None;
-        /// Longest wait for one request or statement.
-        request_timeout_secs: u64 = 600, 1..=86_400;
+        /// Snowflake: longest wait for one request or statement; with the other engines a statement has an hour.
+        request_timeout_secs: u64 = 600, 1..=3_600;
     }
 }
 

@@ -392,6 +392,21 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_that_takes_several_writers_takes_as_many_as_may_be_configured() {
+        use crate::warehouse::WRITERS_MAX;
+        let connections = |connections: usize| {
+            let text = format!(
+                "[[org]]\nname = \"demo\"\nsimulated = true\n[[warehouse]]\nname = \"w\"\nconnections = {connections}\n\
+                 [[sync.object]]\nname = \"Lead\"\n"
+            );
+            let config = Config::parse(&text, "config.toml", std::iter::empty()).ok()?;
+            SyncSetup::of(&config).map(|setup| setup.connections)
+        };
+        assert_eq!(connections(WRITERS_MAX), Some(WRITERS_MAX));
+        assert_eq!(connections(WRITERS_MAX + 1), None, "it would be capped without a word");
+    }
+
+    #[test]
     fn an_endpoint_is_taken_apart() {
         let own = |text: &str| Some(text.to_owned());
         assert_eq!(endpoint(None), (None, None, None));

@@ -27,6 +27,9 @@ pub use chunk::{Cell, ChunkRow, RowChunk};
 pub use spool::{Spool, SpoolFile, SpoolWriter};
 pub use thread::{WarehouseFactory, WarehouseThread};
 
+/// [`Caps::connections_max`] of an engine that takes several writers: as many as the configuration lets anybody ask for.
+pub const WRITERS_MAX: usize = 32;
+
 /// What an engine can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {

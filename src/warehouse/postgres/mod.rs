@@ -35,7 +35,7 @@ use self::owner::{Hold, HoldPlace};
 use self::schema::Steps;
 use self::session::{CopyFault, Session};
 use self::stage::{Stage, column_names};
-use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, Warehouse, WarehouseError};
+use super::{Cancel, Caps, PartSource, QuerySink, RowChunk, WRITERS_MAX, Warehouse, WarehouseError};
 use crate::database::{SecretUrl, TlsMode};
 use crate::model::{ObjectName, OrgName};
 use crate::sync::{
@@ -167,7 +167,7 @@ impl Warehouse for PostgresWarehouse {
             kind: "postgres",
             columns_max: COLUMNS_MAX,
             precision_max: 38,
-            connections_max: 4,
+            connections_max: WRITERS_MAX,
             part_rows: 10_000,
             has_stages: false,
         }

@@ -33,7 +33,9 @@ use crate::sync::{
     CommitReceipt, LoadId, LoadPlan, LoadState, PartNumber, PartReceipt, SchemaChange, StagedCount,
     TableColumn, TableLayout, TableName, TableState, Watermark,
 };
-use crate::warehouse::{Cancel, Caps, PartSource, QuerySink, RowChunk, Spool, Warehouse, WarehouseError};
+use crate::warehouse::{
+    Cancel, Caps, PartSource, QuerySink, RowChunk, Spool, WRITERS_MAX, Warehouse, WarehouseError,
+};
 
 /// One connection to Snowflake.
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl Warehouse for SnowflakeWarehouse {
             // Snowflake names no limit below that of a statement's length; more than any object has.
             columns_max: 2_000,
             precision_max: 38,
-            connections_max: 4,
+            connections_max: WRITERS_MAX,
             // Some megabytes packed, of which COPY reads several side by side.
             part_rows: 50_000,
             has_stages: true,
