@@ -22,6 +22,7 @@ pub use reading::{ReadingError, UNFIT_MAX};
 use self::folder::PushFolder;
 use self::reading::{QueryRead, QueryReader};
 use self::results::{BadFile, BatchRows, JobOutcomes, ResultList, call_outcomes, json_of, match_value};
+use super::warehouse_writer::Patience;
 use crate::clock::SharedClock;
 use crate::model::{ObjectName, OrgName};
 use crate::salesforce::{
@@ -34,7 +35,7 @@ use crate::sync::push::{
     RowOutcome, Step, batches, choose, cut, next_step, results_layout,
 };
 use crate::sync::{ErrorKind, LoadId, PartNumber};
-use crate::warehouse::{RowChunk, WarehouseError, WarehouseThread};
+use crate::warehouse::{RowChunk, Warehouse, WarehouseError, WarehouseThread};
 
 /// Times that a job is made anew for a batch in one run, when its rows do not get there.
 const JOBS_PER_BATCH: u32 = 3;
@@ -529,11 +530,27 @@ impl Run<'_> {
         for outcome in outcomes {
             chunk.push(outcome.cells(&of));
         }
-        let load = id.clone();
-        let told = move |warehouse: &mut dyn crate::warehouse::Warehouse| {
-            warehouse.append_log(&table, &layout, &load, part, &chunk)
-        };
-        Ok(self.job.warehouse.call(told).await?)
+        let told = Arc::new((table, layout, id.clone(), chunk));
+        let (Patience { pause, longest }, begun) = (Patience::default(), self.job.clock.elapsed());
+        let mut paused = Duration::ZERO;
+        loop {
+            let told = Arc::clone(&told);
+            let tell = move |warehouse: &mut dyn Warehouse| {
+                let (table, layout, load, chunk) = &*told;
+                warehouse.append_log(table, layout, load, part, chunk)
+            };
+            let error = match self.job.warehouse.call(tell).await {
+                // A sync's commit holds SQLite's file for as long as it takes; a part that is told again is told once.
+                Err(error) if error.is_transient() => error,
+                told => return Ok(told?),
+            };
+            if paused.max(self.job.clock.elapsed().saturating_sub(begun)) >= longest {
+                return Err(error.into());
+            }
+            tracing::warn!(push = self.progress.push, %error, "a push waits to tell its results");
+            self.job.clock.sleep(pause).await;
+            paused += pause;
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use rstest::rstest;
 
 use self::world::{Rows, Shared, StillClock};
 use super::*;
-use crate::warehouse::Warehouse;
 
 struct Bench {
     shared: Shared,
@@ -345,4 +344,25 @@ fn an_object_that_the_org_has_not_is_told_by_its_key() {
     assert_eq!(told.kind(), ErrorKind::Job);
     let told = told.to_string();
     assert!(told.contains("`Lead`") && told.contains("`object`") && told.contains("`scores`"), "{told}");
+}
+
+#[tokio::test]
+async fn a_results_table_that_a_sync_holds_is_waited_for() {
+    let mut bench = Bench::new(120, upsert());
+    bench.shared.world().locked = 100;
+    let result = bench.run().await.unwrap();
+    check(&bench, &result, 120);
+    assert_eq!(bench.shared.world().locked, 0);
+}
+
+#[tokio::test]
+async fn a_results_table_that_stays_locked_ends_the_push_which_is_gone_on_with() {
+    let mut bench = Bench::new(120, upsert());
+    bench.shared.world().locked = usize::MAX;
+    let error = bench.run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    bench.shared.world().locked = 0;
+    let result = bench.run().await.unwrap();
+    check(&bench, &result, 120);
+    assert_eq!(bench.shared.world().queries, 1);
 }

@@ -75,6 +75,8 @@ pub struct World {
     pub refuses_from: Option<usize>,
     pub rows: Vec<(String, String)>,
     pub queries: usize,
+    /// Times that somebody else still holds the results table.
+    pub locked: usize,
 }
 
 #[derive(Clone, Default)]
@@ -423,6 +425,11 @@ impl Warehouse for Rows {
                     .collect()
             })
             .collect();
+        let left = self.0.world().locked;
+        if left > 0 {
+            self.0.world().locked = left - 1;
+            return Err(WarehouseError::Locked { what: table.to_string(), message: "busy".to_owned() });
+        }
         self.0
             .act(|world| drop(world.results.insert((load.clone(), part.0), told)))
             .map_err(|error| WarehouseError::Unreachable(error.to_string()))
