@@ -14,8 +14,8 @@ use crate::store::state_folder::StateFolder;
 use crate::sync::TableName;
 use crate::sync::push::{PushOperation, PushSettings};
 use crate::telemetry::Metrics;
-use crate::warehouse::WarehouseThread;
 use crate::warehouse::spool::Spool;
+use crate::warehouse::{WarehouseFactory, WarehouseThread};
 
 /// Files of a push on their way to a stage are small: the rows of its results.
 const SPOOL_BYTES: u64 = 256 << 20;
@@ -100,31 +100,25 @@ pub(super) fn desk(
     let spool = Spool::open(&folder.join("spool"), SPOOL_BYTES, Arc::clone(&outside.disk))
         .map_err(PushSetupError::Io)?;
     let owner = state.path().display().to_string();
-    let mut warehouses: Vec<(String, WarehouseThread)> = Vec::new();
+    let mut warehouses = Warehouses::default();
     let mut pushes = Vec::new();
     for push in &config.push {
         let Some(warehouse) = config.warehouse_of(push.warehouse.as_deref()) else { continue };
         let Some(org) = org_of(config, push) else { continue };
         let Some(settings) = settings(push, warehouse.schema.as_deref())? else { continue };
-        let known = warehouses.iter().find(|(name, _)| *name == warehouse.name);
-        let thread = match known {
-            Some((_, thread)) => thread.clone(),
-            None => {
-                let maker = match of_syncs.filter(|(name, _)| *name == warehouse.name) {
-                    Some((_, maker)) => maker.clone(),
-                    None => WarehouseMaker::Configured(WarehouseSettings::of(warehouse, &config.output_dir)),
-                };
-                let make = match maker {
-                    WarehouseMaker::Made(factory) => factory,
-                    WarehouseMaker::Configured(settings) => {
-                        factory(settings, owner.clone(), spool.clone(), outside.clock.clone())
-                    }
-                };
-                let thread = WarehouseThread::start("warehouse-push", make).map_err(PushSetupError::Io)?;
-                warehouses.push((warehouse.name.clone(), thread.clone()));
-                thread
+        let thread = warehouses.thread(&warehouse.name, || {
+            let maker = match of_syncs.filter(|(name, _)| *name == warehouse.name) {
+                Some((_, maker)) => maker.clone(),
+                None => WarehouseMaker::Configured(WarehouseSettings::of(warehouse, &config.output_dir)),
+            };
+            match maker {
+                WarehouseMaker::Made(factory) => factory,
+                WarehouseMaker::Configured(settings) => {
+                    factory(settings, owner.clone(), spool.clone(), outside.clock.clone())
+                }
             }
-        };
+        });
+        let thread = thread.map_err(PushSetupError::Io)?;
         pushes.push(PushDoor { settings, org, warehouse: thread });
     }
     Ok(Some(PushDesk::new(PushDeskParts {
@@ -138,6 +132,52 @@ pub(super) fn desk(
     })))
 }
 
+/// Where connections to each warehouse come from.
+#[derive(Default)]
+struct Warehouses(Vec<(String, WarehouseFactory)>);
+
+impl Warehouses {
+    /// A push's own: the query of another may take an hour. It has no connection before its push runs.
+    fn thread(&mut self, name: &str, make: impl FnOnce() -> WarehouseFactory) -> io::Result<WarehouseThread> {
+        let known = self.0.iter().find(|(known, _)| known == name).map(|(_, factory)| Arc::clone(factory));
+        let factory = known.unwrap_or_else(|| {
+            let factory = make();
+            self.0.push((name.to_owned(), Arc::clone(&factory)));
+            factory
+        });
+        WarehouseThread::start("warehouse-push", factory)
+    }
+}
+
 fn org_of(config: &Config, push: &PushConfig) -> Option<OrgName> {
     push.org.clone().or_else(|| config.org.first().map(|org| org.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warehouse::sqlite::{SqliteSettings, SqliteWarehouse};
+    use crate::warehouse::{Warehouse, WarehouseError};
+
+    #[tokio::test]
+    async fn a_query_that_takes_its_time_holds_no_other_push_of_its_warehouse_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("w.sqlite");
+        let make = || -> WarehouseFactory {
+            let path = path.clone();
+            Arc::new(move || -> Result<Box<dyn Warehouse>, WarehouseError> {
+                Ok(Box::new(SqliteWarehouse::connect(&SqliteSettings::new(&path))?))
+            })
+        };
+        let mut warehouses = Warehouses::default();
+        let one = warehouses.thread("main", make).unwrap();
+        let other = warehouses.thread("main", || unreachable!("it is known")).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let asked = tokio::spawn(async move { one.call(move |_| Ok(held.recv().is_ok())).await });
+        tokio::task::yield_now().await;
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), other.call(|_| Ok(()))).await;
+        assert!(answer.is_ok(), "it waited for the other push's query");
+        release.send(()).unwrap();
+        assert!(asked.await.unwrap().unwrap());
+    }
 }

@@ -43,6 +43,8 @@ const JOBS_PER_BATCH: u32 = 3;
 const RESULTS_TOGETHER: usize = 25_000;
 /// Parts of the results from here on are of rows that were not sent.
 const UNFIT_PARTS: u32 = 1_000_000_000;
+/// Longest that the query may take.
+const QUERY_LONGEST: Duration = Duration::from_secs(3_600);
 /// First pause before rows are sent again; it doubles with each time.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -52,6 +54,9 @@ pub enum PushError {
     /// The query, or what it gave.
     #[error(transparent)]
     Reading(#[from] ReadingError),
+    /// The query was cancelled.
+    #[error("the query of push `{0}` did not end within an hour and was cancelled; nothing was sent")]
+    TooLong(String),
     /// The warehouse.
     #[error(transparent)]
     Warehouse(#[from] WarehouseError),
@@ -136,7 +141,7 @@ impl PushError {
             Self::Org(error) | Self::Bulk(BulkError::Org(error)) if error.is_transient() => {
                 ErrorKind::Network
             }
-            Self::Reading(_) | Self::Warehouse(_) | Self::File(_) => ErrorKind::Data,
+            Self::Reading(_) | Self::Warehouse(_) | Self::File(_) | Self::TooLong(_) => ErrorKind::Data,
             _ => ErrorKind::Job,
         }
     }
@@ -191,6 +196,13 @@ impl PushJob {
     pub async fn run(&self, id: LoadId) -> Result<PushResult, PushError> {
         let begun = self.clock.elapsed();
         let folder = PushFolder::open(&self.folder, &self.settings.name)?;
+        let result = self.run_in(folder, id, begun).await;
+        // Its own connection is of no use between two runs.
+        self.warehouse.disconnect().await;
+        result
+    }
+
+    async fn run_in(&self, folder: PushFolder, id: LoadId, begun: Duration) -> Result<PushResult, PushError> {
         let kept = folder.progress()?;
         let is_new = kept.is_none();
         let mut run = match kept {
@@ -249,7 +261,22 @@ impl PushJob {
                 read => Ok(read),
             }
         });
-        let QueryRead { columns, files, rows, unfit } = read.await??;
+        tokio::pin!(read);
+        let read = tokio::select! {
+            biased;
+            read = &mut read => read,
+            () = self.clock.sleep(QUERY_LONGEST) => {
+                self.warehouse.cancel();
+                match read.await {
+                    Err(_) | Ok(Err(ReadingError::Warehouse(_))) => {
+                        return Err(PushError::TooLong(self.settings.name.clone()));
+                    }
+                    // It came to its end just then.
+                    read => read,
+                }
+            }
+        };
+        let QueryRead { columns, files, rows, unfit } = read??;
         let operation = self.settings.operation.clone();
         let sent: u64 = files.iter().map(RowNumbers::len).sum();
         let choice = choose(&operation, sent, files.len() as u64, self.settings.bulk_from);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rstest::rstest;
 
-use self::world::{Rows, Shared, StillClock};
+use self::world::{QueryClock, Rows, Shared, StillClock};
 use super::*;
 
 struct Bench {
@@ -30,6 +30,10 @@ impl Bench {
 
     /// A process of its own.
     async fn run(&mut self) -> Result<PushResult, PushError> {
+        self.run_by(Arc::new(StillClock)).await
+    }
+
+    async fn run_by(&mut self, clock: SharedClock) -> Result<PushResult, PushError> {
         self.runs += 1;
         let shared = self.shared.clone();
         shared.world().is_dead = false;
@@ -40,7 +44,7 @@ impl Bench {
             org: Arc::new(self.shared.clone()),
             warehouse: WarehouseThread::start("push-test", Arc::new(connect)).unwrap(),
             folder: self.home.path().to_owned(),
-            clock: Arc::new(StillClock),
+            clock,
         };
         job.run(LoadId::new(self.runs, 1)).await
     }
@@ -365,4 +369,15 @@ async fn a_results_table_that_stays_locked_ends_the_push_which_is_gone_on_with()
     let result = bench.run().await.unwrap();
     check(&bench, &result, 120);
     assert_eq!(bench.shared.world().queries, 1);
+}
+
+#[tokio::test]
+async fn a_query_that_does_not_end_is_cancelled_and_said_to_be_too_long() {
+    let mut bench = Bench::new(120, upsert());
+    bench.shared.world().is_endless = true;
+    let clock = Arc::new(QueryClock(bench.shared.clone()));
+    let run = tokio::time::timeout(Duration::from_secs(20), bench.run_by(clock)).await;
+    bench.shared.world().is_cancelled = true;
+    let error = run.expect("the query is cancelled").unwrap_err();
+    assert!(error.to_string().contains("within an hour"), "{error}");
 }

@@ -37,6 +37,28 @@ impl Clock for StillClock {
     }
 }
 
+/// Time passes once the query runs.
+pub struct QueryClock(pub Shared);
+
+impl Clock for QueryClock {
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH
+    }
+
+    fn sleep_until(&self, _at: Duration) -> BoxFuture<'static, ()> {
+        let world = self.0.clone();
+        Box::pin(async move {
+            while !world.world().is_asked {
+                tokio::task::yield_now().await;
+            }
+        })
+    }
+}
+
 #[derive(Default)]
 pub struct Job {
     pub upsert: bool,
@@ -75,6 +97,10 @@ pub struct World {
     pub refuses_from: Option<usize>,
     pub rows: Vec<(String, String)>,
     pub queries: usize,
+    /// The query does not end before it is cancelled.
+    pub is_endless: bool,
+    pub is_asked: bool,
+    pub is_cancelled: bool,
     /// Times that somebody else still holds the results table.
     pub locked: usize,
 }
@@ -383,6 +409,13 @@ impl Warehouse for Rows {
 
     fn query(&mut self, sql: &str, sink: &mut dyn QuerySink) -> Result<(), WarehouseError> {
         assert_eq!(sql, "SELECT key, score FROM scores");
+        self.0.world().is_asked = true;
+        while self.0.world().is_endless {
+            if self.0.world().is_cancelled {
+                return Err(WarehouseError::Engine("interrupted".to_owned()));
+            }
+            std::thread::yield_now();
+        }
         let rows = {
             let mut world = self.0.world();
             world.queries += 1;
@@ -436,7 +469,13 @@ impl Warehouse for Rows {
     }
 
     fn cancel_handle(&self) -> Option<Arc<dyn Cancel>> {
-        None
+        Some(Arc::new(self.0.clone()))
+    }
+}
+
+impl Cancel for Shared {
+    fn cancel(&self) {
+        self.world().is_cancelled = true;
     }
 }
 
