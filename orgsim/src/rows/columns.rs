@@ -407,8 +407,11 @@ impl NumberRule {
 
     fn push(&self, dice: u64, out: &mut Vec<u8>) {
         let units = self.units(dice);
-        if units.abs() >= MOST_EXACT || (units == 0.0 && units.is_sign_negative()) {
-            return crate::json::double(out, units / self.unit);
+        let value = units / self.unit;
+        // Very small, or zero with a sign: numbers that are not written as digits around a point.
+        let is_odd = value.abs() < 0.001 && (units != 0.0 || units.is_sign_negative());
+        if units.abs() >= MOST_EXACT || is_odd {
+            return crate::json::double(out, value);
         }
         if units < 0.0 {
             out.push(b'-');
@@ -504,6 +507,7 @@ fn is_plain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::NumberRule;
     use crate::{
         bulk::csv_text, catalog, model::OrgModel, rows::SeededRows, rows_api::RowSource, tables::kind_of,
     };
@@ -534,6 +538,20 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_number_that_a_coordinate_may_be_is_written_as_its_value_is() {
+        let fields = ORG.objects.iter().flat_map(|object| &object.fields);
+        let longitude = fields.into_iter().find(|field| field.name.contains("Longitude") && field.scale > 3);
+        let rule = NumberRule::of(longitude.unwrap());
+        for spread in 0..10_000 {
+            let dice = spread << 8;
+            let (mut written, mut expected) = (Vec::new(), Vec::new());
+            rule.push(dice, &mut written);
+            crate::json::double(&mut expected, rule.value(dice));
+            assert_eq!(String::from_utf8(written), String::from_utf8(expected));
         }
     }
 
