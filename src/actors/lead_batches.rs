@@ -17,6 +17,7 @@ use super::lead_run::LeadRun;
 use crate::ai::chat::{
     BatchFile, BatchFileWriter, BatchLimits, BatchLine, BatchStatus, BatchTag, ChatError, NextStep,
 };
+use crate::leads::settings::ModelMode;
 use crate::leads::{
     JobPhase, LeadId, LeadOutcome, LeadResult, ModelVerdict, Money, Ordinal, assess_with, cost,
     estimated_tokens,
@@ -151,6 +152,10 @@ impl LeadJobs {
         let state = loop {
             let state = match self.endpoint(run, asker, || asker.client.batch(&id)).await {
                 Err(LeadJobError::Model(ChatError::NotThere { .. })) => {
+                    if asker.model().mode == ModelMode::Batch {
+                        // A wrong address knows no batch at all: that is an error, and none is given up for it.
+                        self.endpoint(run, asker, || asker.client.submitted(&file, &tag)).await?;
+                    }
                     self.batch_is_gone(run, asker, batch).await?;
                     return Ok(0);
                 }

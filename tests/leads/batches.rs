@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aisim::{BatchEnd, BatchPlan};
+use aisim::{BatchEnd, BatchPlan, FaultRule};
 use penstock::leads::JobPhase;
 
 use crate::model::*;
@@ -189,6 +189,29 @@ fn what_a_batch_has_not_answered_that_is_gone_with_or_without_its_files_is_asked
             assert_eq!(seen(&server, "POST /v1/files"), 2, "{gone}");
             close(plant).await;
         }
+    });
+}
+
+#[test]
+fn once_a_batch_is_paid_while_its_endpoint_is_looked_for_at_a_wrong_address() {
+    in_system(async {
+        let server = endpoint(&[]).await;
+        server.set_batch_plan(BatchPlan { running: Duration::from_secs(3), ..BatchPlan::default() });
+        let rig = rig(&server, BY_BATCH);
+        let plant = rig.plant().await;
+        let path = list(&rig, &plant, 40).await;
+        let job = service(&plant).start(asking(&path)).await.unwrap().job.clone();
+        until(|| server.log().iter().any(|entry| entry.request.starts_with("GET /v1/batches/"))).await;
+        let nowhere = ["status=404@path=files,method=GET", "status=404@path=batches,method=GET"];
+        server.add_faults(nowhere.iter().flat_map(|fault| FaultRule::read_all(fault).unwrap()));
+        let progress = over(&plant, &job).await.progress;
+        assert_eq!(progress.phase, JobPhase::Failed, "{:?}", progress.counts);
+        server.clear_faults();
+        service(&plant).retry(&job, None).await.unwrap();
+        let counts = over(&plant, &job).await.progress.counts;
+        assert_eq!((counts.model_answered, counts.failed), (40, 0));
+        assert_eq!(seen(&server, "POST /v1/files"), 1);
+        close(plant).await;
     });
 }
 
